@@ -1,0 +1,69 @@
+"""Puts citation markers into an answer while it streams."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from rag.v1.generate_service_pb2 import Citation
+
+
+class CitedText:
+    """Writes the pieces of an answer with `[1]` after each cited span.
+
+    A citation comes after the text that it cites, so the last piece is held back until the next event shows
+    whether a marker belongs into it; text is never more than one piece late. Sources are numbered from 1
+    in the order in which they are first cited.
+    """
+
+    def __init__(self, write_text: Callable[[str], None], write_marker: Callable[[str], None]) -> None:
+        self._write_text = write_text
+        self._write_marker = write_marker
+        self._numbers: dict[int, int] = {}
+        self._written = 0
+        """Code points of the answer that have been written."""
+        self._held = ""
+        self._marks: list[tuple[int, int]] = []
+        """End of a cited span and the source's number, for what has not been written."""
+        self._placed: set[tuple[int, int]] = set()
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether no text has come yet."""
+        return self._written == 0 and not self._held
+
+    @property
+    def numbers(self) -> dict[int, int]:
+        """0-based index of each cited source to its number, in order of number."""
+        return dict(self._numbers)
+
+    def add(self, text: str) -> None:
+        """Take the next piece of the answer."""
+        self.flush()
+        self._held = text
+
+    def cite(self, citation: Citation) -> None:
+        """Take a citation of text that has come."""
+        number = self._numbers.setdefault(citation.source_index, len(self._numbers) + 1)
+        mark = (citation.answer_span.end, number)
+        if mark in self._placed:
+            return
+        self._placed.add(mark)
+        self._marks.append(mark)
+        if citation.answer_span.end >= self._written + len(self._held):
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what is held back, with its markers."""
+        for end, number in sorted(self._marks, key=lambda mark: mark[0]):
+            # A marker for text that is already out goes to the next place there is.
+            cut = min(max(0, end - self._written), len(self._held))
+            self._emit(cut)
+            self._write_marker(f"[{number}]")
+        self._marks.clear()
+        self._emit(len(self._held))
+
+    def _emit(self, count: int) -> None:
+        if count:
+            self._write_text(self._held[:count])
+            self._held = self._held[count:]
+            self._written += count

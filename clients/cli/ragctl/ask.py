@@ -1,0 +1,169 @@
+"""`ragctl ask`: an answer as it is written, its citations, and the passages behind them."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from typing import Annotated
+
+import grpc
+import typer
+from rag.v1.generate_service_pb2 import Citation, FinishReason, GenerationFinished, StreamGenerateRequest
+from rag.v1.generate_service_pb2_grpc import GenerateServiceStub
+from rag.v1.retrieval_pb2 import RetrievedChunk
+
+from ragctl.answer_text import CitedText
+from ragctl.errors import UNREACHABLE, CommandFailed, Problem, from_rpc, show, unreachable
+from ragctl.moments import shown_timings
+from ragctl.options import command
+from ragctl.output import one_line
+from ragctl.places import heading, pages, title
+from ragctl.search import Collections, Filters, degradation_note, filter_of
+from ragctl.session import Session
+
+DEFAULT_TIMEOUT_S = 300.0
+PROMPT = "? "
+
+
+@command
+def ask(
+    session: Session,
+    *,
+    collections: Collections,
+    question: Annotated[
+        str | None, typer.Argument(metavar="[QUESTION]", help="Without one, questions are read line by line.")
+    ] = None,
+    filters: Filters = None,
+    sources: Annotated[
+        int | None, typer.Option("--sources", help="Passages that the answer may draw on.")
+    ] = None,
+    max_tokens: Annotated[
+        int | None, typer.Option("--max-tokens", help="Upper bound of the answer, in tokens.")
+    ] = None,
+    language: Annotated[
+        str, typer.Option("--language", help="Language of fixed phrases; that of the question without it.")
+    ] = "",
+) -> None:
+    """Answer a question from what was ingested, with citations.
+
+    Without a question, a prompt asks for one after the other until an empty line or Ctrl-D.
+    """
+    request = StreamGenerateRequest(
+        collection_ids=collections,
+        filter=filter_of(filters),
+        source_count=sources,
+        max_answer_tokens=max_tokens,
+        language=language,
+    )
+    if question is not None:
+        request.question = question
+        _answer(session, request)
+        return
+    is_terminal = sys.stdin.isatty()
+    asked_count = 0
+    for line in _questions(session, with_prompt=is_terminal):
+        asked_count += 1
+        request.question = line
+        if is_terminal:
+            _answer_and_go_on(session, request)
+        else:
+            _answer(session, request)
+    if not asked_count and not is_terminal:
+        raise CommandFailed.for_usage("no question: give one as an argument or on standard input")
+
+
+def _questions(session: Session, *, with_prompt: bool) -> Iterator[str]:
+    """Yield the questions of standard input up to an empty line or its end."""
+    while True:
+        if with_prompt:
+            session.output.err.print(PROMPT, end="", style="bold")
+        line = sys.stdin.readline().strip()
+        if not line:
+            return
+        yield line
+
+
+def _answer_and_go_on(session: Session, request: StreamGenerateRequest) -> None:
+    """Answer one question at the prompt; a failed call is told and the prompt comes back."""
+    try:
+        _answer(session, request)
+    except grpc.RpcError as error:
+        problem = from_rpc(error)
+        show(session.output, unreachable(session) if problem.reason == UNREACHABLE else problem)
+    except CommandFailed as error:
+        show(session.output, error.problem)
+
+
+def _answer(session: Session, request: StreamGenerateRequest) -> None:
+    """Stream one answer.
+
+    Raises:
+        grpc.RpcError: The call failed, perhaps in the middle.
+        CommandFailed: The stream ended without `finished`, so that the answer may be cut short.
+    """
+    output = session.output
+    stub = GenerateServiceStub(session.channel)
+    call = stub.StreamGenerate(request, timeout=session.stream_timeout_s or DEFAULT_TIMEOUT_S)
+    sources: list[RetrievedChunk] = []
+    citations: list[Citation] = []
+    finished: GenerationFinished | None = None
+    text = CitedText(output.piece, lambda marker: output.piece(marker, style="cyan"))
+    try:
+        for event in call:
+            if event.HasField("finished"):
+                finished = event.finished
+            if output.is_json:
+                output.json_line(event)
+                continue
+            match event.WhichOneof("event"):
+                case "retrieved":
+                    sources = list(event.retrieved.sources)
+                    note = degradation_note(event.retrieved.degradation)
+                    if note:
+                        output.line(note, style="yellow")
+                case "delta":
+                    text.add(event.delta.text)
+                case "citation":
+                    citations.append(event.citation)
+                    text.cite(event.citation)
+                case _:
+                    pass
+    finally:
+        call.cancel()
+        if not text.is_empty:
+            text.flush()
+            output.line()
+    if finished is None:
+        raise CommandFailed(Problem("ANSWER_BROKEN", "the answer broke off before its end"))
+    if not output.is_json:
+        _show_end(session, finished)
+        _show_sources(session, sources, citations, text.numbers)
+        output.line(f"server time {shown_timings(finished.timings)}", style="dim")
+
+
+def _show_end(session: Session, finished: GenerationFinished) -> None:
+    if finished.reason == FinishReason.FINISH_REASON_NO_RELEVANT_CONTENT:
+        session.output.line("No answer: nothing that was found answers the question.", style="yellow")
+    elif finished.reason == FinishReason.FINISH_REASON_MAX_TOKENS:
+        session.output.line("The answer was cut at the limit of --max-tokens.", style="yellow")
+
+
+def _show_sources(
+    session: Session, sources: list[RetrievedChunk], citations: list[Citation], numbers: dict[int, int]
+) -> None:
+    """List the cited sources by number: title, page, heading, address, and what was quoted of each."""
+    if not numbers:
+        return
+    session.output.line()
+    session.output.line("Sources", style="bold")
+    for index, number in numbers.items():
+        if not 0 <= index < len(sources):
+            session.output.line(f"[{number}] a source that the server did not send")
+            continue
+        chunk = sources[index].chunk
+        facts = [title(chunk), pages(chunk), heading(chunk), one_line(chunk.source_uri)]
+        shown = ", ".join(dict.fromkeys(each for each in facts if each))
+        session.output.line(f"[{number}] {shown}")
+        quotes = [one_line(each.quote) for each in citations if each.source_index == index and each.quote]
+        for quote in dict.fromkeys(quotes):
+            session.output.line(f"    “{quote}”", style="italic")

@@ -1,0 +1,107 @@
+"""Markdown: blocks by CommonMark with tables (markdown-it-py), spans into the source itself."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from itertools import accumulate
+
+from markdown_it import MarkdownIt
+from markdown_it.token import Token
+
+from ingest_worker.parse import faults
+from ingest_worker.parse.assembly import one_line, paragraphs, trimmed
+from ingest_worker.parse.decoding import decode_text
+from ingest_worker.parse.normalize import normalize
+from rag_server.domain.document import Block, BlockKind, MediaType, ParsedDocument
+
+_FRONT_MATTER = re.compile(r"\A---[ \t]*\n(.*?)^(?:---|\.\.\.)[ \t]*(?:\n|\Z)", re.DOTALL | re.MULTILINE)
+_FRONT_MATTER_FIELD = re.compile(
+    r"^(title|lang|language)[ \t]*:[ \t]*(.+?)[ \t]*$", re.MULTILINE | re.IGNORECASE
+)
+_FRONT_MATTER_KEY = re.compile(r"^[\w-]+[ \t]*:", re.MULTILINE)
+_LANGUAGE = re.compile(r"[A-Za-z]{2,3}(?:-[A-Za-z0-9]{2,8})*\Z")
+_KINDS = {
+    "heading_open": BlockKind.HEADING,
+    "bullet_list_open": BlockKind.LIST,
+    "ordered_list_open": BlockKind.LIST,
+    "fence": BlockKind.CODE,
+    "code_block": BlockKind.CODE,
+    "table_open": BlockKind.TABLE,
+}
+
+
+class MarkdownParser:
+    """Parser of `text/markdown`. The text keeps its marks: they carry meaning (code, tables, links)."""
+
+    media_types = frozenset({MediaType.MARKDOWN})
+
+    def parse(self, data: bytes) -> ParsedDocument:
+        source = normalize(decode_text(data))
+        fields: dict[str, str] = {}
+        front_matter = _FRONT_MATTER.match(source)
+        if front_matter and _FRONT_MATTER_KEY.search(front_matter[1]):
+            fields = {
+                key.lower(): _unquoted(value) for key, value in _FRONT_MATTER_FIELD.findall(front_matter[1])
+            }
+            source = source[front_matter.end() :]
+        text = source.rstrip()
+        if not text:
+            raise faults.has_no_text("it holds front matter only")
+        blocks = tuple(_blocks(text))
+        language = fields.get("lang") or fields.get("language", "")
+        return ParsedDocument(
+            text,
+            blocks,
+            title=one_line(fields.get("title", "")) or _first_heading(text, blocks),
+            language=language if _LANGUAGE.match(language) else "",
+        )
+
+
+def heading_text(source: str) -> str:
+    """Return what a heading says, given its source: without marks, underline and link targets."""
+    lines = source.strip().split("\n")
+    marked = re.match(r"#{1,6}(?:[ \t]+|$)", lines[0])
+    if marked and len(lines) == 1:
+        said = re.sub(r"(?:^|[ \t]+)#+[ \t]*$", "", lines[0][marked.end() :])
+    elif len(lines) > 1 and re.fullmatch(r"[ \t]*(?:=+|-+)[ \t]*", lines[-1]):
+        said = " ".join(lines[:-1])
+    else:
+        return one_line(source)
+    said = re.sub(r"!?\[([^\[\]]*)\]\([^()]*\)", r"\1", said)
+    return one_line(re.sub(r"\*\*|__|`", "", said))
+
+
+def _blocks(text: str) -> Iterator[Block]:
+    """Yield the top-level blocks; lines that belong to none (link definitions) become paragraphs."""
+    starts = [0, *accumulate(len(line) + 1 for line in text.split("\n"))]
+    parser = MarkdownIt("commonmark").enable("table")
+    parser.core.ruler.disable("inline")  # only the block structure is needed
+    done = 0
+    for token in parser.parse(text):
+        if token.level or token.map is None:
+            continue
+        start, end = (min(starts[line], len(text)) for line in token.map)
+        yield from paragraphs(text, done, start)
+        span = trimmed(text, max(start, done), end)
+        if span:
+            yield Block(_KINDS.get(token.type, BlockKind.PARAGRAPH), span, _level(token))
+            done = span.end
+    yield from paragraphs(text, done, len(text))
+
+
+def _level(token: Token) -> int:
+    return int(token.tag[1]) if token.type == "heading_open" else 0
+
+
+def _first_heading(text: str, blocks: tuple[Block, ...]) -> str:
+    for block in blocks:
+        if block.kind is BlockKind.HEADING:
+            return heading_text(text[block.span.start : block.span.end])
+    return ""
+
+
+def _unquoted(value: str) -> str:
+    if len(value) > 1 and value[0] == value[-1] and value[0] in "'\"":
+        return value[1:-1]
+    return value

@@ -1,0 +1,1 @@
+"""Roles (`protocols.py`) and their adapters, one per file or folder."""

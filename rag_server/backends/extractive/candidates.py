@@ -1,0 +1,100 @@
+"""Cuts the retrieved passages into sentences that may be quoted, each of them once.
+
+Chunks overlap, so the same sentence comes in two of them, in one perhaps cut short. Spans within
+the document tell: a sentence inside another one's span is the same, and the longer one stays.
+The same words in two documents are one candidate too; the better-ranked source is cited.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from rag_server.backends.extractive.quotable import is_quotable
+from rag_server.domain.document import Chunk, Span
+from rag_server.domain.retrieval import ScoredChunk
+from rag_server.text.sentences import split_sentences
+
+Analyze = Callable[[str], list[str]]
+"""From a text to its lexemes."""
+
+
+@dataclass(frozen=True, slots=True)
+class CandidateSentence:
+    """A sentence that may be quoted."""
+
+    source_index: int
+    """0-based index into the sources."""
+    span: Span
+    """Within the text of the source's chunk."""
+    text: str
+    lexemes: frozenset[str]
+    context_lexemes: frozenset[str]
+    """Those of the sentence and of the one before it, which says what its pronouns stand for,
+    asks what it answers, or is the heading above it."""
+    passage_lexemes: frozenset[str]
+    """Those of the whole chunk, its title and the headings above it."""
+
+
+def find_candidates(sources: Sequence[ScoredChunk], analyze: Analyze) -> list[CandidateSentence]:
+    """Return the quotable sentences of `sources` without repetition, in the order of the sources."""
+    candidates = [
+        candidate
+        for index, source in enumerate(sources)
+        for candidate in _sentences_of(index, source.chunk, analyze)
+    ]
+    return _without_same_words(_without_same_place(candidates, sources))
+
+
+def _sentences_of(index: int, chunk: Chunk, analyze: Analyze) -> list[CandidateSentence]:
+    spans = split_sentences(chunk.text)
+    texts = [chunk.text[span.start : span.end] for span in spans]
+    lexemes = [frozenset(analyze(text)) for text in texts]
+    headings = (*chunk.heading_path, chunk.title)
+    passage = frozenset().union(*lexemes, *(analyze(heading) for heading in headings))
+    titles = {_bare(heading) for heading in headings}
+    return [
+        CandidateSentence(
+            source_index=index,
+            span=span,
+            text=text,
+            lexemes=lexemes[i],
+            context_lexemes=lexemes[i] | lexemes[i - 1] if i else lexemes[i],
+            passage_lexemes=passage,
+        )
+        for i, (span, text) in enumerate(zip(spans, texts, strict=True))
+        if is_quotable(text) and _bare(text) not in titles
+    ]
+
+
+def _without_same_place(
+    candidates: list[CandidateSentence], sources: Sequence[ScoredChunk]
+) -> list[CandidateSentence]:
+    """Drop sentences that lie within another one of the same document revision."""
+    documents: dict[tuple[str, str, int], list[tuple[int, int, int]]] = {}
+    for position, candidate in enumerate(candidates):
+        chunk = sources[candidate.source_index].chunk
+        document = (chunk.collection_id, chunk.document_id, chunk.document_revision)
+        start, end = (chunk.span.start + offset for offset in (candidate.span.start, candidate.span.end))
+        documents.setdefault(document, []).append((start, -end, position))
+    kept: list[int] = []
+    for places in documents.values():
+        reached = 0
+        # The longest of those that start together comes first, and of equals the best-ranked.
+        for _, negative_end, position in sorted(places):
+            if -negative_end > reached:
+                reached = -negative_end
+                kept.append(position)
+    return [candidates[position] for position in sorted(kept)]
+
+
+def _without_same_words(candidates: list[CandidateSentence]) -> list[CandidateSentence]:
+    first: dict[str, CandidateSentence] = {}
+    for candidate in candidates:
+        first.setdefault(_bare(candidate.text), candidate)
+    return list(first.values())
+
+
+def _bare(text: str) -> str:
+    """What is left of a sentence or heading when case, spacing and Markdown's `#` do not count."""
+    return " ".join(text.lstrip("# ").casefold().split())

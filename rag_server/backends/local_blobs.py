@@ -1,0 +1,123 @@
+"""Uploaded bytes in a local folder: `<root>/<tenant>/<first two digits>/<sha256>`."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import hashlib
+import os
+import shutil
+import uuid
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+from rag_server.errors import NotFound, ResourceExhausted
+
+_STAGING = ".staging"
+
+
+class LocalStagedBlob:
+    """A temporary file on the same file system, so that keeping it is one rename."""
+
+    def __init__(self, path: Path, target: Path, sha256: str, size_bytes: int) -> None:
+        self._path = path
+        self._target = target
+        self._sha256 = sha256
+        self._size_bytes = size_bytes
+
+    @property
+    def sha256(self) -> str:
+        """Digest of the bytes, in hexadecimal digits."""
+        return self._sha256
+
+    @property
+    def size_bytes(self) -> int:
+        """Number of the bytes."""
+        return self._size_bytes
+
+    async def keep(self) -> None:
+        """Rename the file to its address and make that durable."""
+        await asyncio.to_thread(self._keep)
+
+    def _keep(self) -> None:
+        if not self._path.exists():
+            return
+        self._target.parent.mkdir(parents=True, exist_ok=True)
+        self._path.replace(self._target)
+        folder = os.open(self._target.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+    async def discard(self) -> None:
+        """Remove the temporary file, if it is still one."""
+        await asyncio.to_thread(self._path.unlink, missing_ok=True)
+
+
+class LocalBlobStore:
+    """A `BlobStore` on the local file system."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._staging = root / _STAGING
+
+    async def open(self) -> None:
+        """Make the folder, and clear what an interrupted upload left behind."""
+        await asyncio.to_thread(shutil.rmtree, self._staging, ignore_errors=True)
+        await asyncio.to_thread(self._staging.mkdir, parents=True)
+
+    async def stage(self, tenant_id: str, data: AsyncIterator[bytes], *, limit_bytes: int) -> LocalStagedBlob:
+        """Write the stream to a temporary file, in threads, one piece at a time: memory stays constant."""
+        path = self._staging / uuid.uuid4().hex
+        digest = hashlib.sha256()
+        size = 0
+        is_complete = False
+        try:
+            file = await asyncio.to_thread(path.open, "xb")
+            try:
+                async for piece in data:
+                    size += len(piece)
+                    if size > limit_bytes:
+                        raise ResourceExhausted(
+                            "DOCUMENT_TOO_LARGE",
+                            f"the document is larger than {limit_bytes} bytes",
+                            metadata={"limit_bytes": str(limit_bytes)},
+                        )
+                    await asyncio.to_thread(_append, file.fileno(), digest, piece)
+                await asyncio.to_thread(os.fsync, file.fileno())
+                is_complete = True
+            finally:
+                file.close()
+        except OSError as error:
+            if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+                raise ResourceExhausted(
+                    "DISK_FULL", "the server has no room for the document", retry_after_s=60.0
+                ) from error
+            raise
+        finally:
+            if not is_complete:
+                path.unlink(missing_ok=True)
+        sha256 = digest.hexdigest()
+        return LocalStagedBlob(path, self._address(tenant_id, sha256), sha256, size)
+
+    async def read(self, tenant_id: str, sha256: str) -> bytes:
+        """Return the bytes. Raises `NotFound`."""
+        try:
+            return await asyncio.to_thread(self._address(tenant_id, sha256).read_bytes)
+        except FileNotFoundError:
+            raise NotFound.for_resource("blob", sha256) from None
+
+    async def delete(self, tenant_id: str, sha256: str) -> None:
+        """Remove the bytes. Idempotent."""
+        await asyncio.to_thread(self._address(tenant_id, sha256).unlink, missing_ok=True)
+
+    def _address(self, tenant_id: str, sha256: str) -> Path:
+        return self._root / tenant_id / sha256[:2] / sha256
+
+
+def _append(descriptor: int, digest: hashlib._Hash, piece: bytes) -> None:
+    digest.update(piece)
+    view = memoryview(piece)
+    while view:
+        view = view[os.write(descriptor, view) :]

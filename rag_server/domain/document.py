@@ -1,0 +1,143 @@
+"""Documents and what ingest makes of them: parsed text, blocks, chunks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+
+from rag_server.domain.metadata import Metadata
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Span:
+    """A half-open range `[start, end)` of Unicode code points in a text."""
+
+    start: int
+    end: int
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.start <= self.end:
+            raise ValueError(f"not a span: [{self.start}, {self.end})")
+
+
+class MediaType(StrEnum):
+    """The formats that ingest reads."""
+
+    TEXT = "text/plain"
+    MARKDOWN = "text/markdown"
+    HTML = "text/html"
+    PDF = "application/pdf"
+
+
+class BlockKind(StrEnum):
+    """What a block of a parsed document is; the chunker treats each kind in its own way."""
+
+    HEADING = "heading"
+    PARAGRAPH = "paragraph"
+    LIST = "list"
+    CODE = "code"
+    TABLE = "table"
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A run of a parsed document's text that belongs together."""
+
+    kind: BlockKind
+    span: Span
+    """Where the block stands in `ParsedDocument.text`."""
+    level: int = 0
+    """1 to 6 for a heading, 0 for everything else."""
+    page: int | None = None
+    """1-based page on which the block starts; None where the format has no pages."""
+
+
+@dataclass(frozen=True, slots=True)
+class ParsedDocument:
+    """The text of a document and its structure, independent of the format it came in."""
+
+    text: str
+    """The whole text, line ends normalised to `\\n`, NFC, without control characters."""
+    blocks: tuple[Block, ...]
+    """In order, not overlapping; the text between two blocks is white space."""
+    title: str = ""
+    language: str = ""
+    """BCP 47 code where the format declares it, else empty."""
+    page_count: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkDraft:
+    """A passage cut from a parsed document, before it has an identity."""
+
+    text: str
+    """Exactly `ParsedDocument.text[span.start:span.end]`."""
+    span: Span
+    heading_path: tuple[str, ...]
+    """Headings above the passage, outermost first."""
+    token_count: int
+    """Tokens of the embedding model, without its special tokens."""
+    page_start: int | None = None
+    page_end: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """A stored passage of one revision of one document."""
+
+    id: str
+    tenant_id: str
+    collection_id: str
+    document_id: str
+    document_revision: int
+    ordinal: int
+    """0-based position within the document revision."""
+    text: str
+    span: Span
+    heading_path: tuple[str, ...]
+    token_count: int
+    page_start: int | None
+    page_end: int | None
+    title: str
+    source_uri: str
+    media_type: str
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A document with a searchable revision."""
+
+    tenant_id: str
+    collection_id: str
+    id: str
+    revision: int
+    """The revision that readers see; starts at 1."""
+    title: str
+    source_uri: str
+    media_type: str
+    sha256: str
+    """Hex digest of the original bytes."""
+    size_bytes: int
+    language: str
+    metadata: Metadata
+    chunk_count: int
+    token_count: int
+    page_count: int | None
+    create_time: datetime
+    update_time: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class NewDocument:
+    """What a caller says of a document it hands in."""
+
+    collection_id: str
+    document_id: str
+    """Empty: the server derives one from the content (see `rag_server.ingest.submit`)."""
+    title: str = ""
+    source_uri: str = ""
+    file_name: str = ""
+    media_type: str = ""
+    """As declared by the caller; empty means: detect it."""
+    metadata: Metadata = field(default_factory=dict)

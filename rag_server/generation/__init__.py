@@ -1,0 +1,1 @@
+"""From a question to a cited answer; `pipeline.py` shows the way."""

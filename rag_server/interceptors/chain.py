@@ -1,0 +1,124 @@
+"""The chain that wraps every method of our services, built once per method.
+
+gRPC's interceptors wrap handlers, of which there are four kinds. `Chain` does that once; what goes around
+a call is then a plain async context manager, whatever the kind. Streams of responses are written through
+the context rather than yielded, so that when the caller leaves, everything inside is unwound in the
+call's own task, at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing
+from typing import Any, Protocol
+
+import grpc
+from google.protobuf.message import DecodeError, Message
+
+from rag_server.errors import InvalidArgument
+from rag_server.interceptors.call import Call, current_call
+
+OUR_SERVICES = "/rag.v1."
+"""Health and reflection are answered even when the rest is not: they go around the chain."""
+
+
+class Interceptor(Protocol):
+    """One concern around a call."""
+
+    def around(self, call: Call) -> AbstractAsyncContextManager[None]:
+        """Return what to enter before the servicer and leave after it."""
+        ...
+
+
+RequestCheck = Callable[[Message], None]
+"""Raises `InvalidArgument` for a request message that breaks a rule."""
+
+
+class Undecodable:
+    """Stands in for a request whose bytes are not a message of its type."""
+
+
+def decode_safely(deserialize: Callable[[bytes], Message]) -> Callable[[bytes], Message | Undecodable]:
+    """Wrap a deserialiser: gRPC would answer UNKNOWN to its exceptions, before any interceptor runs."""
+
+    def decode(data: bytes) -> Message | Undecodable:
+        try:
+            return deserialize(data)
+        except (DecodeError, RecursionError):
+            return Undecodable()
+
+    return decode
+
+
+class Chain(grpc.aio.ServerInterceptor):
+    """Runs `interceptors` around each call, outermost first, and `check` on each request message."""
+
+    def __init__(self, interceptors: Sequence[Interceptor], check: RequestCheck) -> None:
+        self._interceptors = tuple(interceptors)
+        self._check = check
+        self._handlers: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler[Any, Any] | None]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> grpc.RpcMethodHandler[Any, Any] | None:
+        """Return the wrapped handler of the method, or None for a method that does not exist."""
+        method = handler_call_details.method
+        wrapped = self._handlers.get(method)
+        if wrapped is not None:
+            return wrapped
+        handler = await continuation(handler_call_details)
+        if handler is None or not method.startswith(OUR_SERVICES):
+            return handler
+        self._handlers[method] = wrapped = self._wrap(handler, method)
+        return wrapped
+
+    def _wrap(self, handler: grpc.RpcMethodHandler[Any, Any], method: str) -> grpc.RpcMethodHandler[Any, Any]:
+        # Any: the stubs type a handler's members for the synchronous server only.
+        inner: Any = (
+            handler.unary_unary or handler.unary_stream or handler.stream_unary or handler.stream_stream
+        )
+        is_streaming = handler.request_streaming or handler.response_streaming
+
+        async def behaviour(incoming: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
+            call = Call(method, context, is_streaming)
+            current_call.set(call)
+            async with AsyncExitStack() as stack:
+                for interceptor in self._interceptors:
+                    await stack.enter_async_context(interceptor.around(call))
+                stream = handler.request_streaming
+                request = self._checked_stream(incoming) if stream else self._checked(incoming)
+                if not handler.response_streaming:
+                    return await inner(request, context)
+                async with aclosing(inner(request, context)) as responses:
+                    async for response in responses:
+                        await context.write(response)
+            return None
+
+        factory: Callable[..., grpc.RpcMethodHandler[Any, Any]] = {
+            (False, False): grpc.unary_unary_rpc_method_handler,
+            (False, True): grpc.unary_stream_rpc_method_handler,
+            (True, False): grpc.stream_unary_rpc_method_handler,
+            (True, True): grpc.stream_stream_rpc_method_handler,
+        }[handler.request_streaming, handler.response_streaming]
+        assert handler.request_deserializer is not None
+        return factory(
+            behaviour,
+            request_deserializer=decode_safely(handler.request_deserializer),
+            response_serializer=handler.response_serializer,
+        )
+
+    def _checked(self, request: Message | Undecodable) -> Message:
+        if isinstance(request, Undecodable):
+            raise InvalidArgument(
+                "UNDECODABLE_REQUEST",
+                "the request is not a valid message of this method's type: regenerate the client from the "
+                "current protos, and nest filters at most 16 levels deep",
+            )
+        self._check(request)
+        return request
+
+    async def _checked_stream(self, requests: AsyncIterator[Message | Undecodable]) -> AsyncIterator[Message]:
+        async for request in requests:
+            yield self._checked(request)

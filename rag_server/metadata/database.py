@@ -1,0 +1,125 @@
+"""The metadata store: transactions, snapshots, and what they are made of."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
+
+from rag_server.domain.job import Job
+from rag_server.metadata import schema
+from rag_server.metadata.blobs import BlobRepository
+from rag_server.metadata.collections import CollectionRepository
+from rag_server.metadata.documents import DocumentRepository
+from rag_server.metadata.engine import create_reader, create_writer
+from rag_server.metadata.failures import translated, unavailable
+from rag_server.metadata.idempotency import IdempotencyRepository
+from rag_server.metadata.jobs import JobRepository
+from rag_server.metadata.metadata_fields import MetadataFieldRepository
+from rag_server.metadata.session import Clock, Scope
+from rag_server.metadata.sweeps import SweepRepository
+
+
+def utc_now() -> datetime:
+    """Return the time now."""
+    return datetime.now(UTC)
+
+
+class Transaction:
+    """One unit of work: repositories that see, and make, the same changes."""
+
+    def __init__(self, session: AsyncSession, clock: Clock) -> None:
+        scope = Scope(session, clock)
+        self.sweeps = SweepRepository(scope)
+        self.blobs = BlobRepository(scope)
+        self.idempotency = IdempotencyRepository(scope)
+        self.metadata_fields = MetadataFieldRepository(scope)
+        self.jobs = JobRepository(scope, self.sweeps)
+        self.collections = CollectionRepository(scope, self.metadata_fields, self.jobs, self.sweeps)
+        self.documents = DocumentRepository(scope, self.collections, self.jobs, self.sweeps)
+
+
+class Database:
+    """Owner of the connections. Make it with `open`.
+
+    >>> database = await Database.open("sqlite+aiosqlite:////var/lib/rag/metadata.db")  # doctest: +SKIP
+    >>> async with database.transaction() as tx:  # doctest: +SKIP
+    ...     job = await tx.jobs.get("default", job_id)
+
+    Failures of the store are raised as `Unavailable` (`METADATA_STORE_UNAVAILABLE`) and
+    `ResourceExhausted` (`DISK_FULL`).
+    """
+
+    def __init__(self, writer: AsyncEngine, reader: AsyncEngine, clock: Clock) -> None:
+        self._writer = writer
+        self._reader = reader
+        self._clock = clock
+        self._is_closed = False
+        self._job_listeners: list[Callable[[Sequence[Job]], None]] = []
+
+    def on_jobs_changed(self, listener: Callable[[Sequence[Job]], None]) -> None:
+        """Call `listener` with the jobs that a transaction has changed, once it is committed."""
+        self._job_listeners.append(listener)
+
+    @classmethod
+    async def open(cls, url: str, *, clock: Clock = utc_now) -> Database:
+        """Connect to `url` (`sqlite+aiosqlite:///FILE`) and migrate it if that is due.
+
+        The file's folder must exist. Raises `FailedPrecondition` (`SCHEMA_TOO_NEW`) for a database of
+        a later release.
+        """
+        database = cls(create_writer(url), create_reader(url), clock)
+        try:
+            with translated(is_connecting=True):
+                await schema.bring_to_head(url, database._writer)
+        except BaseException:
+            await database.close()
+            raise
+        return database
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Transaction]:
+        """Open a write transaction; it commits at the end of the block, and rolls back if that raises.
+
+        On SQLite only one is open at a time: keep the block short and wait for nothing else in it.
+        """
+        async with self._session(self._writer) as session:
+            tx = Transaction(session, self._clock)
+            yield tx
+            await session.commit()
+        if tx.jobs.changed:
+            for listener in self._job_listeners:
+                listener(tx.jobs.changed)
+
+    @asynccontextmanager
+    async def snapshot(self) -> AsyncIterator[Transaction]:
+        """Open a read-only transaction: everything in it is read as of one moment."""
+        async with self._session(self._reader) as session:
+            yield Transaction(session, self._clock)
+
+    @asynccontextmanager
+    async def _session(self, engine: AsyncEngine) -> AsyncIterator[AsyncSession]:
+        if self._is_closed:
+            raise unavailable()
+        # closing the session rolls back what is not committed and returns the connection, and goes on
+        # doing so when the caller is cancelled meanwhile
+        async with AsyncSession(engine, expire_on_commit=False) as session:
+            with translated(is_connecting=True):
+                # begin now: later, a refused connection could not be told from an `OSError` of the caller's
+                await session.connection()
+            with translated():
+                yield session
+
+    async def check(self) -> None:
+        """Raise `Unavailable` unless the store answers."""
+        async with self._session(self._reader) as session:
+            await session.execute(text("SELECT 1"))
+
+    async def close(self) -> None:
+        """Close all connections. Idempotent."""
+        self._is_closed = True
+        await self._writer.dispose()
+        await self._reader.dispose()

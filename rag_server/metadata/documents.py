@@ -1,0 +1,205 @@
+"""Documents: what readers may see, and the flip that makes a new revision visible."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from sqlalchemy import delete, select
+from sqlmodel import col
+
+from rag_server.domain.document import Document
+from rag_server.domain.job import Job, JobError, JobProgress, JobState
+from rag_server.domain.publication import Publication
+from rag_server.errors import NotFound
+from rag_server.metadata.codecs import metadata_from_json, progress_to_json
+from rag_server.metadata.collections import CollectionRepository
+from rag_server.metadata.jobs import JobRepository
+from rag_server.metadata.revisions import last_revision
+from rag_server.metadata.session import Scope
+from rag_server.metadata.sweeps import SweepRepository
+from rag_server.metadata.tables import DocumentRow, JobRow
+
+_IDS_PER_STATEMENT = 500
+"""Well below the number of parameters that either database takes (SQLite: 32 766)."""
+
+
+class DocumentRepository:
+    """Documents with a visible revision."""
+
+    def __init__(
+        self, scope: Scope, collections: CollectionRepository, jobs: JobRepository, sweeps: SweepRepository
+    ) -> None:
+        self._scope = scope
+        self._collections = collections
+        self._jobs = jobs
+        self._sweeps = sweeps
+
+    async def get(self, tenant_id: str, collection_uid: str, document_id: str) -> Document:
+        """Return the document. Raises `NotFound`."""
+        row = await self._row(tenant_id, collection_uid, document_id)
+        if row is None:
+            raise NotFound.for_resource("document", document_id)
+        return _to_domain(row)
+
+    async def list(
+        self, tenant_id: str, collection_uid: str, *, after_id: str = "", limit: int
+    ) -> list[Document]:
+        """Return documents by id, from after `after_id` on."""
+        statement = (
+            select(DocumentRow)
+            .where(
+                col(DocumentRow.tenant_id) == tenant_id,
+                col(DocumentRow.collection_uid) == collection_uid,
+                col(DocumentRow.id) > after_id,
+            )
+            .order_by(col(DocumentRow.id))
+            .limit(limit)
+        )
+        return [_to_domain(row) for row in await self._scope.session.scalars(statement)]
+
+    async def revisions_of(
+        self, tenant_id: str, collection_uid: str, document_ids: Iterable[str]
+    ) -> dict[str, int]:
+        """Return the visible revision of each document; one that nobody may see is left out."""
+        ids = list(dict.fromkeys(document_ids))
+        found: dict[str, int] = {}
+        for start in range(0, len(ids), _IDS_PER_STATEMENT):
+            statement = select(col(DocumentRow.id), col(DocumentRow.revision)).where(
+                col(DocumentRow.tenant_id) == tenant_id,
+                col(DocumentRow.collection_uid) == collection_uid,
+                col(DocumentRow.id).in_(ids[start : start + _IDS_PER_STATEMENT]),
+            )
+            rows = (await self._scope.session.execute(statement)).all()
+            found.update((row.id, row.revision) for row in rows)
+        return found
+
+    async def delete(self, tenant_id: str, collection_uid: str, document_id: str) -> None:
+        """Delete a document, for ever: its unfinished jobs are cancelled and none of them can publish.
+
+        A document that is still on its way to its first revision is deleted by that alone. Raises
+        `NotFound` when there is neither a document nor an unfinished job for it.
+        """
+        await self._scope.lock_collection(tenant_id, collection_uid)
+        row = await self._row(tenant_id, collection_uid, document_id)
+        cancelled = await self._jobs.cancel_all_of_document(tenant_id, collection_uid, document_id)
+        if row is None:
+            if not cancelled:
+                raise NotFound.for_resource("document", document_id)
+            return
+        # bounded by the numbers given out so far: a later ingest of this id must survive the sweep
+        end = await last_revision(self._scope, tenant_id, collection_uid, document_id) + 1
+        await self._sweeps.add_revisions(tenant_id, collection_uid, document_id, before_revision=end)
+        await self._sweeps.add_blob(tenant_id, row.sha256)
+        await self._collections.bump_revision(
+            tenant_id, collection_uid, documents=-1, chunks=-row.chunk_count
+        )
+        await self._scope.session.execute(
+            delete(DocumentRow).where(
+                col(DocumentRow.tenant_id) == tenant_id,
+                col(DocumentRow.collection_uid) == collection_uid,
+                col(DocumentRow.id) == document_id,
+            )
+        )
+
+    async def publish(self, tenant_id: str, job_id: str, publication: Publication) -> Job:
+        """Make the job's revision the visible one and finish the job, in one step; return the job.
+
+        The job ends
+        - CANCELLED, when that was requested, and nothing becomes visible;
+        - FAILED with `SUPERSEDED`, when a later revision is visible already;
+        - SUCCEEDED otherwise. What the older revision left behind is swept.
+
+        Raises `NotFound` and, when the job is finished already (as when its collection has been
+        deleted), `FailedPrecondition` (`JOB_ALREADY_FINISHED`).
+        """
+        uid = (await self._jobs.unfinished_row(tenant_id, job_id)).collection_uid
+        await self._scope.lock_collection(tenant_id, uid)
+        job = await self._jobs.unfinished_row(tenant_id, job_id, is_locked=True)
+        if job.cancel_requested:
+            return await self._jobs.change(tenant_id, job_id, state=JobState.CANCELLED)
+        current = await self._row(tenant_id, uid, job.document_id)
+        if current is not None and current.revision >= job.document_revision:
+            error = JobError("SUPERSEDED", "a later version of the document was ingested first")
+            return await self._jobs.change(tenant_id, job_id, state=JobState.FAILED, error=error)
+        await self._flip(job, current, publication)
+        return await self._succeed(job, publication)
+
+    async def _flip(self, job: JobRow, current: DocumentRow | None, publication: Publication) -> None:
+        now = self._scope.clock()
+        added_documents, added_chunks = 1, publication.chunk_count
+        create_time = now
+        if current is not None:
+            added_documents = 0
+            added_chunks -= current.chunk_count
+            create_time = current.create_time
+            await self._sweeps.add_revisions(
+                job.tenant_id, job.collection_uid, job.document_id, before_revision=job.document_revision
+            )
+            if current.sha256 != publication.sha256:
+                await self._sweeps.add_blob(job.tenant_id, current.sha256)
+        row = DocumentRow(
+            tenant_id=job.tenant_id,
+            collection_uid=job.collection_uid,
+            id=job.document_id,
+            collection_id=job.collection_id,
+            revision=job.document_revision,
+            title=publication.title,
+            source_uri=job.document["source_uri"],
+            media_type=publication.media_type,
+            sha256=publication.sha256,
+            size_bytes=publication.size_bytes,
+            language=publication.language,
+            fields=job.document["metadata"],
+            chunk_count=publication.chunk_count,
+            token_count=publication.token_count,
+            page_count=publication.page_count,
+            create_time=create_time,
+            update_time=now,
+        )
+        await self._scope.session.merge(row)
+        await self._collections.bump_revision(
+            job.tenant_id, job.collection_uid, documents=added_documents, chunks=added_chunks
+        )
+
+    async def _succeed(self, job: JobRow, publication: Publication) -> Job:
+        job.state = JobState.SUCCEEDED.value
+        job.content_sha256 = publication.sha256
+        progress = JobProgress(
+            size_bytes=publication.size_bytes,
+            page_count=publication.page_count,
+            chunk_count=publication.chunk_count,
+            token_count=publication.token_count,
+            embedded_chunk_count=publication.chunk_count,
+            indexed_chunk_count=publication.chunk_count,
+        )
+        job.progress = progress_to_json(progress)
+        return await self._jobs.record_change(job)
+
+    async def _row(self, tenant_id: str, collection_uid: str, document_id: str) -> DocumentRow | None:
+        statement = select(DocumentRow).where(
+            col(DocumentRow.tenant_id) == tenant_id,
+            col(DocumentRow.collection_uid) == collection_uid,
+            col(DocumentRow.id) == document_id,
+        )
+        return (await self._scope.session.scalars(statement)).one_or_none()
+
+
+def _to_domain(row: DocumentRow) -> Document:
+    return Document(
+        tenant_id=row.tenant_id,
+        collection_id=row.collection_id,
+        id=row.id,
+        revision=row.revision,
+        title=row.title,
+        source_uri=row.source_uri,
+        media_type=row.media_type,
+        sha256=row.sha256,
+        size_bytes=row.size_bytes,
+        language=row.language,
+        metadata=metadata_from_json(row.fields),
+        chunk_count=row.chunk_count,
+        token_count=row.token_count,
+        page_count=row.page_count,
+        create_time=row.create_time,
+        update_time=row.update_time,
+    )

@@ -1,0 +1,105 @@
+"""Engines: how connections to the metadata store are opened, and how many.
+
+SQLite has one writer at a time, so its write engine has one connection: waiting happens in the pool,
+in order, not in SQLite's busy loop. Each SQLite connection costs a thread.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing, suppress
+from typing import Any
+
+from sqlalchemy import Connection, event, make_url
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.pool import NullPool
+
+BUSY_TIMEOUT_MS = 5_000
+"""How long SQLite waits for a lock that another process holds."""
+POOL_TIMEOUT_S = 10.0
+"""How long a caller waits for a connection of ours before it is told to come back."""
+READER_COUNT = 4
+SERVER_POOL_SIZE = 8
+"""Connections per engine to a database server."""
+
+_DURABLE_PRAGMAS = (
+    "PRAGMA journal_mode=WAL",
+    # FULL syncs the log at every commit. Under NORMAL a power cut could take back a job that the
+    # caller has been told is accepted.
+    "PRAGMA synchronous=FULL",
+    "PRAGMA foreign_keys=ON",
+    f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}",
+)
+
+
+class _RollingBackConnection(sqlite3.Connection):
+    """A connection that ends its transaction when it is closed.
+
+    SQLite keeps a closed connection, with its locks, until its last statement is finalised. A statement
+    that a cancelled task left half read lives as long as that task's traceback: without the rollback,
+    no other writer could begin until then.
+    """
+
+    def close(self) -> None:
+        try:
+            with suppress(sqlite3.ProgrammingError):  # closed already
+                self.rollback()
+        finally:
+            super().close()
+
+
+def is_sqlite(url: str) -> bool:
+    """Whether `url` names a SQLite file."""
+    return make_url(url).get_backend_name() == "sqlite"
+
+
+def create_writer(url: str, *, is_pooled: bool = True) -> AsyncEngine:
+    """Return the engine of write transactions; unpooled for a single use, such as a migration."""
+    if not is_sqlite(url):
+        return _server_engine(url, _pool(SERVER_POOL_SIZE) if is_pooled else _UNPOOLED)
+    # IMMEDIATE takes the write lock at once: two transactions that read and then write would
+    # otherwise both hold a read lock and neither could go on.
+    return _sqlite_engine(url, "BEGIN IMMEDIATE", _DURABLE_PRAGMAS, _pool(1) if is_pooled else _UNPOOLED)
+
+
+def create_reader(url: str) -> AsyncEngine:
+    """Return the engine of read-only snapshots."""
+    if not is_sqlite(url):
+        engine = _server_engine(url, _pool(SERVER_POOL_SIZE))
+        return engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+    return _sqlite_engine(url, "BEGIN", (*_DURABLE_PRAGMAS, "PRAGMA query_only=ON"), _pool(READER_COUNT))
+
+
+_UNPOOLED: dict[str, Any] = {"poolclass": NullPool}
+
+
+def _pool(size: int) -> dict[str, Any]:
+    return {"pool_size": size, "max_overflow": 0, "pool_timeout": POOL_TIMEOUT_S}
+
+
+def _server_engine(url: str, pool: dict[str, Any]) -> AsyncEngine:
+    # hide_parameters: values belong to tenants, and errors are logged with their statement
+    return create_async_engine(url, hide_parameters=True, pool_pre_ping=True, **pool)
+
+
+def _sqlite_engine(url: str, begin: str, pragmas: tuple[str, ...], pool: dict[str, Any]) -> AsyncEngine:
+    # isolation_level None: the driver begins nothing by itself, `start` below does
+    arguments = {"isolation_level": None, "factory": _RollingBackConnection}
+    engine = create_async_engine(url, connect_args=arguments, hide_parameters=True, **pool)
+
+    def prepare(connection: Any, _record: object) -> None:
+        try:
+            with closing(connection.cursor()) as cursor:
+                for pragma in pragmas:
+                    cursor.execute(pragma)
+        except BaseException:
+            # the pool does not know this connection yet, so nobody else would end its thread
+            connection.close()
+            raise
+
+    def start(connection: Connection) -> None:
+        connection.exec_driver_sql(begin)
+
+    event.listen(engine.sync_engine, "connect", prepare)
+    event.listen(engine.sync_engine, "begin", start)
+    return engine

@@ -1,0 +1,1 @@
+"""Fusion: one ranking from the legs' candidates. One algorithm per file."""

@@ -1,0 +1,71 @@
+"""AdminService."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from rag.v1 import admin_service_pb2 as pb
+from rag.v1 import admin_service_pb2_grpc as pb_grpc
+
+from rag_server import __version__
+from rag_server.backends.protocols import EmbeddingModel
+from rag_server.config import Settings
+from rag_server.domain.document import MediaType
+from rag_server.health import Health
+from rag_server.metadata.database import Database
+from rag_server.services.wire.metadata import to_timestamp
+from rag_server.text.analyzer import SUPPORTED_LANGUAGES
+
+
+class AdminServicer(pb_grpc.AdminServiceServicer):
+    """Shows the server itself."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        database: Database,
+        model: EmbeddingModel,
+        generators: Sequence[str],
+        health: Health,
+        start_time: datetime,
+    ) -> None:
+        self._settings = settings
+        self._database = database
+        self._model = model
+        self._generators = generators
+        self._health = health
+        self._start_time = start_time
+
+    async def GetServerInfo(self, request: pb.GetServerInfoRequest, context: Any) -> pb.GetServerInfoResponse:
+        """Say which version runs, with which models and limits, and how its parts fare."""
+        async with self._database.snapshot() as tx:
+            unfinished = await tx.jobs.count_unfinished()
+        return pb.GetServerInfoResponse(
+            version=__version__,
+            start_time=to_timestamp(self._start_time),
+            embedding_model=pb.EmbeddingModelInfo(
+                id=self._model.id,
+                dimension=self._model.dimension,
+                window_tokens=self._model.window_tokens,
+                languages=self._model.languages,
+            ),
+            generators=self._generators,
+            languages=SUPPORTED_LANGUAGES,
+            media_types=list(MediaType),
+            limits=pb.Limits(
+                message_bytes=self._settings.server.max_message_bytes,
+                document_bytes=self._settings.storage.max_document_bytes,
+                concurrent_calls=self._settings.server.max_concurrent_calls,
+            ),
+            components=[
+                pb.ComponentHealth(
+                    name=component.name,
+                    is_serving=component.is_serving,
+                    check_time=to_timestamp(component.check_time),
+                )
+                for component in self._health.components()
+            ],
+            unfinished_job_count=unfinished,
+        )

@@ -1,0 +1,44 @@
+"""GenerateService."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import Any
+
+from rag.v1 import generate_service_pb2 as pb
+from rag.v1 import generate_service_pb2_grpc as pb_grpc
+
+from rag_server.generation.pipeline import Answering
+from rag_server.interceptors.call import current_call
+from rag_server.services.wire.query import AnswerWriter, QuestionMessage, collect, from_question
+
+
+class GenerateServicer(pb_grpc.GenerateServiceServicer):
+    """Answers questions from what was ingested."""
+
+    def __init__(self, answering: Answering) -> None:
+        self._answering = answering
+
+    async def Generate(self, request: pb.GenerateRequest, context: Any) -> pb.GenerateResponse:
+        """Answer a question in one response: the stream, collected."""
+        response = pb.GenerateResponse()
+        async with aclosing(self._events(request)) as events:
+            async for event in events:
+                collect(response, event)
+        return response
+
+    async def StreamGenerate(
+        self, request: pb.StreamGenerateRequest, context: Any
+    ) -> AsyncGenerator[pb.StreamGenerateResponse, None]:
+        """Answer a question as a stream of events."""
+        async with aclosing(self._events(request)) as events:
+            async for event in events:
+                yield event
+
+    async def _events(self, request: QuestionMessage) -> AsyncGenerator[pb.StreamGenerateResponse, None]:
+        writer = AnswerWriter()
+        answer = self._answering.answer(current_call.get().tenant_id, from_question(request))
+        async with aclosing(answer) as events:
+            async for event in events:
+                yield writer.to_event(event)

@@ -1,0 +1,59 @@
+"""Opaque page tokens: the key of the last item, bound to the query that it continues."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+from rag_server.errors import InvalidArgument
+from rag_server.interceptors.call import current_call
+
+T = TypeVar("T")
+
+
+class Pager:
+    """Reads and writes the page tokens of one list query.
+
+    A token works only with the method, tenant and arguments that it was made for. It holds nothing that its
+    reader has not just been shown.
+    """
+
+    def __init__(self, page_size: int, page_token: str, *arguments: object) -> None:
+        self.size = page_size
+        call = current_call.get()
+        scope = json.dumps([call.tenant_id, call.method, *map(str, arguments)])
+        self._scope = hashlib.sha256(scope.encode()).hexdigest()[:16]
+        self.after: list[Any] | None = self._decode(page_token) if page_token else None
+        """Key of the last item of the page before; None on the first page."""
+
+    def cut(self, items: Sequence[T], key: Callable[[T], list[Any]]) -> tuple[Sequence[T], str]:
+        """Return one page of `items`, which were asked for with `limit`, and the token of the next."""
+        if len(items) <= self.size:
+            return items, ""
+        page = items[: self.size]
+        return page, self._encode(key(page[-1]))
+
+    @property
+    def limit(self) -> int:
+        """How many items to ask for: one more than a page shows whether there is another."""
+        return self.size + 1
+
+    def _encode(self, key: list[Any]) -> str:
+        return base64.urlsafe_b64encode(json.dumps([self._scope, *key]).encode()).decode().rstrip("=")
+
+    def _decode(self, token: str) -> list[Any]:
+        try:
+            decoded = json.loads(base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)))
+        except (binascii.Error, ValueError):
+            decoded = None
+        if not isinstance(decoded, list) or not decoded or decoded[0] != self._scope:
+            raise InvalidArgument.for_field(
+                "page_token",
+                "is not a token of this list: start again without one",
+                reason="INVALID_PAGE_TOKEN",
+            )
+        return decoded[1:]

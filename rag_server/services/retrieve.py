@@ -1,0 +1,86 @@
+"""RetrieveService."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+from rag.v1 import retrieve_service_pb2 as pb
+from rag.v1 import retrieve_service_pb2_grpc as pb_grpc
+
+from rag_server.backends.protocols import Embedder
+from rag_server.interceptors.call import current_call
+from rag_server.metadata.database import Database
+from rag_server.query.pipeline import Retrieval
+from rag_server.services.wire.analysis import to_token
+from rag_server.services.wire.chunk import to_timings
+from rag_server.services.wire.query import from_retrieve, to_retrieve_response
+from rag_server.text.analyzer import Analyzer
+from rag_server.timing import Stopwatch
+
+
+class RetrieveServicer(pb_grpc.RetrieveServiceServicer):
+    """Finds passages and shows how texts are embedded and analysed."""
+
+    def __init__(
+        self,
+        retrieval: Retrieval,
+        embedder: Embedder,
+        database: Database,
+        analyzer_for: Callable[[str], Analyzer],
+    ) -> None:
+        self._retrieval = retrieval
+        self._embedder = embedder
+        self._database = database
+        self._analyzer_for = analyzer_for
+
+    async def Retrieve(self, request: pb.RetrieveRequest, context: Any) -> pb.RetrieveResponse:
+        """Find the passages that answer a query."""
+        result = await self._retrieval.retrieve(current_call.get().tenant_id, from_retrieve(request))
+        return to_retrieve_response(result)
+
+    async def BatchRetrieve(self, request: pb.BatchRetrieveRequest, context: Any) -> pb.BatchRetrieveResponse:
+        """Answer several requests at once."""
+        watch = Stopwatch()
+        with watch.stage("retrieve"):
+            results = await self._retrieval.retrieve_batch(
+                current_call.get().tenant_id, [from_retrieve(each) for each in request.requests]
+            )
+        return pb.BatchRetrieveResponse(
+            responses=map(to_retrieve_response, results), timings=to_timings(watch.timings())
+        )
+
+    async def Embed(self, request: pb.EmbedRequest, context: Any) -> pb.EmbedResponse:
+        """Return the vectors of texts."""
+        watch = Stopwatch()
+        texts = list(request.texts)
+        with watch.stage("embed"):
+            vectors = await self._embedder.embed(texts)
+        with watch.stage("count"):
+            counts = await asyncio.to_thread(lambda: [self._embedder.tokenizer.count(text) for text in texts])
+        return pb.EmbedResponse(
+            embeddings=[
+                pb.Embedding(values=vector.tolist(), token_count=count)
+                for vector, count in zip(vectors, counts, strict=True)
+            ],
+            model=self._embedder.model.id,
+            timings=to_timings(watch.timings()),
+        )
+
+    async def Analyze(self, request: pb.AnalyzeRequest, context: Any) -> pb.AnalyzeResponse:
+        """Show what the lexical analyser makes of a text."""
+        watch = Stopwatch()
+        language = request.language
+        if request.WhichOneof("analyzer") == "collection_id":
+            async with self._database.snapshot() as tx:
+                collection = await tx.collections.get(current_call.get().tenant_id, request.collection_id)
+            language = collection.language
+        with watch.stage("analyze"):
+            tokens = await asyncio.to_thread(self._analyzer_for(language).explain, request.text)
+        return pb.AnalyzeResponse(
+            language=language,
+            tokens=map(to_token, tokens),
+            lexemes=[token.lexeme for token in tokens if token.lexeme is not None],
+            timings=to_timings(watch.timings()),
+        )

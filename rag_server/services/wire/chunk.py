@@ -1,0 +1,90 @@
+"""Chunks and retrieved chunks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from rag.v1 import chunk_pb2, retrieval_pb2, timings_pb2
+
+from rag_server.domain.document import Chunk, Span
+from rag_server.domain.retrieval import Degradation, Leg, LegSignal, ScoredChunk, Timings
+from rag_server.timing import TOTAL
+
+_DEGRADATIONS = {
+    Degradation.FULL: retrieval_pb2.DEGRADATION_FULL,
+    Degradation.LEXICAL_ONLY: retrieval_pb2.DEGRADATION_LEXICAL_ONLY,
+    Degradation.DENSE_ONLY: retrieval_pb2.DEGRADATION_DENSE_ONLY,
+}
+
+
+def to_span(span: Span) -> chunk_pb2.Span:
+    """Return a span as a message."""
+    return chunk_pb2.Span(start=span.start, end=span.end)
+
+
+def to_chunk(chunk: Chunk) -> chunk_pb2.Chunk:
+    """Return a chunk as a message."""
+    pages = None
+    if chunk.page_start is not None and chunk.page_end is not None:
+        pages = chunk_pb2.PageRange(first=chunk.page_start, last=chunk.page_end)
+    return chunk_pb2.Chunk(
+        id=chunk.id,
+        collection_id=chunk.collection_id,
+        document_id=chunk.document_id,
+        document_revision=chunk.document_revision,
+        ordinal=chunk.ordinal,
+        text=chunk.text,
+        span=to_span(chunk.span),
+        heading_path=chunk.heading_path,
+        token_count=chunk.token_count,
+        pages=pages,
+        title=chunk.title,
+        source_uri=chunk.source_uri,
+        media_type=chunk.media_type,
+    )
+
+
+def to_retrieved(results: Iterable[ScoredChunk]) -> list[retrieval_pb2.RetrievedChunk]:
+    """Return results as messages, ranked in their order."""
+    return [
+        retrieval_pb2.RetrievedChunk(
+            chunk=to_chunk(result.chunk),
+            rank=rank,
+            score=result.score,
+            signals=retrieval_pb2.Signals(
+                dense=_to_signal(result.signals.get(Leg.DENSE)),
+                lexical=_to_signal(result.signals.get(Leg.LEXICAL)),
+                fused_score=result.score,
+            ),
+        )
+        for rank, result in enumerate(results, start=1)
+    ]
+
+
+def _to_signal(signal: LegSignal | None) -> retrieval_pb2.LegSignal | None:
+    return None if signal is None else retrieval_pb2.LegSignal(rank=signal.rank, score=signal.score)
+
+
+def to_degradation(degradation: Degradation) -> retrieval_pb2.Degradation.ValueType:
+    """Return a degradation as the contract names it."""
+    return _DEGRADATIONS[degradation]
+
+
+def to_revisions(revisions: Mapping[str, int]) -> list[retrieval_pb2.CollectionRevision]:
+    """Return the searched revisions in their order."""
+    return [
+        retrieval_pb2.CollectionRevision(collection_id=collection_id, revision=revision)
+        for collection_id, revision in revisions.items()
+    ]
+
+
+def to_timings(timings_us: Timings) -> timings_pb2.Timings:
+    """Return timings as a message; `total` stands apart from the stages."""
+    return timings_pb2.Timings(
+        total_us=timings_us[TOTAL],
+        stages=[
+            timings_pb2.StageTiming(stage=stage, duration_us=duration_us)
+            for stage, duration_us in timings_us.items()
+            if stage != TOTAL
+        ],
+    )

@@ -1,0 +1,153 @@
+"""Retrieval and generation requests, responses and events."""
+
+from __future__ import annotations
+
+from rag.v1 import fusion_pb2, generate_service_pb2, retrieval_pb2, retrieve_service_pb2
+
+from rag_server.domain.generation import (
+    Citation,
+    Cited,
+    Delta,
+    Finished,
+    FinishReason,
+    GenerationEvent,
+    GenerationRequest,
+    Retrieved,
+    Started,
+    Usage,
+)
+from rag_server.domain.retrieval import Fusion, RetrievalRequest, RetrievalResult, RrfFusion, ScoredChunk
+from rag_server.services.wire.chunk import (
+    to_degradation,
+    to_retrieved,
+    to_revisions,
+    to_span,
+    to_timings,
+)
+from rag_server.services.wire.filter import from_filter
+from rag_server.validation.defaults import value_or_default
+
+_FINISH_REASONS = {
+    FinishReason.COMPLETE: generate_service_pb2.FINISH_REASON_COMPLETE,
+    FinishReason.MAX_TOKENS: generate_service_pb2.FINISH_REASON_MAX_TOKENS,
+    FinishReason.NO_RELEVANT_CONTENT: generate_service_pb2.FINISH_REASON_NO_RELEVANT_CONTENT,
+}
+
+QuestionMessage = generate_service_pb2.GenerateRequest | generate_service_pb2.StreamGenerateRequest
+
+
+def from_fusion(message: fusion_pb2.Fusion) -> Fusion:
+    """Return the method with its defaults filled in; none chosen means RRF."""
+    return RrfFusion(
+        k=value_or_default(message.rrf, "k"),
+        dense_weight=value_or_default(message.rrf, "dense_weight"),
+        lexical_weight=value_or_default(message.rrf, "lexical_weight"),
+    )
+
+
+def from_retrieve(message: retrieve_service_pb2.RetrieveRequest) -> RetrievalRequest:
+    """Return a validated request with its defaults filled in."""
+    return RetrievalRequest(
+        collection_ids=tuple(message.collection_ids),
+        query=message.query,
+        top_k=value_or_default(message, "top_k"),
+        filter=from_filter(message.filter) if message.HasField("filter") else None,
+        fusion=from_fusion(message.fusion),
+        candidate_count=value_or_default(message, "candidate_count"),
+    )
+
+
+def to_retrieve_response(result: RetrievalResult) -> retrieve_service_pb2.RetrieveResponse:
+    """Return a result as a message."""
+    return retrieve_service_pb2.RetrieveResponse(
+        results=to_retrieved(result.results),
+        score_scale=retrieval_pb2.SCORE_SCALE_RRF,
+        degradation=to_degradation(result.degradation),
+        collection_revisions=to_revisions(result.collection_revisions),
+        timings=to_timings(result.timings_us),
+    )
+
+
+def from_question(message: QuestionMessage) -> GenerationRequest:
+    """Return a validated question with its defaults filled in."""
+    return GenerationRequest(
+        retrieval=RetrievalRequest(
+            collection_ids=tuple(message.collection_ids),
+            query=message.question,
+            top_k=value_or_default(message, "source_count"),
+            filter=from_filter(message.filter) if message.HasField("filter") else None,
+            fusion=from_fusion(message.fusion),
+            candidate_count=value_or_default(message, "candidate_count"),
+        ),
+        max_tokens=value_or_default(message, "max_answer_tokens"),
+        language=message.language,
+    )
+
+
+class AnswerWriter:
+    """Turns the events of one answer into messages; knows the sources that citations point into."""
+
+    def __init__(self) -> None:
+        self._sources: tuple[ScoredChunk, ...] = ()
+
+    def to_event(self, event: GenerationEvent) -> generate_service_pb2.StreamGenerateResponse:
+        """Return an event as a message."""
+        pb = generate_service_pb2
+        match event:
+            case Started(model):
+                return pb.StreamGenerateResponse(started=pb.GenerationStarted(model=model))
+            case Retrieved():
+                self._sources = event.sources
+                retrieved = pb.GenerationRetrieved(
+                    sources=to_retrieved(event.sources),
+                    score_scale=retrieval_pb2.SCORE_SCALE_RRF,
+                    degradation=to_degradation(event.degradation),
+                    collection_revisions=to_revisions(event.collection_revisions),
+                )
+                return pb.StreamGenerateResponse(retrieved=retrieved)
+            case Delta(text):
+                return pb.StreamGenerateResponse(delta=pb.AnswerDelta(text=text))
+            case Cited(citation):
+                return pb.StreamGenerateResponse(citation=self._to_citation(citation))
+            case Usage(prompt, answer):
+                usage = pb.Usage(prompt_token_count=prompt, answer_token_count=answer)
+                return pb.StreamGenerateResponse(usage=usage)
+            case Finished(reason, timings_us):
+                finished = pb.GenerationFinished(
+                    reason=_FINISH_REASONS[reason], timings=to_timings(timings_us)
+                )
+                return pb.StreamGenerateResponse(finished=finished)
+
+    def _to_citation(self, citation: Citation) -> generate_service_pb2.Citation:
+        chunk = self._sources[citation.source_index].chunk
+        return generate_service_pb2.Citation(
+            source_index=citation.source_index,
+            chunk_id=chunk.id,
+            document_id=chunk.document_id,
+            answer_span=to_span(citation.answer_span),
+            source_span=to_span(citation.source_span),
+            quote=citation.quote,
+        )
+
+
+def collect(
+    response: generate_service_pb2.GenerateResponse, event: generate_service_pb2.StreamGenerateResponse
+) -> None:
+    """Add one event of the stream to the response of the unary method."""
+    match event.WhichOneof("event"):
+        case "started":
+            response.model = event.started.model
+        case "retrieved":
+            response.sources.extend(event.retrieved.sources)
+            response.score_scale = event.retrieved.score_scale
+            response.degradation = event.retrieved.degradation
+            response.collection_revisions.extend(event.retrieved.collection_revisions)
+        case "delta":
+            response.answer += event.delta.text
+        case "citation":
+            response.citations.append(event.citation)
+        case "usage":
+            response.usage.CopyFrom(event.usage)
+        case "finished":
+            response.finish_reason = event.finished.reason
+            response.timings.CopyFrom(event.finished.timings)

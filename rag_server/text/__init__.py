@@ -1,0 +1,1 @@
+"""What the service knows of language: words, stop words, stems, sentences. Pure CPU, no I/O."""

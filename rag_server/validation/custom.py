@@ -1,0 +1,162 @@
+"""Conditions that the contract's comments state in words, over several fields of one message.
+
+Each is a function that yields a `Finding` for everything that is wrong; `CHECKS` says for which
+message. They run after the constraints of `rules.FIELD_RULES` and whatever those have found.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, Final, NamedTuple, Protocol
+
+from rag.v1 import chunking_pb2, collection_service_pb2, filter_pb2, fusion_pb2, ingest_service_pb2
+
+from rag_server.validation.defaults import value_or_default
+from rag_server.validation.paths import entry_path
+from rag_server.validation.rules import METADATA_KEY
+
+MAX_LABEL_CHARACTERS: Final = 128
+"""The greatest length of a label's key and of its value, in code points."""
+
+UPDATABLE_FIELDS: Final = ("display_name", "description", "labels", "chunking", "metadata_fields")
+"""What an `update_mask` may name."""
+
+_METADATA_KEY: Final = re.compile(METADATA_KEY)
+_ORDERED_KINDS: Final = frozenset({"integer_value", "double_value", "timestamp_value"})
+_ORDERING: Final = frozenset(
+    {
+        filter_pb2.COMPARISON_OPERATOR_LESS,
+        filter_pb2.COMPARISON_OPERATOR_LESS_OR_EQUAL,
+        filter_pb2.COMPARISON_OPERATOR_GREATER,
+        filter_pb2.COMPARISON_OPERATOR_GREATER_OR_EQUAL,
+    }
+)
+
+
+class Finding(NamedTuple):
+    """A violation, seen from the message."""
+
+    path: str
+    """Relative to the message; empty for the message itself."""
+    description: str
+
+
+Check = Callable[[Any], Iterable[Finding]]
+
+
+class _SearchesCollections(Protocol):
+    @property
+    def collection_ids(self) -> Iterable[str]: ...
+
+
+def overlap_is_at_most_half(message: chunking_pb2.CharacterChunking) -> Iterator[Finding]:
+    """`overlap_characters` is at most half of `max_characters`, with the defaults of both."""
+    overlap = value_or_default(message, "overlap_characters")
+    maximum = value_or_default(message, "max_characters")
+    if 2 * overlap > maximum:
+        yield Finding("overlap_characters", f"{overlap} is more than half of max_characters, {maximum}")
+
+
+def labels_are_short(message: collection_service_pb2.Collection) -> Iterator[Finding]:
+    """Keys and values of `labels` have at most 128 code points."""
+    for key, value in message.labels.items():
+        for part, text in (("key", key), ("value", value)):
+            if len(text) > MAX_LABEL_CHARACTERS:
+                yield Finding(
+                    entry_path("labels", key),
+                    f"the {part} has {len(text)} code points, the maximum is {MAX_LABEL_CHARACTERS}",
+                )
+
+
+def declared_names_are_distinct(message: collection_service_pb2.Collection) -> Iterator[Finding]:
+    """No two `metadata_fields` have the same name."""
+    names = [field.name for field in message.metadata_fields]
+    for index in _repetitions(names):
+        yield Finding(f"metadata_fields[{index}].name", "repeats the name of an earlier field")
+
+
+def update_mask_is_updatable(
+    message: collection_service_pb2.UpdateCollectionRequest,
+) -> Iterator[Finding]:
+    """`update_mask` names at least one field, and only fields that can change."""
+    if message.HasField("update_mask") and not message.update_mask.paths:
+        yield Finding("update_mask", "names no field")
+    for index, path in enumerate(message.update_mask.paths):
+        if path not in UPDATABLE_FIELDS:
+            yield Finding(f"update_mask.paths[{index}]", f"must be one of {', '.join(UPDATABLE_FIELDS)}")
+
+
+def bool_has_conditions(message: filter_pb2.BoolFilter) -> Iterator[Finding]:
+    """At least one of the three lists is not empty."""
+    if not (message.must or message.should or message.must_not):
+        yield Finding("", "must, should and must_not are all empty")
+
+
+def ordering_has_ordered_value(message: filter_pb2.ComparisonFilter) -> Iterator[Finding]:
+    """The ordering operators need a number or an instant."""
+    if message.operator in _ORDERING and _is_unordered(message.value):
+        yield Finding("value", "an ordering operator needs a number or an instant")
+
+
+def range_is_bounded(message: filter_pb2.RangeFilter) -> Iterator[Finding]:
+    """At least one bound is set, of a pair at most one; each is a number or an instant."""
+    bounds = {field.name: value for field, value in message.ListFields() if field.name != "field"}
+    if not bounds:
+        yield Finding("", "at least one bound is required")
+    for exclusive, inclusive in (("greater_than", "greater_or_equal"), ("less_than", "less_or_equal")):
+        if exclusive in bounds and inclusive in bounds:
+            yield Finding(inclusive, f"cannot be set together with {exclusive}")
+    for bound, value in bounds.items():
+        if _is_unordered(value):
+            yield Finding(bound, "must be a number or an instant")
+
+
+def some_weight_is_positive(message: fusion_pb2.RrfFusion) -> Iterator[Finding]:
+    """At least one weight is above zero, with the defaults of both."""
+    if not any(value_or_default(message, weight) > 0 for weight in ("dense_weight", "lexical_weight")):
+        yield Finding("", "dense_weight or lexical_weight must be above 0")
+
+
+def metadata_keys_are_names(message: ingest_service_pb2.DocumentSpec) -> Iterator[Finding]:
+    """The keys of `metadata` are names, so that a filter can address them."""
+    for key in message.metadata:
+        if not _METADATA_KEY.fullmatch(key):
+            yield Finding(entry_path("metadata", key), f"the key must match {METADATA_KEY}")
+
+
+def collections_are_distinct(message: _SearchesCollections) -> Iterator[Finding]:
+    """No collection is searched twice."""
+    for index in _repetitions(message.collection_ids):
+        yield Finding(f"collection_ids[{index}]", "repeats an earlier collection")
+
+
+CHECKS: Final[Mapping[str, tuple[Check, ...]]] = {
+    "rag.v1.CharacterChunking": (overlap_is_at_most_half,),
+    "rag.v1.Collection": (labels_are_short, declared_names_are_distinct),
+    "rag.v1.UpdateCollectionRequest": (update_mask_is_updatable,),
+    "rag.v1.BoolFilter": (bool_has_conditions,),
+    "rag.v1.ComparisonFilter": (ordering_has_ordered_value,),
+    "rag.v1.RangeFilter": (range_is_bounded,),
+    "rag.v1.RrfFusion": (some_weight_is_positive,),
+    "rag.v1.DocumentSpec": (metadata_keys_are_names,),
+    "rag.v1.RetrieveRequest": (collections_are_distinct,),
+    "rag.v1.GenerateRequest": (collections_are_distinct,),
+    "rag.v1.StreamGenerateRequest": (collections_are_distinct,),
+}
+"""The conditions by the full name of the message."""
+
+
+def _is_unordered(value: Any) -> bool:
+    """Whether a MetadataValue is of a kind without an order; one without a kind is found elsewhere."""
+    kind = value.WhichOneof("kind")
+    return kind is not None and kind not in _ORDERED_KINDS
+
+
+def _repetitions(names: Iterable[str]) -> Iterator[int]:
+    """Yield the index of each name that has stood before; the empty name is found elsewhere."""
+    seen: set[str] = set()
+    for index, name in enumerate(names):
+        if name and name in seen:
+            yield index
+        seen.add(name)

@@ -1,0 +1,188 @@
+"""The constraints of every field that a request can hold: the declarative table.
+
+One entry per message with constraints, in the order of the contract's files; in it, one per field
+or oneof. The same constraints stand in the fields' comments for the reader of the contract;
+`tests/contract/test_constraints.py` proves that both agree and that each is enforced.
+
+What holds for every message alike (finite numbers, known enum values, no U+0000, timestamps in
+range) is not repeated here, see `field_checks`; conditions over several fields are in `custom`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from rag_server.validation.constraint import (
+    Constraint,
+    Content,
+    Default,
+    Items,
+    Length,
+    OutputOnly,
+    Pattern,
+    Range,
+    Required,
+    Size,
+)
+
+METADATA_KEY: Final = "[A-Za-z_][A-Za-z0-9_]{0,63}"
+"""What the name of a metadata field looks like."""
+
+_COLLECTION_ID: Final = (Required(), Length(1, 63))
+_COLLECTION_IDS: Final = (Items(1, 16), Length(1, 63))
+_DOCUMENT_ID: Final = (Required(), Length(1, 255))
+_JOB_ID: Final = (Required(), Length(1, 64))
+_REQUEST_ID: Final = (Pattern("[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"),)
+_PAGE_SIZE: Final = (Range(1, 1000), Default(50))
+_PAGE_TOKEN: Final = (Length(0, 2048),)
+_QUESTION: Final = (Required(), Length(1, 8192))
+_CANDIDATE_COUNT: Final = (Range(1, 2000), Default(50))
+_FILTER_FIELD: Final = (Required(), Length(1, 128))
+_FILTERS: Final = (Items(0, 255),)
+
+FieldRules = Mapping[str, tuple[Constraint, ...]]
+
+_GENERATE: Final[FieldRules] = {
+    "collection_ids": _COLLECTION_IDS,
+    "question": _QUESTION,
+    "source_count": (Range(1, 100), Default(10)),
+    "candidate_count": _CANDIDATE_COUNT,
+    "max_answer_tokens": (Range(1, 8192), Default(512)),
+    "language": (Length(0, 8),),
+}
+
+FIELD_RULES: Final[Mapping[str, FieldRules]] = {
+    # chunking.proto
+    "rag.v1.TokenChunking": {
+        "max_tokens": (Range(16, 8192), Default(200)),
+        "overlap_ratio": (Range(0, 0.5), Default(0.2)),
+    },
+    "rag.v1.CharacterChunking": {
+        "max_characters": (Range(100, 8000), Default(2000)),
+        "overlap_characters": (Range(0, 4000), Default(400)),
+    },
+    # collection_service.proto
+    "rag.v1.Collection": {
+        "id": (OutputOnly(),),
+        "display_name": (Length(0, 200),),
+        "description": (Length(0, 2000),),
+        "language": (Length(0, 8),),
+        "embedding_model": (OutputOnly(),),
+        "dimension": (OutputOnly(),),
+        "labels": (Items(0, 64),),
+        "metadata_fields": (Items(0, 128),),
+        "revision": (OutputOnly(),),
+        "document_count": (OutputOnly(),),
+        "chunk_count": (OutputOnly(),),
+        "create_time": (OutputOnly(),),
+        "update_time": (OutputOnly(),),
+    },
+    "rag.v1.CreateCollectionRequest": {
+        "collection_id": (Required(), Pattern("[a-z][a-z0-9_-]{0,62}")),
+        "request_id": _REQUEST_ID,
+    },
+    "rag.v1.GetCollectionRequest": {"collection_id": _COLLECTION_ID},
+    "rag.v1.ListCollectionsRequest": {"page_size": _PAGE_SIZE, "page_token": _PAGE_TOKEN},
+    "rag.v1.UpdateCollectionRequest": {
+        "collection_id": _COLLECTION_ID,
+        "collection": (Required(),),
+        "update_mask": (Required(),),
+        "request_id": _REQUEST_ID,
+    },
+    "rag.v1.DeleteCollectionRequest": {"collection_id": _COLLECTION_ID, "request_id": _REQUEST_ID},
+    # document_service.proto
+    "rag.v1.GetDocumentRequest": {"collection_id": _COLLECTION_ID, "document_id": _DOCUMENT_ID},
+    "rag.v1.ListDocumentsRequest": {
+        "collection_id": _COLLECTION_ID,
+        "page_size": _PAGE_SIZE,
+        "page_token": _PAGE_TOKEN,
+    },
+    "rag.v1.DeleteDocumentRequest": {
+        "collection_id": _COLLECTION_ID,
+        "document_id": _DOCUMENT_ID,
+        "request_id": _REQUEST_ID,
+    },
+    "rag.v1.ListChunksRequest": {
+        "collection_id": _COLLECTION_ID,
+        "document_id": _DOCUMENT_ID,
+        "page_size": _PAGE_SIZE,
+        "page_token": _PAGE_TOKEN,
+    },
+    # filter.proto
+    "rag.v1.Filter": {"kind": (Required(),)},
+    "rag.v1.BoolFilter": {"must": _FILTERS, "should": _FILTERS, "must_not": _FILTERS},
+    "rag.v1.ComparisonFilter": {
+        "field": _FILTER_FIELD,
+        "operator": (Required(),),
+        "value": (Required(),),
+    },
+    "rag.v1.MembershipFilter": {"field": _FILTER_FIELD, "values": (Items(1, 255),)},
+    "rag.v1.RangeFilter": {"field": _FILTER_FIELD},
+    "rag.v1.ExistsFilter": {"field": _FILTER_FIELD},
+    "rag.v1.PrefixFilter": {"field": _FILTER_FIELD, "prefix": (Required(), Length(1, 1024))},
+    # fusion.proto
+    "rag.v1.RrfFusion": {
+        "k": (Range(1, 10000), Default(60)),
+        "dense_weight": (Range(0, 1000), Default(1.0)),
+        "lexical_weight": (Range(0, 1000), Default(1.0)),
+    },
+    # generate_service.proto
+    "rag.v1.GenerateRequest": _GENERATE,
+    "rag.v1.StreamGenerateRequest": _GENERATE,
+    # ingest_service.proto
+    "rag.v1.DocumentSpec": {
+        "document_id": (Pattern("[A-Za-z0-9][A-Za-z0-9._:/@+=-]{0,254}"),),
+        "title": (Length(0, 500),),
+        "source_uri": (Length(0, 2048),),
+        "file_name": (Length(0, 255),),
+        "media_type": (Length(0, 127),),
+        "metadata": (Items(0, 64),),
+    },
+    "rag.v1.IngestDocumentRequest": {
+        "collection_id": _COLLECTION_ID,
+        "source": (Required(),),
+        "text": (Length(1, 8_000_000), Content()),
+        "data": (Size(1, 33_554_432),),
+        "uri": (Length(1, 2048),),
+        "request_id": _REQUEST_ID,
+    },
+    "rag.v1.UploadDocumentRequest": {"part": (Required(),), "data": (Size(1, 4_194_304),)},
+    "rag.v1.UploadStart": {
+        "collection_id": _COLLECTION_ID,
+        "sha256": (Pattern("[0-9a-f]{64}"),),
+        "request_id": _REQUEST_ID,
+    },
+    "rag.v1.GetJobRequest": {"job_id": _JOB_ID},
+    "rag.v1.ListJobsRequest": {
+        "collection_id": (Length(0, 63),),
+        "document_id": (Length(0, 255),),
+        "states": (Items(0, 16),),
+        "page_size": _PAGE_SIZE,
+        "page_token": _PAGE_TOKEN,
+    },
+    "rag.v1.WatchJobRequest": {"job_id": _JOB_ID, "cursor": (Length(0, 64),)},
+    "rag.v1.CancelJobRequest": {"job_id": _JOB_ID, "request_id": _REQUEST_ID},
+    # metadata.proto
+    "rag.v1.MetadataField": {
+        "name": (Required(), Pattern(METADATA_KEY)),
+        "type": (Required(),),
+    },
+    "rag.v1.MetadataValue": {"kind": (Required(),), "string_value": (Length(0, 4096),)},
+    "rag.v1.StringList": {"values": (Items(0, 256), Length(0, 4096))},
+    # retrieve_service.proto
+    "rag.v1.RetrieveRequest": {
+        "collection_ids": _COLLECTION_IDS,
+        "query": _QUESTION,
+        "top_k": (Range(1, 1000), Default(10)),
+        "candidate_count": _CANDIDATE_COUNT,
+    },
+    "rag.v1.BatchRetrieveRequest": {"requests": (Items(1, 64),)},
+    "rag.v1.EmbedRequest": {"texts": (Items(1, 256), Length(1, 32_768))},
+    "rag.v1.AnalyzeRequest": {
+        "text": (Required(), Length(1, 32_768)),
+        "analyzer": (Required(),),
+        "collection_id": (Length(1, 63),),
+        "language": (Length(1, 8),),
+    },
+}

@@ -1,0 +1,309 @@
+"""A small server that speaks the whole contract over real gRPC, from memory, for the tests of ragctl."""
+
+from __future__ import annotations
+
+import threading
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NoReturn
+
+import grpc
+from google.protobuf.any_pb2 import Any as AnyMessage
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.message import Message
+from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, RetryInfo
+from google.rpc.status_pb2 import Status
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from rag.v1 import (
+    admin_service_pb2,
+    admin_service_pb2_grpc,
+    collection_service_pb2,
+    collection_service_pb2_grpc,
+    document_service_pb2,
+    document_service_pb2_grpc,
+    generate_service_pb2,
+    generate_service_pb2_grpc,
+    ingest_service_pb2,
+    ingest_service_pb2_grpc,
+    retrieve_service_pb2,
+    retrieve_service_pb2_grpc,
+)
+from rag.v1.ingest_service_pb2 import Job, JobError, JobProgress, JobState
+
+REQUEST_ID = "request-0042"
+
+Refusal = Callable[[grpc.ServicerContext], NoReturn]
+
+
+def refusal(
+    code: grpc.StatusCode,
+    message: str,
+    *,
+    reason: str = "",
+    violations: tuple[tuple[str, str], ...] = (),
+    retry_after_s: float | None = None,
+) -> Refusal:
+    """Return what ends a call as the server does; without a reason, as a proxy would: no details."""
+
+    def refuse(context: grpc.ServicerContext) -> NoReturn:
+        details: list[Message] = []
+        if reason:
+            details.append(ErrorInfo(reason=reason, domain="rag-server", metadata={"limit": "7"}))
+        if violations:
+            fields = [BadRequest.FieldViolation(field=path, description=text) for path, text in violations]
+            details.append(BadRequest(field_violations=fields))
+        if retry_after_s is not None:
+            delay = Duration()
+            delay.FromMilliseconds(round(retry_after_s * 1000))
+            details.append(RetryInfo(retry_delay=delay))
+        status = Status(code=code.value[0], message=message)
+        for detail in details:
+            packed = AnyMessage()
+            packed.Pack(detail)
+            status.details.append(packed)
+        trailing: list[tuple[str, str | bytes]] = [("x-request-id", REQUEST_ID)]
+        if details:
+            trailing.append(("grpc-status-details-bin", status.SerializeToString()))
+        context.set_trailing_metadata(tuple(trailing))
+        context.abort(code, message)
+
+    return refuse
+
+
+class FakeRag:
+    """Collections, documents and jobs in memory; each call is kept in `calls`."""
+
+    def __init__(self) -> None:
+        self.calls: dict[str, list[Any]] = defaultdict(list)
+        self.timeouts: dict[str, list[float | None]] = defaultdict(list)
+        self.refusals: dict[str, list[Refusal]] = defaultdict(list)
+        """Method to what its next calls end with, first come first served."""
+        self.collections: dict[str, collection_service_pb2.Collection] = {}
+        self.documents: list[document_service_pb2.Document] = []
+        self.chunks: list[Any] = []
+        self.uploads: dict[str, bytes] = {}
+        self.jobs: dict[str, Job] = {}
+        self.job_failures: dict[str, JobError] = {}
+        """Document to the error that its job ends with."""
+        self.watch_breaks: int = 0
+        """Watches that break with UNAVAILABLE after their first response."""
+        self.events: list[generate_service_pb2.StreamGenerateResponse] = []
+        self.retrieve_response = retrieve_service_pb2.RetrieveResponse()
+        self.analyze_response = retrieve_service_pb2.AnalyzeResponse()
+        self.embed_response = retrieve_service_pb2.EmbedResponse()
+        self.info = admin_service_pb2.GetServerInfoResponse()
+        self.health: dict[str, Any] = {}
+        self.was_cancelled = threading.Event()
+        self._lock = threading.Lock()
+
+    def note(self, method: str, request: Any, context: grpc.ServicerContext) -> None:
+        """Keep the call; end it when a refusal is waiting for it."""
+        with self._lock:
+            self.calls[method].append(request)
+            self.timeouts[method].append(context.time_remaining())
+            waiting = self.refusals[method]
+            refuse = waiting.pop(0) if waiting else None
+        if refuse:
+            refuse(context)
+
+    # CollectionService
+
+    def GetCollection(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
+        self.note("GetCollection", request, context)
+        if request.collection_id not in self.collections:
+            refusal(grpc.StatusCode.NOT_FOUND, "no collection", reason="COLLECTION_NOT_FOUND")(context)
+        return collection_service_pb2.GetCollectionResponse(
+            collection=self.collections[request.collection_id]
+        )
+
+    def CreateCollection(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
+        self.note("CreateCollection", request, context)
+        collection = collection_service_pb2.Collection()
+        collection.CopyFrom(request.collection)
+        collection.id = request.collection_id
+        self.collections[collection.id] = collection
+        return collection_service_pb2.CreateCollectionResponse(collection=collection)
+
+    def ListCollections(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
+        self.note("ListCollections", request, context)
+        page, token = _page(list(self.collections.values()), request)
+        return collection_service_pb2.ListCollectionsResponse(collections=page, next_page_token=token)
+
+    def UpdateCollection(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
+        self.note("UpdateCollection", request, context)
+        request.update_mask.MergeMessage(request.collection, self.collections[request.collection_id])
+        return collection_service_pb2.UpdateCollectionResponse(
+            collection=self.collections[request.collection_id]
+        )
+
+    def DeleteCollection(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
+        self.note("DeleteCollection", request, context)
+        self.collections.pop(request.collection_id)
+        return collection_service_pb2.DeleteCollectionResponse()
+
+    # IngestService
+
+    def _accept(self, collection_id: str, document_id: str) -> Job:
+        with self._lock:
+            job = Job(
+                id=f"job-{len(self.jobs)}",
+                collection_id=collection_id,
+                document_id=document_id,
+                state=JobState.JOB_STATE_QUEUED,
+                sequence=1,
+            )
+            self.jobs[job.id] = job
+        return job
+
+    def IngestDocument(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
+        self.note("IngestDocument", request, context)
+        document_id = request.document.document_id or request.uri.rpartition("/")[2]
+        return ingest_service_pb2.IngestDocumentResponse(job=self._accept(request.collection_id, document_id))
+
+    def UploadDocument(self, requests: Iterator[Any], context: grpc.ServicerContext) -> Any:  # noqa: N802
+        start = next(requests).start
+        pieces = [each.data for each in requests]
+        self.note("UploadDocument", start, context)
+        self.calls["pieces"].append([len(each) for each in pieces])
+        with self._lock:
+            self.uploads[start.document.document_id] = b"".join(pieces)
+        job = self._accept(start.collection_id, start.document.document_id)
+        return ingest_service_pb2.UploadDocumentResponse(job=job)
+
+    def GetJob(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
+        self.note("GetJob", request, context)
+        return ingest_service_pb2.GetJobResponse(job=self.jobs[request.job_id])
+
+    def ListJobs(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
+        self.note("ListJobs", request, context)
+        page, token = _page(list(self.jobs.values()), request)
+        return ingest_service_pb2.ListJobsResponse(jobs=page, next_page_token=token)
+
+    def CancelJob(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
+        self.note("CancelJob", request, context)
+        self.jobs[request.job_id].cancel_requested = True
+        return ingest_service_pb2.CancelJobResponse(job=self.jobs[request.job_id])
+
+    def changes(self, job: Job) -> list[Job]:
+        """Return the states that a job goes through, by sequence from 1."""
+        states = [JobState.JOB_STATE_QUEUED, JobState.JOB_STATE_EMBEDDING]
+        failure = self.job_failures.get(job.document_id)
+        final = JobState.JOB_STATE_FAILED if failure else JobState.JOB_STATE_SUCCEEDED
+        progress = JobProgress(chunk_count=4, embedded_chunk_count=2)
+        return [
+            Job(
+                id=job.id,
+                collection_id=job.collection_id,
+                document_id=job.document_id,
+                state=state,
+                sequence=sequence,
+                progress=progress,
+                error=failure if state == JobState.JOB_STATE_FAILED else None,
+            )
+            for sequence, state in enumerate([*states, final], start=1)
+        ]
+
+    def WatchJob(self, request: Any, context: grpc.ServicerContext) -> Iterator[Any]:  # noqa: N802
+        self.note("WatchJob", request, context)
+        for job in self.changes(self.jobs[request.job_id])[int(request.cursor or 0) :]:
+            yield ingest_service_pb2.WatchJobResponse(job=job, cursor=str(job.sequence))
+            with self._lock:
+                breaks = self.watch_breaks > 0
+                self.watch_breaks -= breaks
+            if breaks:
+                context.abort(grpc.StatusCode.UNAVAILABLE, "connection lost")
+
+    # DocumentService
+
+    def GetDocument(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
+        self.note("GetDocument", request, context)
+        return document_service_pb2.GetDocumentResponse(document=self.documents[0])
+
+    def ListDocuments(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
+        self.note("ListDocuments", request, context)
+        page, token = _page(self.documents, request)
+        return document_service_pb2.ListDocumentsResponse(documents=page, next_page_token=token)
+
+    def DeleteDocument(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
+        self.note("DeleteDocument", request, context)
+        return document_service_pb2.DeleteDocumentResponse(collection_revision=9)
+
+    def ListChunks(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
+        self.note("ListChunks", request, context)
+        page, token = _page(self.chunks, request)
+        return document_service_pb2.ListChunksResponse(chunks=page, next_page_token=token)
+
+    # RetrieveService
+
+    def Retrieve(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
+        self.note("Retrieve", request, context)
+        return self.retrieve_response
+
+    def BatchRetrieve(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
+        self.note("BatchRetrieve", request, context)
+        return retrieve_service_pb2.BatchRetrieveResponse()
+
+    def Analyze(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
+        self.note("Analyze", request, context)
+        return self.analyze_response
+
+    def Embed(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
+        self.note("Embed", request, context)
+        return self.embed_response
+
+    # GenerateService
+
+    def Generate(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
+        self.note("Generate", request, context)
+        return generate_service_pb2.GenerateResponse()
+
+    def StreamGenerate(self, request: Any, context: grpc.ServicerContext) -> Iterator[Any]:  # noqa: N802
+        self.note("StreamGenerate", request, context)
+        context.add_callback(self.was_cancelled.set)
+        yield from self.events
+
+    # AdminService
+
+    def GetServerInfo(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
+        self.note("GetServerInfo", request, context)
+        return self.info
+
+    # grpc.health.v1
+
+    def Check(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
+        self.note("Check", request, context)
+        if request.service not in self.health:
+            context.abort(grpc.StatusCode.NOT_FOUND, "unknown service")
+        return health_pb2.HealthCheckResponse(status=self.health[request.service])
+
+    def List(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
+        self.note("List", request, context)
+        return health_pb2.HealthListResponse()
+
+    def Watch(self, request: Any, context: grpc.ServicerContext) -> Iterator[Any]:  # noqa: N802
+        self.note("Watch", request, context)
+        for status in self.health["watched"]:
+            yield health_pb2.HealthCheckResponse(status=status)
+
+
+def _page(items: list[Any], request: Any) -> tuple[list[Any], str]:
+    start = int(request.page_token or 0)
+    end = start + request.page_size
+    return items[start:end], str(end) if end < len(items) else ""
+
+
+def serve(rag: FakeRag) -> tuple[grpc.Server, int]:
+    """Start a server on a free port of the loopback; return it and the port."""
+    servicer: Any = rag
+    server = grpc.server(ThreadPoolExecutor(max_workers=8))
+    collection_service_pb2_grpc.add_CollectionServiceServicer_to_server(servicer, server)
+    ingest_service_pb2_grpc.add_IngestServiceServicer_to_server(servicer, server)
+    document_service_pb2_grpc.add_DocumentServiceServicer_to_server(servicer, server)
+    retrieve_service_pb2_grpc.add_RetrieveServiceServicer_to_server(servicer, server)
+    generate_service_pb2_grpc.add_GenerateServiceServicer_to_server(servicer, server)
+    admin_service_pb2_grpc.add_AdminServiceServicer_to_server(servicer, server)
+    health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    return server, port

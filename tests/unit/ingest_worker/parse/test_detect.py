@@ -1,0 +1,106 @@
+from __future__ import annotations
+
+import pytest
+
+from ingest_worker.parse import detect_media_type
+from rag_server.domain.document import MediaType
+from rag_server.errors import InvalidArgument
+from tests.documents import HTML, MARKDOWN, PNG, pdf, pdf_truncated
+
+LATIN = "El niño y la señora compran piñas en la mañana. ".encode("cp1252") * 5
+
+
+@pytest.mark.parametrize(
+    ("data", "declared", "file_name", "expected"),
+    [
+        (pdf(), "", "", MediaType.PDF),
+        (pdf(), "application/pdf", "a.txt", MediaType.PDF),
+        (pdf(), "application/octet-stream", "a.pdf", MediaType.PDF),
+        (b"\n\n" + pdf(), "", "", MediaType.PDF),
+        (b"\x00\xff\xfejunk" + pdf(), "", "", MediaType.PDF),
+        (pdf_truncated(0.1), "", "", MediaType.PDF),
+        (HTML.encode(), "", "", MediaType.HTML),
+        (HTML.encode(), "text/plain", "", MediaType.HTML),
+        (HTML.encode("utf-16"), "", "", MediaType.HTML),
+        (b"<!-- a --> <HTML><p>x</html>", "", "a.md", MediaType.HTML),
+        (b"<p>One</p><p>Two</p>", "", "", MediaType.HTML),
+        (b"<p>One</p><p>Two</p>", "text/markdown", "", MediaType.MARKDOWN),
+        (b"no tags at all", "text/html", "", MediaType.TEXT),
+        (b"One <b>and</b> <span>two</span>", "text/html; charset=utf-8", "", MediaType.HTML),
+        (MARKDOWN.encode(), "", "", MediaType.MARKDOWN),
+        (MARKDOWN.encode(), "", "notes.txt", MediaType.TEXT),
+        (b"plain words", "text/markdown", "", MediaType.MARKDOWN),
+        (b"plain words", "TEXT/X-Markdown ; a=b", "", MediaType.MARKDOWN),
+        (b"plain words", "", "C:\\notes\\a.MD", MediaType.MARKDOWN),
+        (b"plain words", "", "a.csv", MediaType.TEXT),
+        (b"How a PDF starts: %PDF-1.7. Then come obj and %%EOF.", "", "", MediaType.TEXT),
+        (LATIN, "", "", MediaType.TEXT),
+        ("\ufeffsigned".encode(), "text/plain", "", MediaType.TEXT),
+        (("a" * 65_535 + "é" + "b" * 100).encode(), "", "", MediaType.TEXT),
+    ],
+)
+def test_detection_known_content_answers_its_format(
+    data: bytes, declared: str, file_name: str, expected: MediaType
+) -> None:
+    assert detect_media_type(data, declared, file_name) is expected
+
+
+@pytest.mark.parametrize(
+    ("data", "declared", "file_name", "detected"),
+    [
+        (PNG, "application/pdf", "", "image/png"),
+        (PNG, "text/plain", "", "image/png"),
+        (PNG, "", "a.md", "image/png"),
+        (b"just words", "application/pdf", "", "text/plain"),
+        (b"just words", "", "a.pdf", "text/plain"),
+        (HTML.encode(), "application/pdf", "", "text/html"),
+        (pdf(), "text/plain", "", "application/pdf"),
+        (pdf(), "", "a.html", "application/pdf"),
+    ],
+)
+def test_detection_lying_claim_raises_media_type_mismatch(
+    data: bytes, declared: str, file_name: str, detected: str
+) -> None:
+    with pytest.raises(InvalidArgument) as caught:
+        detect_media_type(data, declared, file_name)
+    assert caught.value.reason == "MEDIA_TYPE_MISMATCH"
+    assert caught.value.metadata["detected_media_type"] == detected
+    assert detected in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("data", "detected"),
+    [
+        (PNG, "image/png"),
+        (b"{\\rtf1\\ansi words}", "application/rtf"),
+        (b"%!PS-Adobe-3.0\n", "application/postscript"),
+        (bytes(range(256)) * 3, "unknown binary data"),
+        (b"\x7fELF\x02\x01\x01" + bytes(60), "ELF executable"),
+        (b"\x01\x02\x03\x04" * 20, "unknown binary data"),
+    ],
+)
+def test_detection_unsupported_content_names_it_and_the_supported_formats(data: bytes, detected: str) -> None:
+    with pytest.raises(InvalidArgument) as caught:
+        detect_media_type(data)
+    assert caught.value.reason == "UNSUPPORTED_MEDIA_TYPE"
+    assert detected in caught.value.message
+    assert all(media_type in caught.value.message for media_type in MediaType)
+
+
+def test_detection_unsupported_declaration_raises_and_names_it() -> None:
+    with pytest.raises(InvalidArgument, match="image/png") as caught:
+        detect_media_type(b"words", "image/png")
+    assert caught.value.reason == "UNSUPPORTED_MEDIA_TYPE"
+
+
+@pytest.mark.parametrize("data", [b"", b" \t\r\n \n"])
+def test_detection_blank_content_raises_document_empty(data: bytes) -> None:
+    with pytest.raises(InvalidArgument) as caught:
+        detect_media_type(data, "application/pdf")
+    assert caught.value.reason == "DOCUMENT_EMPTY"
+
+
+def test_detection_broken_utf16_raises_document_corrupt() -> None:
+    with pytest.raises(InvalidArgument) as caught:
+        detect_media_type(b"\xff\xfea\x00b")
+    assert caught.value.reason == "DOCUMENT_CORRUPT"

@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from rag_server.backends.extractive.candidates import find_candidates
+from rag_server.domain.retrieval import ScoredChunk
+
+MakeSource = Callable[..., ScoredChunk]
+
+DOCUMENT = "The first sentence is here. The second one follows it. The third one ends it."
+
+
+def words(text: str) -> list[str]:
+    return text.lower().replace(".", "").split()
+
+
+def test_candidates_span_is_exact(make_source: MakeSource) -> None:
+    sources = [make_source(DOCUMENT)]
+    for candidate in find_candidates(sources, words):
+        assert DOCUMENT[candidate.span.start : candidate.span.end] == candidate.text
+
+
+def test_candidates_overlapping_chunks_give_each_sentence_once(make_source: MakeSource) -> None:
+    second = DOCUMENT.index("The second")
+    sources = [make_source(DOCUMENT[second:], start=second), make_source(DOCUMENT)]
+    found = find_candidates(sources, words)
+    assert [(c.source_index, c.text[:9]) for c in found] == [
+        (0, "The secon"),
+        (0, "The third"),
+        (1, "The first"),
+    ]
+
+
+def test_candidates_sentence_cut_at_either_end_of_a_chunk_gives_way_to_the_whole(
+    make_source: MakeSource,
+) -> None:
+    middle = DOCUMENT.index("one follows it")
+    sources = [
+        make_source(DOCUMENT[middle:], start=middle),
+        make_source(DOCUMENT[: DOCUMENT.index(" ends it")]),
+        make_source(DOCUMENT),
+    ]
+    assert sorted(c.text for c in find_candidates(sources, words)) == [
+        "The first sentence is here.",
+        "The second one follows it.",
+        "The third one ends it.",
+    ]
+
+
+def test_candidates_same_place_in_other_revision_is_another_sentence(make_source: MakeSource) -> None:
+    sources = [make_source("One two three."), make_source("Four five six.", revision=2)]
+    assert len(find_candidates(sources, words)) == 2
+
+
+def test_candidates_same_words_in_two_documents_cite_the_better_ranked(make_source: MakeSource) -> None:
+    sources = [make_source("One two  three."), make_source("one two three.", document="d2")]
+    (candidate,) = find_candidates(sources, words)
+    assert candidate.source_index == 0
+
+
+def test_candidates_heading_and_title_are_context_and_no_candidates(make_source: MakeSource) -> None:
+    text = "Opening hours of the office\n\nWe open at nine.\n\nAnnual report of Acme"
+    source = make_source(text, headings=("Opening hours of the office",), title="Annual report of ACME")
+    (candidate,) = find_candidates([source], words)
+    assert candidate.text == "We open at nine."
+    assert "hours" in candidate.context_lexemes - candidate.lexemes
+    assert "annual" in candidate.passage_lexemes - candidate.context_lexemes
+
+
+def test_candidates_question_lends_its_words_to_the_answer(make_source: MakeSource) -> None:
+    (candidate,) = find_candidates([make_source("What does it cost? Ten euros a month.")], words)
+    assert candidate.text == "Ten euros a month."
+    assert "cost?" in candidate.context_lexemes
+
+
+def test_candidates_of_nothing_are_none(make_source: MakeSource) -> None:
+    assert find_candidates([], words) == []
+    assert find_candidates([make_source("")], words) == []

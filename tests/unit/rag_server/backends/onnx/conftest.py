@@ -1,0 +1,94 @@
+"""A BERT of random weights, small enough to export within a few seconds, in the format of a real model."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+WORDS = (
+    "the",
+    "river",
+    "house",
+    "how",
+    "are",
+    "chunks",
+    "cut",
+    "a",
+    "warm",
+    "quick",
+    "brown",
+    "fox",
+    "x",
+    "short",
+)
+WINDOW = 16
+
+
+@pytest.fixture
+def build_model(tmp_path: Path) -> Callable[..., Path]:
+    """Return a function that writes a sentence-transformers folder and returns its path."""
+
+    def build(*, pooling: str = "mean", normalize: bool = True, dense: bool = False, card: str = "") -> Path:
+        import torch
+        from tokenizers import Tokenizer
+        from tokenizers.models import WordPiece
+        from tokenizers.normalizers import BertNormalizer
+        from tokenizers.pre_tokenizers import BertPreTokenizer
+        from tokenizers.processors import TemplateProcessing
+        from transformers import BertConfig, BertModel
+
+        folder = tmp_path / "tiny"
+        folder.mkdir()
+        torch.manual_seed(7)
+        vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS]
+        ids = {token: index for index, token in enumerate(vocabulary)}
+        tokenizer = Tokenizer(WordPiece(ids, unk_token="[UNK]"))
+        tokenizer.normalizer = BertNormalizer(lowercase=True)
+        tokenizer.pre_tokenizer = BertPreTokenizer()
+        tokenizer.post_processor = TemplateProcessing(
+            single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+        )
+        tokenizer.add_special_tokens(vocabulary[:5])
+        tokenizer.save(str(folder / "tokenizer.json"))
+        config = BertConfig(
+            vocab_size=64,
+            hidden_size=32,
+            num_hidden_layers=2,
+            num_attention_heads=4,
+            intermediate_size=64,
+            max_position_embeddings=32,
+            initializer_range=0.5,
+        )
+        BertModel(config).save_pretrained(folder)
+        special = {"pad": "[PAD]", "unk": "[UNK]", "cls": "[CLS]", "sep": "[SEP]", "mask": "[MASK]"}
+        names = {f"{name}_token": token for name, token in special.items()}
+        write(folder / "tokenizer_config.json", {"tokenizer_class": "PreTrainedTokenizerFast", **names})
+        write(folder / "sentence_bert_config.json", {"max_seq_length": WINDOW, "do_lower_case": False})
+        modules = ["Transformer", "Pooling", *["Dense"] * dense, *["Normalize"] * normalize]
+        paths = ["", *(f"{index}_{name}" for index, name in enumerate(modules) if index)]
+        write(
+            folder / "modules.json",
+            [
+                {"idx": i, "name": str(i), "path": path, "type": f"sentence_transformers.models.{name}"}
+                for i, (name, path) in enumerate(zip(modules, paths, strict=True))
+            ],
+        )
+        for path in paths[1:]:
+            (folder / path).mkdir()
+        write(folder / "1_Pooling" / "config.json", {"embedding_dimension": 32, "pooling_mode": pooling})
+        if dense:
+            from sentence_transformers.models import Dense
+
+            Dense(32, 8).save(str(folder / paths[2]))
+        if card:
+            (folder / "README.md").write_text(card, encoding="utf-8")
+        return folder
+
+    return build
+
+
+def write(path: Path, content: object) -> None:
+    path.write_text(json.dumps(content), encoding="utf-8")

@@ -1,0 +1,134 @@
+"""The session, over graphs of a few nodes."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper
+
+from rag_server.backends.onnx.artifact import CorruptArtifact
+from rag_server.backends.onnx.session import EmbeddingSession, RunFailed, RunStopped, Stop
+
+
+def save(path: Path, nodes: list[onnx.NodeProto], initializers: list[onnx.TensorProto]) -> Path:
+    inputs = [
+        helper.make_tensor_value_info(name, TensorProto.INT64, ["batch", "length"])
+        for name in ("input_ids", "attention_mask")
+    ]
+    output = helper.make_tensor_value_info("embedding", TensorProto.FLOAT, None)
+    graph = helper.make_graph(nodes, "test", inputs, [output], initializers)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    path.write_bytes(model.SerializeToString())
+    return path
+
+
+def echo_graph(path: Path) -> Path:
+    """Return a graph that gives the ids times 1000 plus the mask."""
+    thousand = helper.make_tensor("thousand", TensorProto.INT64, [], [1000])
+    nodes = [
+        helper.make_node("Mul", ["input_ids", "thousand"], ["scaled"]),
+        helper.make_node("Add", ["scaled", "attention_mask"], ["sum"]),
+        helper.make_node("Cast", ["sum"], ["embedding"], to=TensorProto.FLOAT),
+    ]
+    return save(path, nodes, [thousand])
+
+
+def division_graph(path: Path) -> Path:
+    """Return a graph that gives one over the ids: infinite for id 0."""
+    one = helper.make_tensor("one", TensorProto.FLOAT, [], [1.0])
+    nodes = [
+        helper.make_node("Cast", ["input_ids"], ["float"], to=TensorProto.FLOAT),
+        helper.make_node("Div", ["one", "float"], ["embedding"]),
+    ]
+    return save(path, nodes, [one])
+
+
+def endless_graph(path: Path) -> Path:
+    """Return a graph that counts further than any test waits."""
+    body = helper.make_graph(
+        [
+            helper.make_node("Identity", ["condition"], ["next_condition"]),
+            helper.make_node("Add", ["value", "one"], ["next_value"]),
+        ],
+        "body",
+        [
+            helper.make_tensor_value_info("step", TensorProto.INT64, []),
+            helper.make_tensor_value_info("condition", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("value", TensorProto.FLOAT, None),
+        ],
+        [
+            helper.make_tensor_value_info("next_condition", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("next_value", TensorProto.FLOAT, None),
+        ],
+    )
+    initializers = [
+        helper.make_tensor("one", TensorProto.FLOAT, [], [1.0]),
+        helper.make_tensor("steps", TensorProto.INT64, [], [2**62]),
+        helper.make_tensor("yes", TensorProto.BOOL, [], [True]),
+    ]
+    nodes = [
+        helper.make_node("Cast", ["input_ids"], ["float"], to=TensorProto.FLOAT),
+        helper.make_node("Loop", ["steps", "yes", "float"], ["embedding"], body=body),
+    ]
+    return save(path, nodes, initializers)
+
+
+def load(graph: Path) -> EmbeddingSession:
+    return EmbeddingSession(graph, thread_count=1, pad_token_id=9)
+
+
+def test_run_pads_on_the_right_and_masks_the_padding(tmp_path: Path) -> None:
+    vectors = load(echo_graph(tmp_path / "g.onnx")).run([[1, 2, 3], [4]], Stop())
+    assert vectors.tolist() == [[1001, 2001, 3001], [4001, 9000, 9000]]
+    assert vectors.dtype == np.float32
+
+
+def test_run_not_finite_values_fail(tmp_path: Path) -> None:
+    session = load(division_graph(tmp_path / "g.onnx"))
+    with pytest.raises(RunFailed, match="finite"):
+        session.run([[1, 0]], Stop())
+    assert session.run([[2]], Stop()).tolist() == [[0.5]]
+
+
+def test_run_error_of_the_runtime_fails(tmp_path: Path) -> None:
+    table = helper.make_tensor("table", TensorProto.FLOAT, [2, 1], [1.0, 2.0])
+    nodes = [helper.make_node("Gather", ["table", "input_ids"], ["embedding"])]
+    session = load(save(tmp_path / "g.onnx", nodes, [table]))
+    with pytest.raises(RunFailed):
+        session.run([[7]], Stop())
+
+
+def test_run_stopped_before_it_starts_raises_stopped(tmp_path: Path) -> None:
+    stop = Stop()
+    stop.set()
+    with pytest.raises(RunStopped):
+        load(echo_graph(tmp_path / "g.onnx")).run([[1]], stop)
+
+
+def test_run_stopped_from_another_thread_ends(tmp_path: Path) -> None:
+    session, stop = load(endless_graph(tmp_path / "g.onnx")), Stop()
+    ended: list[type[BaseException]] = []
+
+    def run() -> None:
+        try:
+            session.run([[1]], stop)
+        except (RunStopped, RunFailed) as error:
+            ended.append(type(error))
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    stop.set()
+    thread.join(60)
+    assert ended == [RunStopped]
+
+
+@pytest.mark.parametrize("content", [b"", b"not a graph", None])
+def test_load_unreadable_graph_is_corrupt(tmp_path: Path, content: bytes | None) -> None:
+    if content is not None:
+        (tmp_path / "g.onnx").write_bytes(content)
+    with pytest.raises(CorruptArtifact):
+        load(tmp_path / "g.onnx")

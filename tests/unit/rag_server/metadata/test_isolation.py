@@ -1,0 +1,201 @@
+"""No repository method shows, or changes, anything of another tenant."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from rag_server.domain.collection import Collection, NewCollection, TokenChunking
+from rag_server.domain.document import NewDocument
+from rag_server.domain.job import Job, JobState
+from rag_server.domain.publication import Publication
+from rag_server.errors import NotFound
+from rag_server.metadata import Database, Transaction
+
+OWNER = "acme"
+STRANGER = "globex"
+SHA256 = "a" * 64
+
+
+@dataclass(frozen=True)
+class Belongings:
+    """What the owner has, and the stranger tries."""
+
+    uid: str
+    done_id: str
+    queued_id: str
+    sweep_id: str
+    publication: Publication
+
+
+@pytest.fixture
+async def owned(
+    database: Database,
+    collection: Collection,
+    submit: Callable[..., Awaitable[Job]],
+    publish: Callable[..., Awaitable[Job]],
+    publication: Callable[..., Publication],
+) -> Belongings:
+    done = await submit(metadata={"year": 2020})
+    await publish(done)
+    queued = await submit("other")
+    async with database.transaction() as tx:
+        await tx.metadata_fields.learn(OWNER, collection.uid, {"year": 2020})
+        await tx.blobs.add(OWNER, SHA256, 3)
+        await tx.sweeps.add_blob(OWNER, "b" * 64)
+        await tx.idempotency.put(OWNER, "m", "r", body_hash="h", response=b"secret")
+        (sweep,) = await tx.sweeps.next_batch(limit=10)
+    return Belongings(collection.uid, done.id, queued.id, sweep.id, publication())
+
+
+Attempt = Callable[[Transaction, Belongings], Awaitable[Any]]
+
+NOT_FOUND: dict[str, Attempt] = {
+    "collections.get": lambda tx, _: tx.collections.get(STRANGER, "papers"),
+    "collections.get_by_uid": lambda tx, it: tx.collections.get_by_uid(STRANGER, it.uid),
+    "collections.of_job": lambda tx, it: tx.collections.of_job(STRANGER, it.done_id),
+    "collections.update": lambda tx, _: tx.collections.update(STRANGER, "papers", description="mine"),
+    "collections.delete": lambda tx, _: tx.collections.delete(STRANGER, "papers"),
+    "collections.bump_revision": lambda tx, it: tx.collections.bump_revision(STRANGER, it.uid),
+    "metadata_fields.learn": lambda tx, it: tx.metadata_fields.learn(STRANGER, it.uid, {"year": "x"}),
+    "documents.get": lambda tx, it: tx.documents.get(STRANGER, it.uid, "doc"),
+    "documents.delete": lambda tx, it: tx.documents.delete(STRANGER, it.uid, "doc"),
+    "documents.publish": lambda tx, it: tx.documents.publish(STRANGER, it.queued_id, it.publication),
+    "jobs.create": lambda tx, it: tx.jobs.create(
+        STRANGER, it.uid, NewDocument("papers", "doc"), chunking=TokenChunking()
+    ),
+    "jobs.get": lambda tx, it: tx.jobs.get(STRANGER, it.done_id),
+    "jobs.collection_uid": lambda tx, it: tx.jobs.collection_uid(STRANGER, it.done_id),
+    "jobs.events_after": lambda tx, it: tx.jobs.events_after(STRANGER, it.done_id, 0),
+    "jobs.change": lambda tx, it: tx.jobs.change(STRANGER, it.queued_id, state=JobState.FAILED),
+    "jobs.request_cancel": lambda tx, it: tx.jobs.request_cancel(STRANGER, it.queued_id),
+    "jobs.unfinished_row": lambda tx, it: tx.jobs.unfinished_row(STRANGER, it.queued_id),
+}
+EMPTY: dict[str, Attempt] = {
+    "collections.list": lambda tx, _: tx.collections.list(STRANGER, limit=10),
+    "documents.list": lambda tx, it: tx.documents.list(STRANGER, it.uid, limit=10),
+    "documents.revisions_of": lambda tx, it: tx.documents.revisions_of(STRANGER, it.uid, ["doc"]),
+    "jobs.list": lambda tx, it: tx.jobs.list(STRANGER, collection_uid=it.uid, limit=10),
+    "jobs.cancel_all_of_document": lambda tx, it: tx.jobs.cancel_all_of_document(STRANGER, it.uid, "other"),
+    "jobs.cancel_all_of_collection": lambda tx, it: tx.jobs.cancel_all_of_collection(STRANGER, it.uid),
+    "idempotency.get": lambda tx, _: tx.idempotency.get(STRANGER, "m", "r"),
+    "idempotency.replay": lambda tx, _: tx.idempotency.replay(STRANGER, "m", "r", "h"),
+    "blobs.size": lambda tx, _: tx.blobs.size(STRANGER, SHA256),
+    "blobs.is_referenced": lambda tx, _: tx.blobs.is_referenced(STRANGER, SHA256),
+    "blobs.remove": lambda tx, _: tx.blobs.remove(STRANGER, SHA256),
+    "sweeps.done": lambda tx, it: tx.sweeps.done(STRANGER, it.sweep_id),
+}
+# these only ever add what is the stranger's own; see the tests at the end
+OWN = {
+    "collections.create",
+    "metadata_fields.declare",
+    "metadata_fields.of_collections",
+    "idempotency.put",
+    "blobs.add",
+    "sweeps.add_blob",
+    "sweeps.add_collection",
+    "sweeps.add_revisions",
+}
+# the maintenance of the whole server, and what works on a row that was found for its tenant
+WITHOUT_TENANT = {
+    "jobs.unfinished",
+    "jobs.record_change",
+    "sweeps.next_batch",
+    "idempotency.expire",
+}
+
+
+async def _everything(database: Database, owned: Belongings) -> list[Any]:
+    async with database.snapshot() as tx:
+        return [
+            await tx.collections.list(OWNER, limit=10),
+            await tx.metadata_fields.of_collections(OWNER, [owned.uid]),
+            await tx.documents.list(OWNER, owned.uid, limit=10),
+            await tx.jobs.list(OWNER, limit=10),
+            await tx.jobs.events_after(OWNER, owned.done_id, 0),
+            await tx.jobs.events_after(OWNER, owned.queued_id, 0),
+            await tx.idempotency.get(OWNER, "m", "r"),
+            await tx.blobs.size(OWNER, SHA256),
+            [sweep for sweep in await tx.sweeps.next_batch(limit=10) if sweep.tenant_id == OWNER],
+        ]
+
+
+@pytest.mark.parametrize("method", NOT_FOUND)
+async def test_foreign_id_is_not_found_and_untouched(
+    database: Database, owned: Belongings, method: str
+) -> None:
+    before = await _everything(database, owned)
+    async with database.transaction() as tx:
+        with pytest.raises(NotFound) as raised:
+            await NOT_FOUND[method](tx, owned)
+    # word for word what an id gets that nobody has
+    kind = raised.value.metadata["resource"]
+    assert str(raised.value) == str(NotFound.for_resource(kind, raised.value.metadata["id"]))
+    assert await _everything(database, owned) == before
+
+
+@pytest.mark.parametrize("method", EMPTY)
+async def test_foreign_rows_are_neither_listed_nor_touched(
+    database: Database, owned: Belongings, method: str
+) -> None:
+    before = await _everything(database, owned)
+    async with database.transaction() as tx:
+        assert not await EMPTY[method](tx, owned)
+    assert await _everything(database, owned) == before
+
+
+def test_every_repository_method_is_tried(database: Database) -> None:
+    methods: dict[str, bool] = {}
+    for name, repository in vars(Transaction(None, lambda: datetime.now(UTC))).items():  # type: ignore[arg-type]  # opened by nobody
+        for method, function in inspect.getmembers(repository, inspect.iscoroutinefunction):
+            if not method.startswith("_"):
+                methods[f"{name}.{method}"] = "tenant_id" in inspect.signature(function).parameters
+    assert {name for name, takes_tenant in methods.items() if takes_tenant} == {*NOT_FOUND, *EMPTY, *OWN}
+    assert {name for name, takes_tenant in methods.items() if not takes_tenant} == WITHOUT_TENANT
+
+
+async def test_same_names_in_two_tenants_are_two_things(database: Database, owned: Belongings) -> None:
+    before = await _everything(database, owned)
+    async with database.transaction() as tx:
+        theirs = await tx.collections.create(
+            STRANGER, NewCollection("papers"), embedding_model="m", dimension=4
+        )
+        await tx.metadata_fields.learn(STRANGER, theirs.uid, {"year": "a string here"})
+        job = await tx.jobs.create(
+            STRANGER, theirs.uid, NewDocument("papers", "doc"), chunking=TokenChunking()
+        )
+        await tx.documents.publish(STRANGER, job.id, owned.publication)
+        await tx.documents.delete(STRANGER, theirs.uid, "doc")
+        await tx.idempotency.put(STRANGER, "m", "r", body_hash="other", response=b"theirs")
+        await tx.blobs.add(STRANGER, SHA256, 99)
+        await tx.sweeps.add_collection(STRANGER, owned.uid)
+        await tx.sweeps.add_revisions(STRANGER, owned.uid, "doc", revision=1)
+        fields = await tx.metadata_fields.of_collections(STRANGER, [owned.uid])
+    assert job.document_revision == 1
+    assert fields == {owned.uid: {}}
+    assert await _everything(database, owned) == before
+    async with database.transaction() as tx:
+        await tx.collections.delete(STRANGER, "papers")
+    assert await _everything(database, owned) == before
+
+
+async def test_declare_on_a_foreign_collection_is_refused_by_the_database(
+    database: Database, owned: Belongings
+) -> None:
+    from sqlalchemy.exc import IntegrityError
+
+    from rag_server.domain.metadata import MetadataType
+
+    async def declare() -> None:
+        async with database.transaction() as tx:
+            await tx.metadata_fields.declare(STRANGER, owned.uid, {"theirs": MetadataType.STRING})
+
+    before = await _everything(database, owned)
+    with pytest.raises(IntegrityError):
+        await declare()
+    assert await _everything(database, owned) == before
