@@ -13,7 +13,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -108,7 +108,7 @@ class HybridIndex:
             Leg.DENSE: self._vectors @ vector,
             Leg.LEXICAL: self._bm25.get_scores(self._analyzer.analyze(question)),
         }
-        fused: Counter[int] = Counter()
+        fused: defaultdict[int, float] = defaultdict(float)
         signals: dict[int, dict[Leg, LegSignal]] = {}
         for leg, values in scores.items():
             nearest = present[np.argsort(-values[present], kind="stable")][:CANDIDATES]
@@ -149,7 +149,7 @@ async def quotes(
     generator: ExtractiveGenerator, question: Question, sources: Sequence[ScoredChunk]
 ) -> tuple[list[str], bool]:
     """Return the quoted sentences, and whether the generator abstained."""
-    request = GenerationRequest(RetrievalRequest("squad", question.text))
+    request = GenerationRequest(RetrievalRequest(("squad",), question.text))
     quoted: list[str] = []
     abstained = False
     async for event in generator.generate(request, sources):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable
-from contextlib import suppress
 
 import structlog
 from structlog.contextvars import bound_contextvars
@@ -102,9 +101,17 @@ class Consumer:
             await self._change(job, JobState.FAILED, reported)
 
     async def _change(self, job: Job, state: JobState, error: JobError | None) -> None:
-        with suppress(FailedPrecondition, NotFound):  # it was ended meanwhile, with its collection
-            async with self._database.transaction() as tx:
+        async with self._database.transaction() as tx:
+            try:
                 await tx.jobs.change(job.tenant_id, job.id, state=state, error=error)
+            except FailedPrecondition:
+                # It was ended with its collection, which was swept perhaps before the last rows were written.
+                # Perhaps, too, it succeeded, and only the answer of the store got lost: then all must stay.
+                uid = await tx.jobs.collection_uid(job.tenant_id, job.id)
+                try:
+                    await tx.collections.get_by_uid(job.tenant_id, uid)
+                except NotFound:
+                    await tx.sweeps.add_collection(job.tenant_id, uid)
 
     def _publish_later(self, ref: JobRef, delay_s: float) -> None:
         async def publish() -> None:

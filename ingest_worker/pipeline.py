@@ -98,18 +98,23 @@ class IngestPipeline:
             data = await self.blobs.read(job.tenant_id, job.content_sha256)
             return _Content(data, job.content_sha256, document.media_type, document.file_name)
         fetched = await self.fetcher.fetch(job.fetch_uri)
+        # Recorded with the bytes: a second attempt has to take them for the same format as the first.
+        known = replace(
+            document,
+            media_type=document.media_type or fetched.media_type,
+            file_name=document.file_name or fetched.file_name,
+        )
         staged = await self.blobs.stage(
             job.tenant_id, _whole(fetched.data), limit_bytes=self.max_document_bytes
         )
         try:
             async with self.database.transaction() as tx:
                 await tx.blobs.add(job.tenant_id, staged.sha256, staged.size_bytes)
-                await tx.jobs.change(job.tenant_id, job.id, content_sha256=staged.sha256)
+                await tx.jobs.change(job.tenant_id, job.id, content_sha256=staged.sha256, document=known)
                 await staged.keep()
         finally:
             await staged.discard()
-        declared = document.media_type or fetched.media_type
-        return _Content(fetched.data, staged.sha256, declared, document.file_name or fetched.file_name)
+        return _Content(fetched.data, staged.sha256, known.media_type, known.file_name)
 
     async def _write(
         self, job: Job, collection: Collection, chunks: Sequence[Chunk], progress: JobProgress

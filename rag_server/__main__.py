@@ -38,6 +38,9 @@ def main() -> int:
     except ValidationError as error:
         print(describe_invalid(error), file=sys.stderr)  # noqa: T201 - there is no log yet
         return 2
+    except RagError as error:
+        print(f"wrong settings:\n  {error.message}", file=sys.stderr)  # noqa: T201 - likewise
+        return 2
     configure_logs(settings.log)
     try:
         asyncio.run(serve(settings))

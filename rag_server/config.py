@@ -19,6 +19,8 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from rag_server.errors import FailedPrecondition
+
 MEBIBYTE = 1024 * 1024
 
 
@@ -193,11 +195,22 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Arguments win over the environment, the environment over the file."""
+        """Arguments win over the environment, the environment over the file.
+
+        Raises `FailedPrecondition` (`CONFIG_FILE_UNUSABLE`): a file that is named has to be there.
+        """
         config_file = os.environ.get("RAG_CONFIG_FILE")
         if not config_file:
             return init_settings, env_settings
-        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, config_file)
+        try:
+            with Path(config_file).open("rb"):
+                file_settings = TomlConfigSettingsSource(settings_cls, config_file)
+        except (OSError, ValueError) as error:  # tomllib's error is a ValueError
+            problem = error.strerror if isinstance(error, OSError) else "it is not TOML"
+            raise FailedPrecondition(
+                "CONFIG_FILE_UNUSABLE", f"cannot read the file named by RAG_CONFIG_FILE: {problem}"
+            ) from error
+        return init_settings, env_settings, file_settings
 
 
 def describe_invalid(error: ValidationError) -> str:

@@ -65,7 +65,7 @@ class InvalidArgument(RagError):
     status = "INVALID_ARGUMENT"
 
     @classmethod
-    def for_field(cls, field: str, description: str, *, reason: str = "INVALID_FIELD") -> InvalidArgument:
+    def for_field(cls, field: str, description: str, *, reason: str = "INVALID_REQUEST") -> InvalidArgument:
         """Return the error for one wrong field."""
         return cls(reason, f"{field}: {description}", violations=[FieldViolation(field, description)])
 

@@ -12,6 +12,7 @@ from grpc_health.v1 import health_pb2
 from grpc_health.v1._async import HealthServicer
 
 from rag_server.errors import RagError
+from rag_server.logs import where_raised
 
 log = structlog.get_logger()
 
@@ -95,6 +96,9 @@ class Health:
             reason = "TIMEOUT"
         except RagError as error:
             reason = error.reason
+        except Exception as error:  # noqa: BLE001 - the boundary: a broken check must not end the checking
+            reason = "INTERNAL"
+            log.error("health check broke", component=name, where=where_raised(error))
         is_serving = not reason
         if before is not None and before.is_serving != is_serving:
             log.warning("health changed", component=name, is_serving=is_serving, reason=reason)

@@ -15,6 +15,7 @@ from rag_server.domain.document import ChunkDraft, ParsedDocument, Span
 from rag_server.errors import InvalidArgument
 
 _SENTENCE_START = re.compile(r"[.!?…。！？]['\"”’»)\]]*\s+(?=\S)|[。！？]|\n\s*\n")
+_VISIBLE = re.compile(r"\S")
 _WORD_START = re.compile(r"\s+(?=\S)")
 _UNITS_PER_CHUNK = 8
 _SPLIT_BELOW = 0.25
@@ -127,5 +128,10 @@ class _Packer:
             # Looking from a little before, because the boundary may end right at `earliest`.
             for match in boundary.finditer(self._text, max(earliest - 8, previous.start), previous.end):
                 if earliest <= match.end() <= last:
-                    return match.end()
-        return earliest if earliest < previous.end else unit.start
+                    return self._visible(match.end(), unit)
+        return self._visible(earliest, unit)
+
+    def _visible(self, position: int, unit: Unit) -> int:
+        """Return the first position from `position` to the start of `unit` that holds no white space."""
+        found = _VISIBLE.search(self._text, position, unit.start)
+        return found.start() if found else unit.start

@@ -8,10 +8,15 @@ import hashlib
 import os
 import shutil
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from rag_server.errors import NotFound, ResourceExhausted
+import structlog
+
+from rag_server.errors import NotFound, ResourceExhausted, Unavailable
+
+log = structlog.get_logger()
 
 _STAGING = ".staging"
 
@@ -37,7 +42,8 @@ class LocalStagedBlob:
 
     async def keep(self) -> None:
         """Rename the file to its address and make that durable."""
-        await asyncio.to_thread(self._keep)
+        with _translated():
+            await asyncio.to_thread(self._keep)
 
     def _keep(self) -> None:
         if not self._path.exists():
@@ -52,7 +58,8 @@ class LocalStagedBlob:
 
     async def discard(self) -> None:
         """Remove the temporary file, if it is still one."""
-        await asyncio.to_thread(self._path.unlink, missing_ok=True)
+        with _translated():
+            await asyncio.to_thread(self._path.unlink, missing_ok=True)
 
 
 class LocalBlobStore:
@@ -64,8 +71,9 @@ class LocalBlobStore:
 
     async def open(self) -> None:
         """Make the folder, and clear what an interrupted upload left behind."""
-        await asyncio.to_thread(shutil.rmtree, self._staging, ignore_errors=True)
-        await asyncio.to_thread(self._staging.mkdir, parents=True)
+        with _translated():
+            await asyncio.to_thread(shutil.rmtree, self._staging, ignore_errors=True)
+            await asyncio.to_thread(self._staging.mkdir, parents=True, exist_ok=True)
 
     async def stage(self, tenant_id: str, data: AsyncIterator[bytes], *, limit_bytes: int) -> LocalStagedBlob:
         """Write the stream to a temporary file, in threads, one piece at a time: memory stays constant."""
@@ -74,27 +82,22 @@ class LocalBlobStore:
         size = 0
         is_complete = False
         try:
-            file = await asyncio.to_thread(path.open, "xb")
-            try:
-                async for piece in data:
-                    size += len(piece)
-                    if size > limit_bytes:
-                        raise ResourceExhausted(
-                            "DOCUMENT_TOO_LARGE",
-                            f"the document is larger than {limit_bytes} bytes",
-                            metadata={"limit_bytes": str(limit_bytes)},
-                        )
-                    await asyncio.to_thread(_append, file.fileno(), digest, piece)
-                await asyncio.to_thread(os.fsync, file.fileno())
-                is_complete = True
-            finally:
-                file.close()
-        except OSError as error:
-            if error.errno in {errno.ENOSPC, errno.EDQUOT}:
-                raise ResourceExhausted(
-                    "DISK_FULL", "the server has no room for the document", retry_after_s=60.0
-                ) from error
-            raise
+            with _translated():
+                file = await asyncio.to_thread(path.open, "xb")
+                try:
+                    async for piece in data:
+                        size += len(piece)
+                        if size > limit_bytes:
+                            raise ResourceExhausted(
+                                "DOCUMENT_TOO_LARGE",
+                                f"the document is larger than {limit_bytes} bytes",
+                                metadata={"limit_bytes": str(limit_bytes)},
+                            )
+                        await asyncio.to_thread(_append, file.fileno(), digest, piece)
+                    await asyncio.to_thread(os.fsync, file.fileno())
+                    is_complete = True
+                finally:
+                    file.close()
         finally:
             if not is_complete:
                 path.unlink(missing_ok=True)
@@ -103,17 +106,35 @@ class LocalBlobStore:
 
     async def read(self, tenant_id: str, sha256: str) -> bytes:
         """Return the bytes. Raises `NotFound`."""
-        try:
-            return await asyncio.to_thread(self._address(tenant_id, sha256).read_bytes)
-        except FileNotFoundError:
-            raise NotFound.for_resource("blob", sha256) from None
+        with _translated():
+            try:
+                return await asyncio.to_thread(self._address(tenant_id, sha256).read_bytes)
+            except FileNotFoundError:
+                raise NotFound.for_resource("blob", sha256) from None
 
     async def delete(self, tenant_id: str, sha256: str) -> None:
         """Remove the bytes. Idempotent."""
-        await asyncio.to_thread(self._address(tenant_id, sha256).unlink, missing_ok=True)
+        with _translated():
+            await asyncio.to_thread(self._address(tenant_id, sha256).unlink, missing_ok=True)
 
     def _address(self, tenant_id: str, sha256: str) -> Path:
         return self._root / tenant_id / sha256[:2] / sha256
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    """Raise what a failing disk means to a caller: `DISK_FULL` or `BLOB_STORE_UNAVAILABLE`."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+            raise ResourceExhausted(
+                "DISK_FULL", "the server has no room for the document", retry_after_s=60.0
+            ) from error
+        log.error("blob store failed", error=error.strerror)
+        raise Unavailable(
+            "BLOB_STORE_UNAVAILABLE", "the store of uploaded bytes does not answer; try again"
+        ) from error
 
 
 def _append(descriptor: int, digest: hashlib._Hash, piece: bytes) -> None:

@@ -13,8 +13,8 @@ from rag_server.domain.job import Job
 from rag_server.errors import InvalidArgument
 from rag_server.metadata.database import Transaction
 
-_DOCUMENT_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@+=-]{0,254}")
-_UNFIT = re.compile(r"[^A-Za-z0-9._:/@+=-]+")
+_DOCUMENT_ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:/@+=-]{0,254}")
+_UNFIT = re.compile(r"[^A-Za-z0-9_.:/@+=-]+")
 _READABLE_CHARACTERS = 200
 
 

@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, Iterable, Iterator
 from contextlib import contextmanager
 
 from rag_server.domain.job import Job
-from rag_server.errors import Unavailable
+from rag_server.errors import InvalidArgument, Unavailable
 from rag_server.metadata.database import Database
 
 
@@ -58,12 +58,16 @@ async def watch_job(
 
     None starts with the job as it is. The changes are read from the store, where each has a number; the
     feed only says when to look, so none is missed however slow the reader is. Raises `NotFound`,
-    and `Unavailable` when the server stops.
+    `InvalidArgument` (`INVALID_CURSOR`) for a change that has not happened yet, and `Unavailable` when the
+    server stops.
     """
     with feed.subscribe(tenant_id, job_id) as changed:
+        async with database.snapshot() as tx:
+            sequence = (await tx.jobs.get(tenant_id, job_id)).sequence
         if after_sequence is None:
-            async with database.snapshot() as tx:
-                after_sequence = (await tx.jobs.get(tenant_id, job_id)).sequence - 1
+            after_sequence = sequence - 1
+        elif after_sequence > sequence:
+            raise invalid_cursor()
         while True:
             changed.clear()
             async with database.snapshot() as tx:
@@ -77,3 +81,10 @@ async def watch_job(
             if not events:
                 feed.check_open()
                 await changed.wait()
+
+
+def invalid_cursor() -> InvalidArgument:
+    """Return the error for a cursor that no watch of the job has sent."""
+    return InvalidArgument.for_field(
+        "cursor", "is not a cursor of this job: start again without one", reason="INVALID_CURSOR"
+    )

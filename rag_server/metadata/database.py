@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -14,7 +15,7 @@ from rag_server.metadata import schema
 from rag_server.metadata.blobs import BlobRepository
 from rag_server.metadata.collections import CollectionRepository
 from rag_server.metadata.documents import DocumentRepository
-from rag_server.metadata.engine import create_reader, create_writer
+from rag_server.metadata.engine import create_reader, create_writer, probe
 from rag_server.metadata.failures import translated, unavailable
 from rag_server.metadata.idempotency import IdempotencyRepository
 from rag_server.metadata.jobs import JobRepository
@@ -74,6 +75,7 @@ class Database:
         database = cls(create_writer(url), create_reader(url), clock)
         try:
             with translated(is_connecting=True):
+                await asyncio.to_thread(probe, url)
                 await schema.bring_to_head(url, database._writer)
         except BaseException:
             await database.close()

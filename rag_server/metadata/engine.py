@@ -53,6 +53,17 @@ def is_sqlite(url: str) -> bool:
     return make_url(url).get_backend_name() == "sqlite"
 
 
+def probe(url: str) -> None:
+    """Raise `sqlite3.Error` unless the file can be opened; nothing to do for a server. Blocks.
+
+    Asked before the pool is: the asynchronous driver leaves its thread behind for a moment when it
+    cannot open a file, and a caller that gives up at once would close the event loop under it.
+    """
+    path = make_url(url).database
+    if is_sqlite(url) and path is not None:
+        sqlite3.connect(path).close()
+
+
 def create_writer(url: str, *, is_pooled: bool = True) -> AsyncEngine:
     """Return the engine of write transactions; unpooled for a single use, such as a migration."""
     if not is_sqlite(url):

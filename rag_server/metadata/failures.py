@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -59,7 +60,7 @@ def translated(*, is_connecting: bool = False) -> Iterator[None]:
             raise
         _LOG.warning("metadata_store_failed", reason=meaning.reason, error=str(error))
         raise meaning from error
-    except OSError as error:
+    except (OSError, sqlite3.Error) as error:
         if not is_connecting:
             raise
         _LOG.warning("metadata_store_failed", reason="METADATA_STORE_UNAVAILABLE", error=str(error))

@@ -159,6 +159,7 @@ class JobRepository:
         attempt_count: int | None = None,
         content_sha256: str | None = None,
         cancel_requested: bool | None = None,
+        document: NewDocument | None = None,
     ) -> Job:
         """Change what is not None, and record it as the next event.
 
@@ -183,6 +184,8 @@ class JobRepository:
             row.content_sha256 = content_sha256
         if cancel_requested is not None:
             row.cancel_requested = cancel_requested
+        if document is not None:
+            row.document = document_to_json(document)
         return await self.record_change(row)
 
     async def request_cancel(self, tenant_id: str, job_id: str) -> Job:

@@ -75,23 +75,30 @@ class Retrieval:
 
     async def retrieve(self, tenant_id: str, request: RetrievalRequest) -> RetrievalResult:
         """Answer one request."""
-        return (await self.retrieve_batch(tenant_id, [request]))[0]
+        return (await self._retrieve(tenant_id, {"": request}))[0]
 
     async def retrieve_batch(
         self, tenant_id: str, requests: Sequence[RetrievalRequest]
     ) -> list[RetrievalResult]:
         """Answer several requests, in order; their queries are embedded in one batch."""
-        queries = await run_all(self._prepare(tenant_id, request) for request in requests)
+        by_path = {f"requests[{index}].": request for index, request in enumerate(requests)}
+        return await self._retrieve(tenant_id, by_path)
+
+    async def _retrieve(
+        self, tenant_id: str, requests: Mapping[str, RetrievalRequest]
+    ) -> list[RetrievalResult]:
+        """Answer requests by where they stand in the call, which errors name."""
+        queries = await run_all(self._prepare(tenant_id, request, path) for path, request in requests.items())
         vectors = await self._embed(queries)
         return await run_all(
             self._answer(query, vector) for query, vector in zip(queries, vectors, strict=True)
         )
 
-    async def _prepare(self, tenant_id: str, request: RetrievalRequest) -> _Query:
+    async def _prepare(self, tenant_id: str, request: RetrievalRequest, path: str) -> _Query:
         watch = Stopwatch()
         collections = await self._catalog.get_collections(tenant_id, request.collection_ids)
         if request.filter is not None:
-            check_filter(request.filter, collections)
+            check_filter(request.filter, collections, path=f"{path}filter")
         lexemes: dict[str, Sequence[str]] = {}
         if request.fusion.lexical_weight > 0:
             with watch.stage("analyze"):
@@ -101,8 +108,8 @@ class Retrieval:
         if not query.wants_dense and not query.has_lexemes:
             raise InvalidArgument(
                 "QUERY_HAS_NO_TERMS",
-                "query: only stop words or signs, and the vector leg is switched off",
-                violations=[FieldViolation("query", "has no term to search for")],
+                f"{path}query: only stop words or signs, and the vector leg is switched off",
+                violations=[FieldViolation(f"{path}query", "has no term to search for")],
             )
         return query
 

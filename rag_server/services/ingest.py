@@ -13,7 +13,7 @@ from rag.v1 import ingest_service_pb2_grpc as pb_grpc
 from rag_server.backends.protocols import BlobStore, JobQueue, JobRef
 from rag_server.errors import FailedPrecondition, InvalidArgument
 from rag_server.ingest.submit import Content, Submitter
-from rag_server.ingest.watch import JobFeed, watch_job
+from rag_server.ingest.watch import JobFeed, invalid_cursor, watch_job
 from rag_server.interceptors.call import current_call
 from rag_server.metadata.database import Database, Transaction
 from rag_server.services.idempotency import Idempotency
@@ -23,6 +23,9 @@ from rag_server.services.wire.collection import from_chunking
 from rag_server.services.wire.document import from_spec
 from rag_server.services.wire.job import from_states, to_job
 from rag_server.validation.defaults import value_or_default
+
+_CURSOR_DIGITS = 18
+"""Digits of a sequence number that fits a signed 64-bit integer."""
 
 
 class IngestServicer(pb_grpc.IngestServiceServicer):
@@ -110,11 +113,7 @@ class IngestServicer(pb_grpc.IngestServiceServicer):
         """Send each change of a job, until it has ended."""
         after = None
         if request.cursor:
-            if not request.cursor.isascii() or not request.cursor.isdecimal():
-                raise InvalidArgument.for_field(
-                    "cursor", "is not a cursor of WatchJob: start again without one", reason="INVALID_CURSOR"
-                )
-            after = int(request.cursor)
+            after = _sequence_of(request.cursor)
         changes = watch_job(
             self._database, self._feed, current_call.get().tenant_id, request.job_id, after_sequence=after
         )
@@ -161,3 +160,9 @@ class IngestServicer(pb_grpc.IngestServiceServicer):
                 await content.staged.discard()
         await self._queue.publish(JobRef(call.tenant_id, job.id))
         return job
+
+
+def _sequence_of(cursor: str) -> int:
+    if not cursor.isascii() or not cursor.isdecimal() or len(cursor) > _CURSOR_DIGITS:
+        raise invalid_cursor()
+    return int(cursor)

@@ -18,15 +18,14 @@ T = TypeVar("T")
 class Pager:
     """Reads and writes the page tokens of one list query.
 
-    A token works only with the method, tenant and arguments that it was made for. It holds nothing that its
-    reader has not just been shown.
+    A token works only with the method, tenant and arguments that it was made for, and only undamaged: its
+    digest covers its key. It holds nothing that its reader has not just been shown.
     """
 
     def __init__(self, page_size: int, page_token: str, *arguments: object) -> None:
         self.size = page_size
         call = current_call.get()
-        scope = json.dumps([call.tenant_id, call.method, *map(str, arguments)])
-        self._scope = hashlib.sha256(scope.encode()).hexdigest()[:16]
+        self._scope = [call.tenant_id, call.method, *map(str, arguments)]
         self.after: list[Any] | None = self._decode(page_token) if page_token else None
         """Key of the last item of the page before; None on the first page."""
 
@@ -43,17 +42,20 @@ class Pager:
         return self.size + 1
 
     def _encode(self, key: list[Any]) -> str:
-        return base64.urlsafe_b64encode(json.dumps([self._scope, *key]).encode()).decode().rstrip("=")
+        return base64.urlsafe_b64encode(json.dumps([self._digest(key), *key]).encode()).decode().rstrip("=")
 
     def _decode(self, token: str) -> list[Any]:
         try:
             decoded = json.loads(base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)))
-        except (binascii.Error, ValueError):
+        except (binascii.Error, ValueError, RecursionError):
             decoded = None
-        if not isinstance(decoded, list) or not decoded or decoded[0] != self._scope:
+        if not isinstance(decoded, list) or not decoded or decoded[0] != self._digest(decoded[1:]):
             raise InvalidArgument.for_field(
                 "page_token",
                 "is not a token of this list: start again without one",
                 reason="INVALID_PAGE_TOKEN",
             )
         return decoded[1:]
+
+    def _digest(self, key: list[Any]) -> str:
+        return hashlib.sha256(json.dumps([self._scope, key]).encode()).hexdigest()[:16]

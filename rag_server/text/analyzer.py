@@ -30,7 +30,7 @@ MULTILINGUAL = "mul"
 """ISO 639-2 code for collections in several languages: no stemmer, Spanish and English stop words."""
 
 MAX_LEXEME_CHARACTERS = 64
-"""Longer tokens (keys, base64, hashes of hashes) are shown by `explain` and yield no lexeme."""
+"""Longer tokens (keys, base64, addresses) are shown by `explain` and yield no lexeme."""
 
 _STEMMERS = {
     "ar": "arabic", "ca": "catalan", "cs": "czech", "da": "danish", "de": "german", "el": "greek",

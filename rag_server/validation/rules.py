@@ -132,7 +132,7 @@ FIELD_RULES: Final[Mapping[str, FieldRules]] = {
     "rag.v1.StreamGenerateRequest": _GENERATE,
     # ingest_service.proto
     "rag.v1.DocumentSpec": {
-        "document_id": (Pattern("[A-Za-z0-9][A-Za-z0-9._:/@+=-]{0,254}"),),
+        "document_id": (Pattern("[A-Za-z0-9_][A-Za-z0-9_.:/@+=-]{0,254}"),),
         "title": (Length(0, 500),),
         "source_uri": (Length(0, 2048),),
         "file_name": (Length(0, 255),),

@@ -11,7 +11,7 @@ from collections import deque
 from typing import Any
 
 import pytest
-from constraint_examples import (
+from tests.contract.constraint_examples import (
     CASES,
     PATTERN_EXAMPLES,
     Case,
@@ -24,7 +24,7 @@ from constraint_examples import (
 )
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
-from proto_source import constraints_in, elements, files, near_misses_in
+from tests.contract.proto_source import constraints_in, elements, files, near_misses_in
 
 from rag_server.domain.collection import CharacterChunking, TokenChunking
 from rag_server.domain.retrieval import RetrievalRequest, RrfFusion

@@ -43,13 +43,13 @@ def analyze(
         return
     names = dict(zip(TokenKind.values(), TokenKind.keys(), strict=True))
     session.output.table(
-        ("token", "span", "kind", "lower", "stop word", "stem", "lexeme"),
+        ("token", "span", "kind", "normalized", "stop word", "stem", "lexeme"),
         [
             (
                 each.surface,
                 f"{each.span.start}-{each.span.end}",
                 names.get(each.kind, str(int(each.kind))).removeprefix("TOKEN_KIND_").lower(),
-                each.lower,
+                each.normalized,
                 "yes" if each.is_stop_word else "",
                 each.stem,
                 each.lexeme if each.HasField("lexeme") else "(dropped)",

@@ -77,10 +77,12 @@ def _questions(session: Session, *, with_prompt: bool) -> Iterator[str]:
     while True:
         if with_prompt:
             session.output.err.print(PROMPT, end="", style="bold")
-        line = sys.stdin.readline().strip()
-        if not line:
+        line = sys.stdin.readline()
+        if with_prompt and not line:
+            session.output.err.print()  # Ctrl-D leaves the cursor behind the prompt
+        if not line.strip():
             return
-        yield line
+        yield line.strip()
 
 
 def _answer_and_go_on(session: Session, request: StreamGenerateRequest) -> None:

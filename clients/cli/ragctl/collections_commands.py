@@ -71,7 +71,7 @@ def list_collections(
         session.output.document(ListCollectionsResponse(collections=items, next_page_token=token))
         return
     session.output.table(
-        ("id", "language", ">documents", ">chunks", ">revision", "updated", "description"),
+        ("=id", "language", ">documents", ">chunks", ">revision", "updated", "description"),
         [
             (
                 each.id,

@@ -63,6 +63,9 @@ def open_channel(address: Address) -> grpc.Channel:
         ("grpc.keepalive_time_ms", KEEPALIVE_TIME_MS),
         ("grpc.keepalive_timeout_ms", KEEPALIVE_TIMEOUT_MS),
         ("grpc.keepalive_permit_without_calls", 0),
+        # gRPC's own bound of 120 s would outlast our retries: a server that came back would stay unseen.
+        ("grpc.initial_reconnect_backoff_ms", 200),
+        ("grpc.max_reconnect_backoff_ms", 2_000),
     ]
     if address.is_loopback:
         # A proxy of the environment cannot reach this machine's loopback on our behalf.

@@ -6,11 +6,11 @@ import hashlib
 import re
 import unicodedata
 
-VALID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@+=-]{0,254}")
+VALID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:/@+=-]{0,254}")
 """The contract's pattern of a document id."""
 MAX_LENGTH = 255
 
-_FOREIGN = re.compile(r"[^A-Za-z0-9._:/@+=-]+")
+_FOREIGN = re.compile(r"[^A-Za-z0-9_.:/@+=-]+")
 _DIGEST_DIGITS = 8
 
 

@@ -94,7 +94,7 @@ def ingest(
             observer = stack.enter_context(Bars(session.output.err, len(sources)))
         run = Ingestion(session.channel, submission, observer, waits=wait)
         outcomes = run.run(sources, concurrency=jobs) if sources else []
-    _summarise(session, outcomes, skipped)
+    _summarise(session, outcomes, skipped, waited=wait)
     if any(each.problem for each in outcomes):
         is_unreachable = all(each.problem and each.problem.reason == UNREACHABLE for each in outcomes)
         raise typer.Exit(ExitCode.UNREACHABLE if is_unreachable else ExitCode.PARTLY_FAILED)
@@ -163,7 +163,7 @@ def _ensure_collection(session: Session, collection_id: str, *, create: bool, la
         session.output.note(f"made the collection {collection_id}")
 
 
-def _summarise(session: Session, outcomes: Sequence[Outcome], skipped: Counter[str]) -> None:
+def _summarise(session: Session, outcomes: Sequence[Outcome], skipped: Counter[str], *, waited: bool) -> None:
     output = session.output
     failed = [each for each in outcomes if each.problem]
     fine = [each for each in outcomes if not each.problem]
@@ -196,7 +196,8 @@ def _summarise(session: Session, outcomes: Sequence[Outcome], skipped: Counter[s
     if len(fine) > MAX_SUCCESSES_SHOWN:
         output.line(f"... and {len(fine) - MAX_SUCCESSES_SHOWN} more without a problem")
     output.line(
-        f"{len(fine)} of {len(outcomes)} documents accepted or searchable, {len(failed)} failed, "
+        f"{len(fine)} of {len(outcomes)} documents {'searchable' if waited else 'accepted'}, "
+        f"{len(failed)} failed, "
         f"{skipped.total()} files passed over",
         style="bold",
     )

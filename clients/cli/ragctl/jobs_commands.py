@@ -79,7 +79,7 @@ def list_jobs(
         session.output.document(ListJobsResponse(jobs=items, next_page_token=token))
         return
     session.output.table(
-        ("job", "collection", "document", "state", ">chunks", "updated", "reason"),
+        ("=job", "collection", "document", "state", ">chunks", "updated", "reason"),
         [
             (
                 each.id,

@@ -98,12 +98,14 @@ class Output:
         self.out.file.flush()
 
     def table(self, columns: Iterable[str], rows: Iterable[Iterable[str | Text]]) -> None:
-        """Write a table. A column whose name starts with `>` is right-aligned."""
+        """Write a table. A column `>...` is right-aligned, one `=...` never broken over lines."""
         table = Table(box=None, pad_edge=False, header_style="bold")
         for column in columns:
-            is_number = column.startswith(">")
             table.add_column(
-                column.removeprefix(">"), justify="right" if is_number else "left", overflow="fold"
+                column.lstrip(">="),
+                justify="right" if column.startswith(">") else "left",
+                no_wrap=column.startswith("="),
+                overflow="fold",
             )
         for row in rows:
             table.add_row(*(cell if isinstance(cell, Text) else Text(printable(cell)) for cell in row))

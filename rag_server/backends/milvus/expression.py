@@ -173,7 +173,7 @@ def _first_after(prefix: str) -> str:
 def _metadata_name(field: str) -> str:
     name = field.removeprefix(_METADATA_PREFIX)
     if not name or name == field:
-        raise InvalidArgument.for_field("filter", f"no field {field!r}", reason="FILTER_FIELD_UNKNOWN")
+        raise InvalidArgument.for_field("filter", f"no field {field!r}", reason="UNKNOWN_FILTER_FIELD")
     return escape(name)
 
 

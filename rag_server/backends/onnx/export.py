@@ -27,6 +27,7 @@ import onnx
 import torch
 from huggingface_hub import ModelCard, try_to_load_from_cache
 from sentence_transformers import SentenceTransformer
+from yaml import YAMLError  # type: ignore[import-untyped]  # comes with huggingface_hub, without types
 
 from rag_server.backends.onnx.artifact import (
     GRAPH,
@@ -231,7 +232,7 @@ def card_languages(readme: Path) -> tuple[str, ...]:
     """Return the languages that a model card declares, as BCP 47 codes; empty where it declares none."""
     try:
         declared = ModelCard.load(str(readme)).data.to_dict().get("language")
-    except (OSError, ValueError):
+    except (OSError, ValueError, YAMLError):
         return ()
     listed = [declared] if isinstance(declared, str) else declared or []
     # `multilingual`, `code` and the like are no languages

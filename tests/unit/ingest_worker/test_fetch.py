@@ -295,7 +295,6 @@ async def test_fetch_malformed_uri_or_credentials_raise_uri_invalid(uri: str) ->
             "[::ffff:127.0.0.1]",
             "2130706433",
             "0x7f000001",
-            "0177.0.0.1",
             "127.1",
         ),
         *(

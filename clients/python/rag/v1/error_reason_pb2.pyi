@@ -24,6 +24,183 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     DESCRIPTOR: _descriptor.EnumDescriptor
     ERROR_REASON_UNSPECIFIED: _ErrorReason.ValueType  # 0
     """ERROR_REASON_UNSPECIFIED is not a reason."""
+    ERROR_REASON_INVALID_REQUEST: _ErrorReason.ValueType  # 1
+    """ERROR_REASON_INVALID_REQUEST (INVALID_ARGUMENT): fields break the rules that their comments state;
+    BadRequest names each of them.
+    """
+    ERROR_REASON_UNDECODABLE_REQUEST: _ErrorReason.ValueType  # 2
+    """ERROR_REASON_UNDECODABLE_REQUEST (INVALID_ARGUMENT): the bytes of a request are not a message of the
+    method's type.
+    """
+    ERROR_REASON_REQUEST_ID_REUSED: _ErrorReason.ValueType  # 3
+    """ERROR_REASON_REQUEST_ID_REUSED (ALREADY_EXISTS): another request came with the same `request_id`
+    before. Metadata: `request_id`.
+    """
+    ERROR_REASON_REQUEST_IN_PROGRESS: _ErrorReason.ValueType  # 4
+    """ERROR_REASON_REQUEST_IN_PROGRESS (UNAVAILABLE): the same request with the same `request_id` was
+    answered this moment; repeated, it gets that answer. Metadata: `request_id`.
+    """
+    ERROR_REASON_INVALID_PAGE_TOKEN: _ErrorReason.ValueType  # 5
+    """ERROR_REASON_INVALID_PAGE_TOKEN (INVALID_ARGUMENT): a page token is damaged or belongs to another
+    list.
+    """
+    ERROR_REASON_INVALID_CURSOR: _ErrorReason.ValueType  # 6
+    """ERROR_REASON_INVALID_CURSOR (INVALID_ARGUMENT): a cursor is none that WatchJob has sent for this job."""
+    ERROR_REASON_INVALID_UPLOAD: _ErrorReason.ValueType  # 7
+    """ERROR_REASON_INVALID_UPLOAD (INVALID_ARGUMENT): the messages of an upload are not one `start` and then
+    `data`.
+    """
+    ERROR_REASON_CHECKSUM_MISMATCH: _ErrorReason.ValueType  # 8
+    """ERROR_REASON_CHECKSUM_MISMATCH (INVALID_ARGUMENT): the bytes received have another digest than the
+    caller stated.
+    """
+    ERROR_REASON_UNSUPPORTED_LANGUAGE: _ErrorReason.ValueType  # 9
+    """ERROR_REASON_UNSUPPORTED_LANGUAGE (INVALID_ARGUMENT): the lexical analyser does not know the language."""
+    ERROR_REASON_METADATA_TYPE_MISMATCH: _ErrorReason.ValueType  # 10
+    """ERROR_REASON_METADATA_TYPE_MISMATCH (INVALID_ARGUMENT): a metadata field has another type in this
+    collection.
+    """
+    ERROR_REASON_FILTER_TOO_DEEP: _ErrorReason.ValueType  # 11
+    """ERROR_REASON_FILTER_TOO_DEEP (INVALID_ARGUMENT): a filter has too many levels."""
+    ERROR_REASON_FILTER_TOO_LARGE: _ErrorReason.ValueType  # 12
+    """ERROR_REASON_FILTER_TOO_LARGE (INVALID_ARGUMENT): a filter has too many nodes and values."""
+    ERROR_REASON_FILTER_TYPE_MISMATCH: _ErrorReason.ValueType  # 13
+    """ERROR_REASON_FILTER_TYPE_MISMATCH (INVALID_ARGUMENT): a filter compares a field with a value, or in a
+    way, that its type does not allow.
+    """
+    ERROR_REASON_UNKNOWN_FILTER_FIELD: _ErrorReason.ValueType  # 14
+    """ERROR_REASON_UNKNOWN_FILTER_FIELD (INVALID_ARGUMENT): a filter names a field that none of the
+    collections knows. Metadata: `field`.
+    """
+    ERROR_REASON_QUERY_HAS_NO_TERMS: _ErrorReason.ValueType  # 15
+    """ERROR_REASON_QUERY_HAS_NO_TERMS (INVALID_ARGUMENT): the query holds only stop words or signs, and the
+    vector leg is switched off.
+    """
+    ERROR_REASON_GENERATION_INCOMPLETE: _ErrorReason.ValueType  # 16
+    """ERROR_REASON_GENERATION_INCOMPLETE (INTERNAL): the generator stopped before the end of its answer."""
+    ERROR_REASON_COLLECTION_NOT_FOUND: _ErrorReason.ValueType  # 17
+    """ERROR_REASON_COLLECTION_NOT_FOUND (NOT_FOUND): there is no such collection. Metadata: `resource`,
+    `id`.
+    """
+    ERROR_REASON_COLLECTION_ALREADY_EXISTS: _ErrorReason.ValueType  # 18
+    """ERROR_REASON_COLLECTION_ALREADY_EXISTS (ALREADY_EXISTS): a collection has this name already. Metadata:
+    `resource`, `id`.
+    """
+    ERROR_REASON_DOCUMENT_NOT_FOUND: _ErrorReason.ValueType  # 19
+    """ERROR_REASON_DOCUMENT_NOT_FOUND (NOT_FOUND): the collection has no such document. Metadata:
+    `resource`, `id`.
+    """
+    ERROR_REASON_JOB_NOT_FOUND: _ErrorReason.ValueType  # 20
+    """ERROR_REASON_JOB_NOT_FOUND (NOT_FOUND): there is no such job. Metadata: `resource`, `id`."""
+    ERROR_REASON_JOB_ALREADY_FINISHED: _ErrorReason.ValueType  # 21
+    """ERROR_REASON_JOB_ALREADY_FINISHED (FAILED_PRECONDITION): the job has ended, so that it cannot change
+    any more. Metadata: `resource`, `id`, `state`.
+    """
+    ERROR_REASON_BLOB_NOT_FOUND: _ErrorReason.ValueType  # 22
+    """ERROR_REASON_BLOB_NOT_FOUND (NOT_FOUND): the bytes of a document are missing from the server's store.
+    Metadata: `resource`, `id`.
+    """
+    ERROR_REASON_DOCUMENT_EMPTY: _ErrorReason.ValueType  # 23
+    """ERROR_REASON_DOCUMENT_EMPTY (INVALID_ARGUMENT): a document has no bytes, or none but white space."""
+    ERROR_REASON_DOCUMENT_TOO_LARGE: _ErrorReason.ValueType  # 24
+    """ERROR_REASON_DOCUMENT_TOO_LARGE (RESOURCE_EXHAUSTED): a document is larger than the server takes.
+    Metadata: `limit_bytes`.
+    """
+    ERROR_REASON_DOCUMENT_CORRUPT: _ErrorReason.ValueType  # 25
+    """ERROR_REASON_DOCUMENT_CORRUPT (INVALID_ARGUMENT): a document is damaged."""
+    ERROR_REASON_DOCUMENT_ENCRYPTED: _ErrorReason.ValueType  # 26
+    """ERROR_REASON_DOCUMENT_ENCRYPTED (INVALID_ARGUMENT): a document needs a password."""
+    ERROR_REASON_DOCUMENT_HAS_NO_TEXT: _ErrorReason.ValueType  # 27
+    """ERROR_REASON_DOCUMENT_HAS_NO_TEXT (INVALID_ARGUMENT): a document is intact, but holds no text."""
+    ERROR_REASON_UNSUPPORTED_MEDIA_TYPE: _ErrorReason.ValueType  # 28
+    """ERROR_REASON_UNSUPPORTED_MEDIA_TYPE (INVALID_ARGUMENT): no parser reads the declared or detected
+    format. Metadata: `detected_media_type`, `supported_media_types`.
+    """
+    ERROR_REASON_MEDIA_TYPE_MISMATCH: _ErrorReason.ValueType  # 29
+    """ERROR_REASON_MEDIA_TYPE_MISMATCH (INVALID_ARGUMENT): a document's content is of another format than
+    its media type or file name says. Metadata: `claimed_media_type`, `detected_media_type`,
+    `supported_media_types`.
+    """
+    ERROR_REASON_SUPERSEDED: _ErrorReason.ValueType  # 30
+    """ERROR_REASON_SUPERSEDED (ABORTED): a later version of the document became searchable first; only jobs
+    carry it.
+    """
+    ERROR_REASON_URI_INVALID: _ErrorReason.ValueType  # 31
+    """ERROR_REASON_URI_INVALID (INVALID_ARGUMENT): a URI is malformed, names no host or holds a password."""
+    ERROR_REASON_UNSUPPORTED_URI_SCHEME: _ErrorReason.ValueType  # 32
+    """ERROR_REASON_UNSUPPORTED_URI_SCHEME (INVALID_ARGUMENT): a URI is neither http nor https. Metadata:
+    `scheme`.
+    """
+    ERROR_REASON_URI_FORBIDDEN_ADDRESS: _ErrorReason.ValueType  # 33
+    """ERROR_REASON_URI_FORBIDDEN_ADDRESS (INVALID_ARGUMENT): a URI leads to an address that the server must
+    not fetch from. Metadata: `host`.
+    """
+    ERROR_REASON_URI_TOO_MANY_REDIRECTS: _ErrorReason.ValueType  # 34
+    """ERROR_REASON_URI_TOO_MANY_REDIRECTS (INVALID_ARGUMENT): a URI redirects too often."""
+    ERROR_REASON_URI_FETCH_FAILED: _ErrorReason.ValueType  # 35
+    """ERROR_REASON_URI_FETCH_FAILED (UNAVAILABLE, or INVALID_ARGUMENT where another attempt cannot help): a
+    URI's host did not give the document. Metadata: `http_status`.
+    """
+    ERROR_REASON_TOO_MANY_CONCURRENT_CALLS: _ErrorReason.ValueType  # 36
+    """ERROR_REASON_TOO_MANY_CONCURRENT_CALLS (RESOURCE_EXHAUSTED): the server works on as many calls as it
+    may. Metadata: `limit`.
+    """
+    ERROR_REASON_JOB_QUEUE_FULL: _ErrorReason.ValueType  # 37
+    """ERROR_REASON_JOB_QUEUE_FULL (RESOURCE_EXHAUSTED): as many ingest jobs are waiting as may. Metadata:
+    `limit`.
+    """
+    ERROR_REASON_EMBEDDER_OVERLOADED: _ErrorReason.ValueType  # 38
+    """ERROR_REASON_EMBEDDER_OVERLOADED (RESOURCE_EXHAUSTED): as many texts are waiting for the embedding
+    model as may. Metadata: `limit`, `priority`.
+    """
+    ERROR_REASON_DISK_FULL: _ErrorReason.ValueType  # 39
+    """ERROR_REASON_DISK_FULL (RESOURCE_EXHAUSTED): the server's disk is full."""
+    ERROR_REASON_DEADLINE_EXCEEDED: _ErrorReason.ValueType  # 40
+    """ERROR_REASON_DEADLINE_EXCEEDED (DEADLINE_EXCEEDED): the call was not done within its deadline."""
+    ERROR_REASON_SERVER_STOPPING: _ErrorReason.ValueType  # 41
+    """ERROR_REASON_SERVER_STOPPING (UNAVAILABLE): the server is about to stop."""
+    ERROR_REASON_METADATA_STORE_UNAVAILABLE: _ErrorReason.ValueType  # 42
+    """ERROR_REASON_METADATA_STORE_UNAVAILABLE (UNAVAILABLE): the metadata store does not answer."""
+    ERROR_REASON_VECTOR_STORE_UNAVAILABLE: _ErrorReason.ValueType  # 43
+    """ERROR_REASON_VECTOR_STORE_UNAVAILABLE (UNAVAILABLE): the vector store does not answer."""
+    ERROR_REASON_VECTOR_STORE_LOCKED: _ErrorReason.ValueType  # 44
+    """ERROR_REASON_VECTOR_STORE_LOCKED (UNAVAILABLE): another process holds the vector store's folder."""
+    ERROR_REASON_BLOB_STORE_UNAVAILABLE: _ErrorReason.ValueType  # 45
+    """ERROR_REASON_BLOB_STORE_UNAVAILABLE (UNAVAILABLE): the store of uploaded bytes does not answer."""
+    ERROR_REASON_EMBEDDER_UNAVAILABLE: _ErrorReason.ValueType  # 46
+    """ERROR_REASON_EMBEDDER_UNAVAILABLE (UNAVAILABLE): the embedding model cannot run."""
+    ERROR_REASON_BACKGROUND_TASK_FAILED: _ErrorReason.ValueType  # 47
+    """ERROR_REASON_BACKGROUND_TASK_FAILED (UNAVAILABLE): a background task of the server has ended; health
+    shows it.
+    """
+    ERROR_REASON_ADDRESS_UNUSABLE: _ErrorReason.ValueType  # 48
+    """ERROR_REASON_ADDRESS_UNUSABLE (FAILED_PRECONDITION): the server cannot listen on its address."""
+    ERROR_REASON_CONFIG_FILE_UNUSABLE: _ErrorReason.ValueType  # 49
+    """ERROR_REASON_CONFIG_FILE_UNUSABLE (FAILED_PRECONDITION): the file of settings is missing or is not
+    TOML.
+    """
+    ERROR_REASON_DATA_DIR_IN_USE: _ErrorReason.ValueType  # 50
+    """ERROR_REASON_DATA_DIR_IN_USE (FAILED_PRECONDITION): another server uses the data folder."""
+    ERROR_REASON_DATA_DIR_UNUSABLE: _ErrorReason.ValueType  # 51
+    """ERROR_REASON_DATA_DIR_UNUSABLE (FAILED_PRECONDITION): the data folder cannot be written to."""
+    ERROR_REASON_SCHEMA_TOO_NEW: _ErrorReason.ValueType  # 52
+    """ERROR_REASON_SCHEMA_TOO_NEW (FAILED_PRECONDITION): the database was written by a later release.
+    Metadata: `schema`, `supported`.
+    """
+    ERROR_REASON_INTERNAL: _ErrorReason.ValueType  # 53
+    """ERROR_REASON_INTERNAL (INTERNAL): something broke that no caller can mend; the server's log has it
+    under the request id.
+    """
+    ERROR_REASON_CHUNK_TOO_LARGE: _ErrorReason.ValueType  # 54
+    """ERROR_REASON_CHUNK_TOO_LARGE (INTERNAL): a passage or its metadata is larger than the vector store
+    takes. Metadata: `column`, `limit_bytes`.
+    """
+    ERROR_REASON_COLLECTION_UID_INVALID: _ErrorReason.ValueType  # 55
+    """ERROR_REASON_COLLECTION_UID_INVALID (INTERNAL): a collection has a damaged internal id."""
+    ERROR_REASON_LEXEMES_INVALID: _ErrorReason.ValueType  # 56
+    """ERROR_REASON_LEXEMES_INVALID (INTERNAL): passages and their lexemes do not match."""
+    ERROR_REASON_VECTOR_INVALID: _ErrorReason.ValueType  # 57
+    """ERROR_REASON_VECTOR_INVALID (INTERNAL): the embedding model gave a vector that cannot be used."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """ErrorReason lists the reasons that `google.rpc.ErrorInfo` (domain `rag-server`) and `JobError` carry,
@@ -32,4 +209,181 @@ class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
 
 ERROR_REASON_UNSPECIFIED: ErrorReason.ValueType  # 0
 """ERROR_REASON_UNSPECIFIED is not a reason."""
+ERROR_REASON_INVALID_REQUEST: ErrorReason.ValueType  # 1
+"""ERROR_REASON_INVALID_REQUEST (INVALID_ARGUMENT): fields break the rules that their comments state;
+BadRequest names each of them.
+"""
+ERROR_REASON_UNDECODABLE_REQUEST: ErrorReason.ValueType  # 2
+"""ERROR_REASON_UNDECODABLE_REQUEST (INVALID_ARGUMENT): the bytes of a request are not a message of the
+method's type.
+"""
+ERROR_REASON_REQUEST_ID_REUSED: ErrorReason.ValueType  # 3
+"""ERROR_REASON_REQUEST_ID_REUSED (ALREADY_EXISTS): another request came with the same `request_id`
+before. Metadata: `request_id`.
+"""
+ERROR_REASON_REQUEST_IN_PROGRESS: ErrorReason.ValueType  # 4
+"""ERROR_REASON_REQUEST_IN_PROGRESS (UNAVAILABLE): the same request with the same `request_id` was
+answered this moment; repeated, it gets that answer. Metadata: `request_id`.
+"""
+ERROR_REASON_INVALID_PAGE_TOKEN: ErrorReason.ValueType  # 5
+"""ERROR_REASON_INVALID_PAGE_TOKEN (INVALID_ARGUMENT): a page token is damaged or belongs to another
+list.
+"""
+ERROR_REASON_INVALID_CURSOR: ErrorReason.ValueType  # 6
+"""ERROR_REASON_INVALID_CURSOR (INVALID_ARGUMENT): a cursor is none that WatchJob has sent for this job."""
+ERROR_REASON_INVALID_UPLOAD: ErrorReason.ValueType  # 7
+"""ERROR_REASON_INVALID_UPLOAD (INVALID_ARGUMENT): the messages of an upload are not one `start` and then
+`data`.
+"""
+ERROR_REASON_CHECKSUM_MISMATCH: ErrorReason.ValueType  # 8
+"""ERROR_REASON_CHECKSUM_MISMATCH (INVALID_ARGUMENT): the bytes received have another digest than the
+caller stated.
+"""
+ERROR_REASON_UNSUPPORTED_LANGUAGE: ErrorReason.ValueType  # 9
+"""ERROR_REASON_UNSUPPORTED_LANGUAGE (INVALID_ARGUMENT): the lexical analyser does not know the language."""
+ERROR_REASON_METADATA_TYPE_MISMATCH: ErrorReason.ValueType  # 10
+"""ERROR_REASON_METADATA_TYPE_MISMATCH (INVALID_ARGUMENT): a metadata field has another type in this
+collection.
+"""
+ERROR_REASON_FILTER_TOO_DEEP: ErrorReason.ValueType  # 11
+"""ERROR_REASON_FILTER_TOO_DEEP (INVALID_ARGUMENT): a filter has too many levels."""
+ERROR_REASON_FILTER_TOO_LARGE: ErrorReason.ValueType  # 12
+"""ERROR_REASON_FILTER_TOO_LARGE (INVALID_ARGUMENT): a filter has too many nodes and values."""
+ERROR_REASON_FILTER_TYPE_MISMATCH: ErrorReason.ValueType  # 13
+"""ERROR_REASON_FILTER_TYPE_MISMATCH (INVALID_ARGUMENT): a filter compares a field with a value, or in a
+way, that its type does not allow.
+"""
+ERROR_REASON_UNKNOWN_FILTER_FIELD: ErrorReason.ValueType  # 14
+"""ERROR_REASON_UNKNOWN_FILTER_FIELD (INVALID_ARGUMENT): a filter names a field that none of the
+collections knows. Metadata: `field`.
+"""
+ERROR_REASON_QUERY_HAS_NO_TERMS: ErrorReason.ValueType  # 15
+"""ERROR_REASON_QUERY_HAS_NO_TERMS (INVALID_ARGUMENT): the query holds only stop words or signs, and the
+vector leg is switched off.
+"""
+ERROR_REASON_GENERATION_INCOMPLETE: ErrorReason.ValueType  # 16
+"""ERROR_REASON_GENERATION_INCOMPLETE (INTERNAL): the generator stopped before the end of its answer."""
+ERROR_REASON_COLLECTION_NOT_FOUND: ErrorReason.ValueType  # 17
+"""ERROR_REASON_COLLECTION_NOT_FOUND (NOT_FOUND): there is no such collection. Metadata: `resource`,
+`id`.
+"""
+ERROR_REASON_COLLECTION_ALREADY_EXISTS: ErrorReason.ValueType  # 18
+"""ERROR_REASON_COLLECTION_ALREADY_EXISTS (ALREADY_EXISTS): a collection has this name already. Metadata:
+`resource`, `id`.
+"""
+ERROR_REASON_DOCUMENT_NOT_FOUND: ErrorReason.ValueType  # 19
+"""ERROR_REASON_DOCUMENT_NOT_FOUND (NOT_FOUND): the collection has no such document. Metadata:
+`resource`, `id`.
+"""
+ERROR_REASON_JOB_NOT_FOUND: ErrorReason.ValueType  # 20
+"""ERROR_REASON_JOB_NOT_FOUND (NOT_FOUND): there is no such job. Metadata: `resource`, `id`."""
+ERROR_REASON_JOB_ALREADY_FINISHED: ErrorReason.ValueType  # 21
+"""ERROR_REASON_JOB_ALREADY_FINISHED (FAILED_PRECONDITION): the job has ended, so that it cannot change
+any more. Metadata: `resource`, `id`, `state`.
+"""
+ERROR_REASON_BLOB_NOT_FOUND: ErrorReason.ValueType  # 22
+"""ERROR_REASON_BLOB_NOT_FOUND (NOT_FOUND): the bytes of a document are missing from the server's store.
+Metadata: `resource`, `id`.
+"""
+ERROR_REASON_DOCUMENT_EMPTY: ErrorReason.ValueType  # 23
+"""ERROR_REASON_DOCUMENT_EMPTY (INVALID_ARGUMENT): a document has no bytes, or none but white space."""
+ERROR_REASON_DOCUMENT_TOO_LARGE: ErrorReason.ValueType  # 24
+"""ERROR_REASON_DOCUMENT_TOO_LARGE (RESOURCE_EXHAUSTED): a document is larger than the server takes.
+Metadata: `limit_bytes`.
+"""
+ERROR_REASON_DOCUMENT_CORRUPT: ErrorReason.ValueType  # 25
+"""ERROR_REASON_DOCUMENT_CORRUPT (INVALID_ARGUMENT): a document is damaged."""
+ERROR_REASON_DOCUMENT_ENCRYPTED: ErrorReason.ValueType  # 26
+"""ERROR_REASON_DOCUMENT_ENCRYPTED (INVALID_ARGUMENT): a document needs a password."""
+ERROR_REASON_DOCUMENT_HAS_NO_TEXT: ErrorReason.ValueType  # 27
+"""ERROR_REASON_DOCUMENT_HAS_NO_TEXT (INVALID_ARGUMENT): a document is intact, but holds no text."""
+ERROR_REASON_UNSUPPORTED_MEDIA_TYPE: ErrorReason.ValueType  # 28
+"""ERROR_REASON_UNSUPPORTED_MEDIA_TYPE (INVALID_ARGUMENT): no parser reads the declared or detected
+format. Metadata: `detected_media_type`, `supported_media_types`.
+"""
+ERROR_REASON_MEDIA_TYPE_MISMATCH: ErrorReason.ValueType  # 29
+"""ERROR_REASON_MEDIA_TYPE_MISMATCH (INVALID_ARGUMENT): a document's content is of another format than
+its media type or file name says. Metadata: `claimed_media_type`, `detected_media_type`,
+`supported_media_types`.
+"""
+ERROR_REASON_SUPERSEDED: ErrorReason.ValueType  # 30
+"""ERROR_REASON_SUPERSEDED (ABORTED): a later version of the document became searchable first; only jobs
+carry it.
+"""
+ERROR_REASON_URI_INVALID: ErrorReason.ValueType  # 31
+"""ERROR_REASON_URI_INVALID (INVALID_ARGUMENT): a URI is malformed, names no host or holds a password."""
+ERROR_REASON_UNSUPPORTED_URI_SCHEME: ErrorReason.ValueType  # 32
+"""ERROR_REASON_UNSUPPORTED_URI_SCHEME (INVALID_ARGUMENT): a URI is neither http nor https. Metadata:
+`scheme`.
+"""
+ERROR_REASON_URI_FORBIDDEN_ADDRESS: ErrorReason.ValueType  # 33
+"""ERROR_REASON_URI_FORBIDDEN_ADDRESS (INVALID_ARGUMENT): a URI leads to an address that the server must
+not fetch from. Metadata: `host`.
+"""
+ERROR_REASON_URI_TOO_MANY_REDIRECTS: ErrorReason.ValueType  # 34
+"""ERROR_REASON_URI_TOO_MANY_REDIRECTS (INVALID_ARGUMENT): a URI redirects too often."""
+ERROR_REASON_URI_FETCH_FAILED: ErrorReason.ValueType  # 35
+"""ERROR_REASON_URI_FETCH_FAILED (UNAVAILABLE, or INVALID_ARGUMENT where another attempt cannot help): a
+URI's host did not give the document. Metadata: `http_status`.
+"""
+ERROR_REASON_TOO_MANY_CONCURRENT_CALLS: ErrorReason.ValueType  # 36
+"""ERROR_REASON_TOO_MANY_CONCURRENT_CALLS (RESOURCE_EXHAUSTED): the server works on as many calls as it
+may. Metadata: `limit`.
+"""
+ERROR_REASON_JOB_QUEUE_FULL: ErrorReason.ValueType  # 37
+"""ERROR_REASON_JOB_QUEUE_FULL (RESOURCE_EXHAUSTED): as many ingest jobs are waiting as may. Metadata:
+`limit`.
+"""
+ERROR_REASON_EMBEDDER_OVERLOADED: ErrorReason.ValueType  # 38
+"""ERROR_REASON_EMBEDDER_OVERLOADED (RESOURCE_EXHAUSTED): as many texts are waiting for the embedding
+model as may. Metadata: `limit`, `priority`.
+"""
+ERROR_REASON_DISK_FULL: ErrorReason.ValueType  # 39
+"""ERROR_REASON_DISK_FULL (RESOURCE_EXHAUSTED): the server's disk is full."""
+ERROR_REASON_DEADLINE_EXCEEDED: ErrorReason.ValueType  # 40
+"""ERROR_REASON_DEADLINE_EXCEEDED (DEADLINE_EXCEEDED): the call was not done within its deadline."""
+ERROR_REASON_SERVER_STOPPING: ErrorReason.ValueType  # 41
+"""ERROR_REASON_SERVER_STOPPING (UNAVAILABLE): the server is about to stop."""
+ERROR_REASON_METADATA_STORE_UNAVAILABLE: ErrorReason.ValueType  # 42
+"""ERROR_REASON_METADATA_STORE_UNAVAILABLE (UNAVAILABLE): the metadata store does not answer."""
+ERROR_REASON_VECTOR_STORE_UNAVAILABLE: ErrorReason.ValueType  # 43
+"""ERROR_REASON_VECTOR_STORE_UNAVAILABLE (UNAVAILABLE): the vector store does not answer."""
+ERROR_REASON_VECTOR_STORE_LOCKED: ErrorReason.ValueType  # 44
+"""ERROR_REASON_VECTOR_STORE_LOCKED (UNAVAILABLE): another process holds the vector store's folder."""
+ERROR_REASON_BLOB_STORE_UNAVAILABLE: ErrorReason.ValueType  # 45
+"""ERROR_REASON_BLOB_STORE_UNAVAILABLE (UNAVAILABLE): the store of uploaded bytes does not answer."""
+ERROR_REASON_EMBEDDER_UNAVAILABLE: ErrorReason.ValueType  # 46
+"""ERROR_REASON_EMBEDDER_UNAVAILABLE (UNAVAILABLE): the embedding model cannot run."""
+ERROR_REASON_BACKGROUND_TASK_FAILED: ErrorReason.ValueType  # 47
+"""ERROR_REASON_BACKGROUND_TASK_FAILED (UNAVAILABLE): a background task of the server has ended; health
+shows it.
+"""
+ERROR_REASON_ADDRESS_UNUSABLE: ErrorReason.ValueType  # 48
+"""ERROR_REASON_ADDRESS_UNUSABLE (FAILED_PRECONDITION): the server cannot listen on its address."""
+ERROR_REASON_CONFIG_FILE_UNUSABLE: ErrorReason.ValueType  # 49
+"""ERROR_REASON_CONFIG_FILE_UNUSABLE (FAILED_PRECONDITION): the file of settings is missing or is not
+TOML.
+"""
+ERROR_REASON_DATA_DIR_IN_USE: ErrorReason.ValueType  # 50
+"""ERROR_REASON_DATA_DIR_IN_USE (FAILED_PRECONDITION): another server uses the data folder."""
+ERROR_REASON_DATA_DIR_UNUSABLE: ErrorReason.ValueType  # 51
+"""ERROR_REASON_DATA_DIR_UNUSABLE (FAILED_PRECONDITION): the data folder cannot be written to."""
+ERROR_REASON_SCHEMA_TOO_NEW: ErrorReason.ValueType  # 52
+"""ERROR_REASON_SCHEMA_TOO_NEW (FAILED_PRECONDITION): the database was written by a later release.
+Metadata: `schema`, `supported`.
+"""
+ERROR_REASON_INTERNAL: ErrorReason.ValueType  # 53
+"""ERROR_REASON_INTERNAL (INTERNAL): something broke that no caller can mend; the server's log has it
+under the request id.
+"""
+ERROR_REASON_CHUNK_TOO_LARGE: ErrorReason.ValueType  # 54
+"""ERROR_REASON_CHUNK_TOO_LARGE (INTERNAL): a passage or its metadata is larger than the vector store
+takes. Metadata: `column`, `limit_bytes`.
+"""
+ERROR_REASON_COLLECTION_UID_INVALID: ErrorReason.ValueType  # 55
+"""ERROR_REASON_COLLECTION_UID_INVALID (INTERNAL): a collection has a damaged internal id."""
+ERROR_REASON_LEXEMES_INVALID: ErrorReason.ValueType  # 56
+"""ERROR_REASON_LEXEMES_INVALID (INTERNAL): passages and their lexemes do not match."""
+ERROR_REASON_VECTOR_INVALID: ErrorReason.ValueType  # 57
+"""ERROR_REASON_VECTOR_INVALID (INTERNAL): the embedding model gave a vector that cannot be used."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -111,7 +111,7 @@ class DocumentSpec(_message.Message):
     """document_id names the document within its collection. Ingesting a name again replaces the
     document with a new revision. Absent means a name derived from the source: of a URI when there
     is one, else of the file name, else of the content.
-    Pattern: `[A-Za-z0-9][A-Za-z0-9._:/@+=-]{0,254}`.
+    Pattern: `[A-Za-z0-9_][A-Za-z0-9_.:/@+=-]{0,254}`.
     """
     title: _builtins.str
     """title is the title. Absent means the title found in the document, else the file name.

@@ -6,6 +6,7 @@ import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from math import inf
 from typing import Any, NoReturn
 
 import grpc
@@ -76,7 +77,7 @@ class FakeRag:
 
     def __init__(self) -> None:
         self.calls: dict[str, list[Any]] = defaultdict(list)
-        self.timeouts: dict[str, list[float | None]] = defaultdict(list)
+        self.timeouts: dict[str, list[float]] = defaultdict(list)
         self.refusals: dict[str, list[Refusal]] = defaultdict(list)
         """Method to what its next calls end with, first come first served."""
         self.collections: dict[str, collection_service_pb2.Collection] = {}
@@ -94,14 +95,14 @@ class FakeRag:
         self.embed_response = retrieve_service_pb2.EmbedResponse()
         self.info = admin_service_pb2.GetServerInfoResponse()
         self.health: dict[str, Any] = {}
-        self.was_cancelled = threading.Event()
         self._lock = threading.Lock()
 
     def note(self, method: str, request: Any, context: grpc.ServicerContext) -> None:
         """Keep the call; end it when a refusal is waiting for it."""
         with self._lock:
             self.calls[method].append(request)
-            self.timeouts[method].append(context.time_remaining())
+            remaining: float | None = context.time_remaining()  # the published type leaves None out
+            self.timeouts[method].append(inf if remaining is None else remaining)
             waiting = self.refusals[method]
             refuse = waiting.pop(0) if waiting else None
         if refuse:
@@ -109,7 +110,7 @@ class FakeRag:
 
     # CollectionService
 
-    def GetCollection(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
+    def GetCollection(self, request: Any, context: grpc.ServicerContext) -> Any:
         self.note("GetCollection", request, context)
         if request.collection_id not in self.collections:
             refusal(grpc.StatusCode.NOT_FOUND, "no collection", reason="COLLECTION_NOT_FOUND")(context)
@@ -117,7 +118,7 @@ class FakeRag:
             collection=self.collections[request.collection_id]
         )
 
-    def CreateCollection(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
+    def CreateCollection(self, request: Any, context: grpc.ServicerContext) -> Any:
         self.note("CreateCollection", request, context)
         collection = collection_service_pb2.Collection()
         collection.CopyFrom(request.collection)
@@ -125,19 +126,19 @@ class FakeRag:
         self.collections[collection.id] = collection
         return collection_service_pb2.CreateCollectionResponse(collection=collection)
 
-    def ListCollections(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
+    def ListCollections(self, request: Any, context: grpc.ServicerContext) -> Any:
         self.note("ListCollections", request, context)
         page, token = _page(list(self.collections.values()), request)
         return collection_service_pb2.ListCollectionsResponse(collections=page, next_page_token=token)
 
-    def UpdateCollection(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
+    def UpdateCollection(self, request: Any, context: grpc.ServicerContext) -> Any:
         self.note("UpdateCollection", request, context)
         request.update_mask.MergeMessage(request.collection, self.collections[request.collection_id])
         return collection_service_pb2.UpdateCollectionResponse(
             collection=self.collections[request.collection_id]
         )
 
-    def DeleteCollection(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
+    def DeleteCollection(self, request: Any, context: grpc.ServicerContext) -> Any:
         self.note("DeleteCollection", request, context)
         self.collections.pop(request.collection_id)
         return collection_service_pb2.DeleteCollectionResponse()
@@ -156,12 +157,12 @@ class FakeRag:
             self.jobs[job.id] = job
         return job
 
-    def IngestDocument(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
+    def IngestDocument(self, request: Any, context: grpc.ServicerContext) -> Any:
         self.note("IngestDocument", request, context)
         document_id = request.document.document_id or request.uri.rpartition("/")[2]
         return ingest_service_pb2.IngestDocumentResponse(job=self._accept(request.collection_id, document_id))
 
-    def UploadDocument(self, requests: Iterator[Any], context: grpc.ServicerContext) -> Any:  # noqa: N802
+    def UploadDocument(self, requests: Iterator[Any], context: grpc.ServicerContext) -> Any:
         start = next(requests).start
         pieces = [each.data for each in requests]
         self.note("UploadDocument", start, context)
@@ -171,16 +172,16 @@ class FakeRag:
         job = self._accept(start.collection_id, start.document.document_id)
         return ingest_service_pb2.UploadDocumentResponse(job=job)
 
-    def GetJob(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
+    def GetJob(self, request: Any, context: grpc.ServicerContext) -> Any:
         self.note("GetJob", request, context)
         return ingest_service_pb2.GetJobResponse(job=self.jobs[request.job_id])
 
-    def ListJobs(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
+    def ListJobs(self, request: Any, context: grpc.ServicerContext) -> Any:
         self.note("ListJobs", request, context)
         page, token = _page(list(self.jobs.values()), request)
         return ingest_service_pb2.ListJobsResponse(jobs=page, next_page_token=token)
 
-    def CancelJob(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
+    def CancelJob(self, request: Any, context: grpc.ServicerContext) -> Any:
         self.note("CancelJob", request, context)
         self.jobs[request.job_id].cancel_requested = True
         return ingest_service_pb2.CancelJobResponse(job=self.jobs[request.job_id])
@@ -204,7 +205,7 @@ class FakeRag:
             for sequence, state in enumerate([*states, final], start=1)
         ]
 
-    def WatchJob(self, request: Any, context: grpc.ServicerContext) -> Iterator[Any]:  # noqa: N802
+    def WatchJob(self, request: Any, context: grpc.ServicerContext) -> Iterator[Any]:
         self.note("WatchJob", request, context)
         for job in self.changes(self.jobs[request.job_id])[int(request.cursor or 0) :]:
             yield ingest_service_pb2.WatchJobResponse(job=job, cursor=str(job.sequence))
@@ -216,72 +217,71 @@ class FakeRag:
 
     # DocumentService
 
-    def GetDocument(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
+    def GetDocument(self, request: Any, context: grpc.ServicerContext) -> Any:
         self.note("GetDocument", request, context)
         return document_service_pb2.GetDocumentResponse(document=self.documents[0])
 
-    def ListDocuments(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
+    def ListDocuments(self, request: Any, context: grpc.ServicerContext) -> Any:
         self.note("ListDocuments", request, context)
         page, token = _page(self.documents, request)
         return document_service_pb2.ListDocumentsResponse(documents=page, next_page_token=token)
 
-    def DeleteDocument(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
+    def DeleteDocument(self, request: Any, context: grpc.ServicerContext) -> Any:
         self.note("DeleteDocument", request, context)
         return document_service_pb2.DeleteDocumentResponse(collection_revision=9)
 
-    def ListChunks(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
+    def ListChunks(self, request: Any, context: grpc.ServicerContext) -> Any:
         self.note("ListChunks", request, context)
         page, token = _page(self.chunks, request)
         return document_service_pb2.ListChunksResponse(chunks=page, next_page_token=token)
 
     # RetrieveService
 
-    def Retrieve(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
+    def Retrieve(self, request: Any, context: grpc.ServicerContext) -> Any:
         self.note("Retrieve", request, context)
         return self.retrieve_response
 
-    def BatchRetrieve(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
+    def BatchRetrieve(self, request: Any, context: grpc.ServicerContext) -> Any:
         self.note("BatchRetrieve", request, context)
         return retrieve_service_pb2.BatchRetrieveResponse()
 
-    def Analyze(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
+    def Analyze(self, request: Any, context: grpc.ServicerContext) -> Any:
         self.note("Analyze", request, context)
         return self.analyze_response
 
-    def Embed(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
+    def Embed(self, request: Any, context: grpc.ServicerContext) -> Any:
         self.note("Embed", request, context)
         return self.embed_response
 
     # GenerateService
 
-    def Generate(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
+    def Generate(self, request: Any, context: grpc.ServicerContext) -> Any:
         self.note("Generate", request, context)
         return generate_service_pb2.GenerateResponse()
 
-    def StreamGenerate(self, request: Any, context: grpc.ServicerContext) -> Iterator[Any]:  # noqa: N802
+    def StreamGenerate(self, request: Any, context: grpc.ServicerContext) -> Iterator[Any]:
         self.note("StreamGenerate", request, context)
-        context.add_callback(self.was_cancelled.set)
         yield from self.events
 
     # AdminService
 
-    def GetServerInfo(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
+    def GetServerInfo(self, request: Any, context: grpc.ServicerContext) -> Any:
         self.note("GetServerInfo", request, context)
         return self.info
 
     # grpc.health.v1
 
-    def Check(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
+    def Check(self, request: Any, context: grpc.ServicerContext) -> Any:
         self.note("Check", request, context)
         if request.service not in self.health:
             context.abort(grpc.StatusCode.NOT_FOUND, "unknown service")
         return health_pb2.HealthCheckResponse(status=self.health[request.service])
 
-    def List(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
+    def List(self, request: Any, context: grpc.ServicerContext) -> Any:
         self.note("List", request, context)
-        return health_pb2.HealthListResponse()
+        context.abort(grpc.StatusCode.UNIMPLEMENTED, "not needed here")
 
-    def Watch(self, request: Any, context: grpc.ServicerContext) -> Iterator[Any]:  # noqa: N802
+    def Watch(self, request: Any, context: grpc.ServicerContext) -> Iterator[Any]:
         self.note("Watch", request, context)
         for status in self.health["watched"]:
             yield health_pb2.HealthCheckResponse(status=status)

@@ -76,6 +76,12 @@ def test_token_chunks_overlap_gives_way_to_a_whole_paragraph() -> None:
     assert [draft.token_count for draft in found] == [18, 20]
 
 
+def test_token_chunks_overlap_never_starts_with_white_space() -> None:
+    parsed = parse_document("x 。 ???".encode(), MediaType.TEXT)
+    found = chunk_by_tokens(parsed, TokenChunking(4, 0.5), CharacterTokenizer(), WINDOW)
+    assert all(draft.text == draft.text.strip() for draft in found)
+
+
 def test_token_chunks_without_overlap_share_nothing() -> None:
     found = chunks("Alpha beta gamma. " * 60, 20)
     assert all(before.span.end <= after.span.start for before, after in pairwise(found))

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ingest_worker.chunk import chunk_document
@@ -57,7 +57,7 @@ def assert_sound(
     assert not parsed.text[uncovered:].strip()
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(source=SOURCES, chunking=CHUNKINGS, tokenizer=st.sampled_from([WordTokenizer(), CharacterTokenizer()]))
 def test_chunks_of_any_text_cover_it_within_their_bounds(
     source: str, chunking: Chunking, tokenizer: Tokenizer
@@ -71,7 +71,7 @@ def minilm() -> MiniLmTokenizer:
     return MiniLmTokenizer()
 
 
-@settings(max_examples=50)
+@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(source=SOURCES, max_tokens=st.integers(4, 300), overlap=st.floats(0, 0.5))
 def test_chunks_by_the_models_tokens_fit_its_window(
     minilm: MiniLmTokenizer, source: str, max_tokens: int, overlap: float

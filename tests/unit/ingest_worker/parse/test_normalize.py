@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import unicodedata
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ingest_worker.parse.normalize import normalize
@@ -26,6 +26,7 @@ def test_normalize_endless_combining_marks_are_cut() -> None:
     assert normalize(flooded).endswith("b")
 
 
+@settings(deadline=None)
 @given(st.text())
 def test_normalize_any_text_is_idempotent_and_nfc(text: str) -> None:
     once = normalize(text)

@@ -3,7 +3,7 @@ from __future__ import annotations
 import unicodedata
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ingest_worker.parse import parse_document
@@ -12,6 +12,7 @@ from rag_server.domain.document import MediaType, ParsedDocument
 from rag_server.errors import InvalidArgument
 from tests.documents import HTML, MARKDOWN, pdf
 
+UNTIMED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 PIECES = st.sampled_from(
     [
         *(
@@ -67,6 +68,7 @@ def assert_well_formed(parsed: ParsedDocument) -> None:
 
 
 @pytest.mark.parametrize("media_type", [MediaType.TEXT, MediaType.MARKDOWN, MediaType.HTML])
+@UNTIMED
 @given(source=SOURCES)
 def test_parse_any_text_yields_ordered_blocks_that_cover_it(media_type: MediaType, source: str) -> None:
     try:
@@ -78,12 +80,14 @@ def test_parse_any_text_yields_ordered_blocks_that_cover_it(media_type: MediaTyp
     assert_well_formed(parsed)
 
 
+@UNTIMED
 @given(words=st.lists(st.text("abcñé-. ", min_size=1, max_size=40), min_size=1, max_size=8))
 def test_parse_any_pdf_yields_ordered_blocks_that_cover_it(words: list[str]) -> None:
     data = pdf([[("BodyText", text)] for text in [*words, "end"]])
     assert_well_formed(parse_document(data, MediaType.PDF))
 
 
+@UNTIMED
 @given(data=st.binary())
 @pytest.mark.parametrize("media_type", list(MediaType))
 def test_parse_any_bytes_never_raises_another_error(media_type: MediaType, data: bytes) -> None:

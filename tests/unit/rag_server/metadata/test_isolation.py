@@ -13,6 +13,7 @@ import pytest
 from rag_server.domain.collection import Collection, NewCollection, TokenChunking
 from rag_server.domain.document import NewDocument
 from rag_server.domain.job import Job, JobState
+from rag_server.domain.metadata import MetadataType
 from rag_server.domain.publication import Publication
 from rag_server.errors import NotFound
 from rag_server.metadata import Database, Transaction
@@ -93,6 +94,7 @@ EMPTY: dict[str, Attempt] = {
 # these only ever add what is the stranger's own; see the tests at the end
 OWN = {
     "collections.create",
+    "metadata_fields.add",
     "metadata_fields.declare",
     "metadata_fields.of_collections",
     "idempotency.put",
@@ -104,6 +106,7 @@ OWN = {
 # the maintenance of the whole server, and what works on a row that was found for its tenant
 WITHOUT_TENANT = {
     "jobs.unfinished",
+    "jobs.count_unfinished",
     "jobs.record_change",
     "sweeps.next_batch",
     "idempotency.expire",
@@ -171,6 +174,7 @@ async def test_same_names_in_two_tenants_are_two_things(database: Database, owne
         )
         await tx.documents.publish(STRANGER, job.id, owned.publication)
         await tx.documents.delete(STRANGER, theirs.uid, "doc")
+        await tx.metadata_fields.add(STRANGER, theirs.uid, {"month": MetadataType.STRING})
         await tx.idempotency.put(STRANGER, "m", "r", body_hash="other", response=b"theirs")
         await tx.blobs.add(STRANGER, SHA256, 99)
         await tx.sweeps.add_collection(STRANGER, owned.uid)
@@ -188,8 +192,6 @@ async def test_declare_on_a_foreign_collection_is_refused_by_the_database(
     database: Database, owned: Belongings
 ) -> None:
     from sqlalchemy.exc import IntegrityError
-
-    from rag_server.domain.metadata import MetadataType
 
     async def declare() -> None:
         async with database.transaction() as tx:

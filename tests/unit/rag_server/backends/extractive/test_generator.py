@@ -82,7 +82,7 @@ class Answer:
 async def answer(
     generator: ExtractiveGenerator, question: str, sources: Sequence[ScoredChunk], **options: object
 ) -> Answer:
-    request = GenerationRequest(RetrievalRequest("c", question), **options)
+    request = GenerationRequest(RetrievalRequest(("c",), question), **options)
     result = Answer()
     async for event in generator.generate(request, sources):
         assert result.reason is None, "nothing follows the reason"

@@ -18,5 +18,5 @@ def test_idf_rarer_weighs_more_and_everywhere_still_counts() -> None:
 
 
 def test_idf_without_sentences_is_positive() -> None:
-    request = GenerationRequest(RetrievalRequest("c", "q"))
+    request = GenerationRequest(RetrievalRequest(("c",), "q"))
     assert SentenceStatistics.of_sources(request, []).idf("a") > 0

@@ -310,3 +310,28 @@ async def test_call_that_exceeds_its_time_is_unavailable(
     with pytest.raises(Unavailable):
         await store.count(collection)
     await store.close()
+
+
+async def test_upserts_that_fill_the_write_buffer_flush_it_once_and_lose_nothing(
+    store: MilvusChunkStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store_module, "_FLUSH_ROWS", 20)
+    flushed: list[str] = []
+    flush = store._connection.client.flush
+
+    async def counted_flush(name: str) -> None:
+        flushed.append(name)
+        await flush(name)
+
+    monkeypatch.setattr(store._connection.client, "flush", counted_flush)
+    collection = make_collection()
+    await store.ensure_collection(collection)
+    for document in range(3):
+        chunks = [make_chunk(i, document_id=f"d{document}") for i in range(10)]
+        await store.upsert(collection, chunks, np.repeat(axis(0), 10, axis=0), [["word"]] * 10, {})
+    assert flushed == [f"rag_{collection.uid}"]
+    assert await store.count(collection) == 30
+    await store.delete_document("acme", collection.uid, "d0")
+    found = await store.search_lexical(collection, ["word"], limit=50, filter=None)
+    assert {hit.chunk.document_id for hit in found} == {"d1", "d2"}
+    assert len(found) == 20

@@ -80,7 +80,7 @@ def build_model(tmp_path: Path) -> Callable[..., Path]:
             (folder / path).mkdir()
         write(folder / "1_Pooling" / "config.json", {"embedding_dimension": 32, "pooling_mode": pooling})
         if dense:
-            from sentence_transformers.models import Dense
+            from sentence_transformers.base.modules import Dense
 
             Dense(32, 8).save(str(folder / paths[2]))
         if card:

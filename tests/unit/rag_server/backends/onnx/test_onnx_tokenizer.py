@@ -16,6 +16,7 @@ MINILM = resolve("sentence-transformers/all-MiniLM-L6-v2").folder
 assert MINILM is not None
 TOKENIZER = OnnxTokenizer.from_file(MINILM / "tokenizer.json", window_tokens=10)
 REFERENCE = FastTokenizer.from_file(str(MINILM / "tokenizer.json"))
+REFERENCE.no_padding()
 
 
 def test_special_tokens_are_those_around_a_text() -> None:

@@ -1,0 +1,87 @@
+# Each target is one line of what it does; `make check` is what CI runs.
+
+VENV := .venv
+BIN := $(VENV)/bin
+PYTHON ?= python3
+BUF := node_modules/.bin/buf
+SOURCES := rag_server ingest_worker clients/cli tests benchmarks scripts demo
+# More than one worker hides tests that depend on each other; as many as cores is fastest.
+TEST_WORKERS ?= auto
+
+export PATH := $(CURDIR)/$(BIN):$(CURDIR)/node_modules/.bin:$(PATH)
+# Nothing is fetched from a model hub, by us or by any library.
+export HF_HUB_OFFLINE := 1
+export TRANSFORMERS_OFFLINE := 1
+
+.PHONY: help demo test check lint format types proto stubs stubs-check breaking constraints bench serve clean
+
+help: ## show the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
+
+demo: $(VENV)/.installed ## ingest documents, ask questions, stop; DOCS=folder takes your own and asks at a prompt
+	@$(BIN)/python demo/run.py $(if $(DOCS),--docs "$(DOCS)")
+
+serve: $(VENV)/.installed ## run the embedded server on 127.0.0.1:50051, state in ./data
+	@$(BIN)/python -m rag_server
+
+test: $(VENV)/.installed-dev $(BUF) ## install what the tests need and run them all
+	@$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadscope
+
+check: proto breaking stubs-check lint types test ## everything that CI checks
+
+lint: $(VENV)/.installed-dev ## ruff: rules and format
+	@$(BIN)/ruff check $(SOURCES)
+	@$(BIN)/ruff format --check $(SOURCES)
+
+format: $(VENV)/.installed-dev $(BUF) ## rewrite Python and proto sources in the project's format
+	@$(BIN)/ruff check --fix $(SOURCES)
+	@$(BIN)/ruff format $(SOURCES)
+	@$(BUF) format -w
+
+types: $(VENV)/.installed-dev ## mypy, strict
+	@$(BIN)/mypy
+
+proto: $(BUF) ## buf: lint and format of the contract
+	@$(BUF) lint
+	@$(BUF) format --diff --exit-code
+
+breaking: $(BUF) ## buf: no breaking change of the contract since the last tag (without one: main)
+	@$(BUF) breaking --against ".git#ref=$$(git describe --tags --abbrev=0 2>/dev/null || git rev-parse --verify -q main || git rev-parse HEAD)"
+
+stubs: $(VENV)/.installed-dev $(BUF) ## generate the Python stubs in clients/python
+	@scripts/generate_stubs clients/python
+
+stubs-check: $(VENV)/.installed-dev $(BUF) ## fail when the committed stubs are not those of the protos
+	@scripts/check_stubs
+
+constraints: ## renew constraints.txt with the newest versions that pyproject.toml allows
+	@scripts/renew_constraints
+
+bench: $(VENV)/.installed-dev ## print the figures of the README
+	@$(BIN)/python -m benchmarks
+
+clean: ## remove what the targets made
+	@rm -rf $(VENV) node_modules build .demo *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(not ((3, 11) <= sys.version_info < (3, 14)) and "rag-server needs Python 3.11 to 3.13; PYTHON=python3.12 make ... chooses one")'
+	@echo "making the virtual environment $(VENV)"
+	@$(PYTHON) -m venv $(VENV)
+
+# torch goes first: its plain version takes the CPU build where one is offered; a resolver that picks the newest
+# release on its own may take several gigabytes of CUDA.
+$(VENV)/.installed: pyproject.toml constraints.txt | $(VENV)/bin/python
+	@echo "installing into $(VENV) (about a minute)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt torch
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable .
+	@touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed
+	@echo "installing the development tools into $(VENV)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+$(BUF): package.json package-lock.json
+	@echo "installing buf into node_modules"
+	@npm ci --silent --no-audit --no-fund
+	@touch $@

@@ -1,0 +1,80 @@
+"""What several kinds of test share: settings, one embedded server per test process, and calls to it.
+
+The server runs in the loop of the session, and so have the tests that use it:
+
+    pytestmark = pytest.mark.asyncio(loop_scope="session")
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from tests.rag_client import RagClient, ServerUnderTest
+
+from rag_server.app import running_server
+from rag_server.config import Settings
+
+SettingsFactory = Callable[..., Settings]
+
+
+def make_settings(folder: Path, **groups: dict[str, Any]) -> Settings:
+    """Return settings of a server that keeps everything in `folder` and listens on a free port.
+
+    Groups override: `make_settings(tmp_path, server={"max_concurrent_calls": 1})`.
+    """
+    server = {"host": "127.0.0.1", "port": 0, "shutdown_grace_s": 5.0, **groups.pop("server", {})}
+    storage = {"data_dir": folder / "data", **groups.pop("storage", {})}
+    return Settings(server=server, storage=storage, **groups)
+
+
+@pytest.fixture(autouse=True)
+def no_ambient_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep `RAG_` variables of whoever runs the tests out of them."""
+    import os
+
+    for name in [name for name in os.environ if name.startswith("RAG_")]:
+        monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> SettingsFactory:
+    """Return a function that makes settings in this test's own folder; groups given override."""
+
+    def make(**groups: dict[str, Any]) -> Settings:
+        return make_settings(tmp_path, **groups)
+
+    return make
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[ServerUnderTest]:
+    """Run one embedded server, with the real model and stores, for all tests of this process."""
+    settings = make_settings(
+        tmp_path_factory.mktemp("server"),
+        # The loop stands still between two tests, so that a check in progress would look like a dead part.
+        server={"health_interval_s": 3600.0},
+        ingest={"embedding_batch_chunks": 4, "retry_backoff_s": 0.01},
+        fetch={"allow_private_addresses": True, "timeout_s": 10.0},
+        storage={"max_document_bytes": 4 * 1024 * 1024},
+    )
+    async with running_server(settings) as running, RagClient(running.address) as client:
+        yield ServerUnderTest(running, settings, client)
+
+
+@pytest.fixture
+def client(server: ServerUnderTest) -> RagClient:
+    """Return the stubs of all services of the shared server."""
+    return server.client
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def collection(client: RagClient) -> str:
+    """Return the name of a new, empty collection that only this test knows."""
+    name = f"test-{uuid.uuid4().hex[:12]}"
+    await client.create_collection(name)
+    return name

@@ -1,0 +1,226 @@
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any
+
+import grpc
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from rag.v1.chunk_pb2 import Chunk, PageRange, Span
+from rag.v1.generate_service_pb2 import (
+    AnswerDelta,
+    Citation,
+    FinishReason,
+    GenerationFinished,
+    GenerationRetrieved,
+    GenerationStarted,
+    StreamGenerateResponse,
+    Usage,
+)
+from rag.v1.retrieval_pb2 import Degradation, RetrievedChunk
+from rag.v1.timings_pb2 import Timings
+from ragctl.answer_text import CitedText
+from ragctl_fake_server import FakeRag, refusal
+
+FIRST, SECOND = "Charge it with USB.", " Año dos."
+
+
+def _citation(source: int, start: int, end: int, quote: str = "") -> Citation:
+    return Citation(source_index=source, answer_span=Span(start=start, end=end), quote=quote)
+
+
+def _events(
+    reason: FinishReason.ValueType = FinishReason.FINISH_REASON_COMPLETE,
+    degradation: Degradation.ValueType = Degradation.DEGRADATION_FULL,
+) -> list[StreamGenerateResponse]:
+    sources = [
+        RetrievedChunk(chunk=Chunk(document_id="zero.md", title="Zero")),
+        RetrievedChunk(
+            chunk=Chunk(
+                document_id="one.pdf",
+                title="One",
+                pages=PageRange(first=2, last=2),
+                heading_path=["Power"],
+                source_uri="https://a.org/one.pdf",
+            )
+        ),
+    ]
+    return [
+        StreamGenerateResponse(started=GenerationStarted(model="extractive")),
+        StreamGenerateResponse(retrieved=GenerationRetrieved(sources=sources, degradation=degradation)),
+        StreamGenerateResponse(delta=AnswerDelta(text=FIRST)),
+        StreamGenerateResponse(citation=_citation(1, 0, len(FIRST), "Charge it with USB.")),
+        StreamGenerateResponse(delta=AnswerDelta(text=SECOND)),
+        StreamGenerateResponse(citation=_citation(0, len(FIRST) + 1, len(FIRST + SECOND), "Año\x1b[2J dos.")),
+        StreamGenerateResponse(usage=Usage(prompt_token_count=5, answer_token_count=7)),
+        StreamGenerateResponse(finished=GenerationFinished(reason=reason, timings=Timings(total_us=3100))),
+    ]
+
+
+def test_ask_prints_the_answer_with_markers_then_sources_and_time(run: Any, rag: FakeRag) -> None:
+    rag.events = _events()
+    result = run("ask", "how?", "-c", "docs")
+    assert result.exit_code == 0
+    assert result.stdout.splitlines() == [
+        "Charge it with USB.[1] Año dos.[2]",
+        "",
+        "Sources",
+        "[1] One, p. 2, Power, https://a.org/one.pdf",
+        "    “Charge it with USB.”",
+        "[2] Zero",
+        "    “Año\ufffd[2J dos.”",
+        "server time 3.1 ms",
+    ]
+
+
+def test_ask_sends_question_collections_and_options(run: Any, rag: FakeRag) -> None:
+    rag.events = _events()
+    options = ["-c", "a", "-c", "b", "--sources", "4", "--max-tokens", "99", "--language", "es", "-f", "x=1"]
+    run("ask", "how?", *options)
+    request = rag.calls["StreamGenerate"][0]
+    assert (request.question, list(request.collection_ids)) == ("how?", ["a", "b"])
+    assert (request.source_count, request.max_answer_tokens, request.language) == (4, 99, "es")
+    assert request.filter.comparison.field == "metadata.x"
+    assert 100 < rag.timeouts["StreamGenerate"][0] < 330
+
+
+def test_ask_that_is_not_answered_says_so_plainly(run: Any, rag: FakeRag) -> None:
+    rag.events = [
+        StreamGenerateResponse(delta=AnswerDelta(text="I cannot tell.")),
+        _events(FinishReason.FINISH_REASON_NO_RELEVANT_CONTENT)[-1],
+    ]
+    result = run("ask", "how?", "-c", "docs")
+    assert result.exit_code == 0
+    assert "I cannot tell." in result.stdout
+    assert "No answer: nothing that was found answers the question." in result.stdout
+    assert "Sources" not in result.stdout
+
+
+def test_ask_shows_a_cut_answer_and_a_degradation(run: Any, rag: FakeRag) -> None:
+    rag.events = _events(FinishReason.FINISH_REASON_MAX_TOKENS, Degradation.DEGRADATION_DENSE_ONLY)
+    shown = run("ask", "how?", "-c", "docs").stdout
+    assert "DENSE_ONLY" in shown
+    assert "--max-tokens" in shown
+
+
+def test_ask_with_json_is_one_event_a_line(run: Any, rag: FakeRag) -> None:
+    rag.events = _events()
+    result = run("ask", "how?", "-c", "docs", "--json")
+    events = [json.loads(line) for line in result.stdout.splitlines()]
+    assert [next(iter(each)) for each in events] == [
+        "started", "retrieved", "delta", "citation", "delta", "citation", "usage", "finished",
+    ]  # fmt: skip
+    assert events[3]["citation"]["source_index"] == 1
+
+
+def test_ask_whose_stream_breaks_shows_what_came_and_fails(run: Any, rag: FakeRag) -> None:
+    class Broken(list[StreamGenerateResponse]):
+        def __iter__(self) -> Any:
+            yield from list.__iter__(self)
+            raise RuntimeError("broke")
+
+    rag.events = Broken(_events()[:3])
+    result = run("ask", "how?", "-c", "docs")
+    assert result.exit_code == 1
+    assert result.stdout == f"{FIRST}\n"
+    assert "UNKNOWN" in result.stderr
+
+
+def test_ask_whose_stream_ends_without_finished_fails(run: Any, rag: FakeRag) -> None:
+    rag.events = _events()[:-1]
+    result = run("ask", "how?", "-c", "docs")
+    assert result.exit_code == 1
+    assert "ANSWER_BROKEN" in result.stderr
+
+
+def test_ask_with_a_source_that_was_not_sent_goes_on(run: Any, rag: FakeRag) -> None:
+    rag.events = _events()
+    rag.events[3].citation.source_index = 9
+    assert "[1] a source that the server did not send" in run("ask", "how?", "-c", "docs").stdout
+
+
+def test_ask_without_a_question_reads_one_a_line(run: Any, rag: FakeRag) -> None:
+    rag.events = _events()
+    result = run("ask", "-c", "docs", input="one?\ntwo?\n\nthree?\n")
+    assert result.exit_code == 0
+    assert [each.question for each in rag.calls["StreamGenerate"]] == ["one?", "two?"]
+    assert "? " not in result.stderr
+
+
+def test_ask_without_any_question_is_a_usage_error(run: Any) -> None:
+    assert run("ask", "-c", "docs", input="").exit_code == 2
+
+
+def test_ask_at_a_prompt_goes_on_after_a_failed_call(
+    run: Any, rag: FakeRag, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rag.events = _events()
+    rag.refusals["StreamGenerate"].append(
+        refusal(grpc.StatusCode.NOT_FOUND, "none", reason="COLLECTION_NOT_FOUND")
+    )
+
+    class Terminal:
+        def __init__(self) -> None:
+            self.lines = ["one?\n", "two?\n", ""]
+
+        def isatty(self) -> bool:
+            return True
+
+        def readline(self) -> str:
+            return self.lines.pop(0)
+
+    terminal = Terminal()
+    # The runner replaces standard input itself, so the command's own name for it is replaced.
+    monkeypatch.setattr("ragctl.ask.sys", type("System", (), {"stdin": terminal, "stdout": sys.stdout}))
+    result = run("ask", "-c", "docs")
+    assert result.exit_code == 0
+    assert result.stderr.count("? ") == 3
+    assert "COLLECTION_NOT_FOUND" in result.stderr
+    assert "Charge it with USB.[1]" in result.stdout
+
+
+def _written(pieces: list[str | Citation]) -> str:
+    shown: list[str] = []
+    text = CitedText(shown.append, shown.append)
+    for piece in pieces:
+        if isinstance(piece, str):
+            text.add(piece)
+        else:
+            text.cite(piece)
+    text.flush()
+    return "".join(shown)
+
+
+def test_cited_text_puts_markers_inside_a_piece_that_ends_later() -> None:
+    assert (
+        _written(["One. Two. ", _citation(4, 0, 4), _citation(2, 5, 9), "Three."]) == "One.[1] Two.[2] Three."
+    )
+
+
+def test_cited_text_puts_two_sources_of_one_span_side_by_side() -> None:
+    assert _written(["One.", _citation(4, 0, 4), _citation(5, 0, 4), _citation(4, 0, 4)]) == "One.[1][2]"
+
+
+def test_cited_text_puts_a_late_marker_where_it_still_can() -> None:
+    assert _written(["One.", " Two.", _citation(0, 0, 4)]) == "One.[1] Two."
+    assert _written(["One.", " Two.", " Three.", _citation(0, 0, 4)]) == "One. Two.[1] Three."
+
+
+def test_cited_text_keeps_a_sources_number() -> None:
+    assert _written(["One.", _citation(7, 0, 4), " Two.", _citation(7, 5, 9)]) == "One.[1] Two.[1]"
+
+
+@settings(deadline=None)
+@given(st.lists(st.one_of(st.text(), st.tuples(st.integers(0, 3), st.integers(-5, 40)))))
+def test_cited_text_never_changes_the_answer(pieces: list[str | tuple[int, int]]) -> None:
+    shown: list[str] = []
+    text = CitedText(shown.append, lambda marker: None)
+    for piece in pieces:
+        if isinstance(piece, str):
+            text.add(piece)
+        else:
+            text.cite(_citation(piece[0], 0, piece[1]))
+    text.flush()
+    assert "".join(shown) == "".join(each for each in pieces if isinstance(each, str))

@@ -1,0 +1,142 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from rag_server.config import Group, Settings, describe_invalid, settings_table
+from rag_server.errors import FailedPrecondition
+
+GROUPS = {
+    name: field.annotation
+    for name, field in Settings.model_fields.items()
+    if isinstance(field.annotation, type) and issubclass(field.annotation, Group)
+}
+FIELDS = [(group, name) for group, settings in GROUPS.items() for name in settings.model_fields]
+
+
+def test_settings_without_environment_are_the_defaults() -> None:
+    assert Settings().server.port == 50051
+    assert Settings().storage.data_dir == Path("data")
+
+
+def test_settings_from_environment_are_typed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAG_SERVER__PORT", "50052")
+    monkeypatch.setenv("RAG_FETCH__ALLOW_PRIVATE_ADDRESSES", "true")
+    monkeypatch.setenv("RAG_STORAGE__DATA_DIR", "/srv/rag")
+    settings = Settings()
+    assert settings.server.port == 50052
+    assert settings.fetch.allow_private_addresses is True
+    assert settings.storage.data_dir == Path("/srv/rag")
+
+
+@pytest.fixture
+def config_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    path = tmp_path / "rag.toml"
+    monkeypatch.setenv("RAG_CONFIG_FILE", str(path))
+    return path
+
+
+def test_settings_from_file_lose_against_environment_and_arguments(
+    config_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config_file.write_text(
+        "[server]\nport = 1\nhost = '0.0.0.0'\n[ingest]\nconcurrency = 3\n[log]\nlevel = 'ERROR'\n"
+    )
+    monkeypatch.setenv("RAG_SERVER__PORT", "2")
+    settings = Settings(log={"level": "DEBUG"})  # type: ignore[arg-type]  # pydantic makes a group of it
+    assert (settings.server.port, settings.server.host) == (2, "0.0.0.0")  # noqa: S104 - only parsed
+    assert settings.ingest.concurrency == 3
+    assert settings.log.level == "DEBUG"
+
+
+def test_settings_unknown_name_in_environment_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAG_SERVER__PROT", "50052")
+    with pytest.raises(ValidationError) as caught:
+        Settings()
+    assert "RAG_SERVER__PROT" in describe_invalid(caught.value)
+
+
+@pytest.mark.parametrize("text", ["[server]\nprot = 1\n", "[servre]\nport = 1\n", "port = 1\n"])
+def test_settings_unknown_name_in_file_is_refused(config_file: Path, text: str) -> None:
+    config_file.write_text(text)
+    with pytest.raises(ValidationError):
+        Settings()
+
+
+def test_settings_file_that_is_missing_is_refused(config_file: Path) -> None:
+    with pytest.raises(FailedPrecondition, match="RAG_CONFIG_FILE") as caught:
+        Settings()
+    assert caught.value.reason == "CONFIG_FILE_UNUSABLE"
+    assert str(config_file) not in caught.value.message
+
+
+@pytest.mark.parametrize("content", [b"[server\n", b"\xff\xfe"])
+def test_settings_file_that_is_not_toml_is_refused(config_file: Path, content: bytes) -> None:
+    config_file.write_bytes(content)
+    with pytest.raises(FailedPrecondition) as caught:
+        Settings()
+    assert caught.value.reason == "CONFIG_FILE_UNUSABLE"
+
+
+def test_settings_are_frozen() -> None:
+    settings = Settings()
+    with pytest.raises(ValidationError):
+        settings.server.port = 1  # type: ignore[misc]  # what must not work
+    with pytest.raises(ValidationError):
+        settings.server = settings.server  # type: ignore[misc]  # likewise
+
+
+@pytest.mark.parametrize(("group", "name"), FIELDS)
+def test_setting_has_a_description_that_is_a_sentence(group: str, name: str) -> None:
+    description = GROUPS[group].model_fields[name].description
+    assert description is not None
+    assert description.endswith(".")
+
+
+@pytest.mark.parametrize(("group", "name"), FIELDS)
+def test_setting_is_in_the_table(group: str, name: str) -> None:
+    assert f"| `RAG_{group.upper()}__{name.upper()}` |" in settings_table()
+
+
+def test_every_group_is_a_group() -> None:
+    assert set(GROUPS) == set(Settings.model_fields)
+    assert len(FIELDS) > 20
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("RAG_SERVER__PORT", "hunter2"),
+        ("RAG_SERVER__PORT", "99999"),
+        ("RAG_LOG__FORMAT", "hunter2"),
+        ("RAG_SERVER__DEFAULT_DEADLINE_S", "-17.25"),
+        ("RAG_FETCH__ALLOW_PRIVATE_ADDRESSES", "hunter2"),
+    ],
+)
+def test_describe_invalid_names_variables_and_shows_no_value(
+    monkeypatch: pytest.MonkeyPatch, variable: str, value: str
+) -> None:
+    monkeypatch.setenv(variable, value)
+    monkeypatch.setenv("RAG_DATABASE__URL", "postgresql://rag:hunter3@db/rag")
+    with pytest.raises(ValidationError) as caught:
+        Settings()
+    text = describe_invalid(caught.value)
+    assert variable in text
+    assert value not in text
+    assert "hunter" not in text
+
+
+def test_secrets_are_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAG_DATABASE__URL", "postgresql://rag:hunter2@db/rag")
+    monkeypatch.setenv("RAG_MILVUS__TOKEN", "root:hunter2")
+    settings = Settings()
+    assert "hunter2" not in repr(settings)
+    assert "hunter2" not in settings.model_dump_json()
+    assert settings.database.url.get_secret_value().endswith("hunter2@db/rag")
+
+
+def test_ambient_variables_do_not_reach_tests() -> None:
+    assert not [name for name in os.environ if name.startswith("RAG_")]
