@@ -67,6 +67,7 @@ $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(not ((3, 11) <= sys.version_info < (3, 14)) and "rag-server needs Python 3.11 to 3.13; PYTHON=python3.12 make ... chooses one")'
 	@echo "making the virtual environment $(VENV)"
 	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade "pip>=25"
 
 # torch goes first: its plain version takes the CPU build where one is offered; a resolver that picks the newest
 # release on its own may take several gigabytes of CUDA.
@@ -81,7 +82,9 @@ $(VENV)/.installed-dev: $(VENV)/.installed
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
 	@touch $@
 
-$(BUF): package.json package-lock.json
+# No lock file: registries differ in the platforms that they offer of buf, and `npm ci` insists on all of them.
+$(BUF): package.json
+	@command -v npm >/dev/null || { echo "npm is missing: install Node.js, which brings it (buf comes from there)" >&2; exit 1; }
 	@echo "installing buf into node_modules"
-	@npm ci --silent --no-audit --no-fund
+	@npm install --silent --no-package-lock --no-audit --no-fund
 	@touch $@

@@ -73,8 +73,8 @@ def failure_of(error: grpc.aio.AioRpcError) -> Failure:
 async def failure(call: Any) -> Failure:
     """Await a call that has to fail, or read a stream up to its error, and return the error decoded."""
     try:
-        if hasattr(call, "__aiter__"):
-            async for _ in call:
+        if hasattr(call, "read"):
+            while await call.read() is not grpc.aio.EOF:
                 pass
         else:
             await call

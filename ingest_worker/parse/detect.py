@@ -51,6 +51,7 @@ _MARKDOWN_SIGNS = tuple(
     re.compile(pattern, re.MULTILINE)
     for pattern in (
         r"^#{1,6} +\S",
+        r"\A\s*#{1,6} +\S.*\n[ \t]*\n",
         r"^(?:```|~~~)",
         r"\[[^\]\n]+\]\([^)\s]+\)",
         r"^\|?[ :-]*-{3,}[ :-]*\|",

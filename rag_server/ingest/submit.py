@@ -41,21 +41,24 @@ class Submitter:
         *,
         chunking: Chunking | None,
         request_id: str,
+        path: str = "document",
     ) -> Job:
         """Record a job for `document`; when the transaction commits, it is accepted.
+
+        `path` is where the request has the document, for the fields that errors name.
 
         Raises `NotFound` (collection), `InvalidArgument` (`DOCUMENT_EMPTY`, `UNSUPPORTED_MEDIA_TYPE`,
         `METADATA_TYPE_MISMATCH`) and `ResourceExhausted` (`JOB_QUEUE_FULL`).
         """
         self._queue.check_room()
-        _check_media_type(document.media_type)
+        _check_media_type(document.media_type, f"{path}.media_type")
         collection = await tx.collections.get(tenant_id, document.collection_id)
         named = replace(
             document,
             document_id=document.document_id or derive_document_id(document, content),
             source_uri=document.source_uri or content.uri,
         )
-        await tx.metadata_fields.learn(tenant_id, collection.uid, named.metadata)
+        await tx.metadata_fields.learn(tenant_id, collection.uid, named.metadata, path=f"{path}.metadata")
         sha256, size_bytes = "", None
         if content.staged is not None:
             sha256, size_bytes = content.staged.sha256, content.staged.size_bytes
@@ -94,12 +97,12 @@ def derive_document_id(document: NewDocument, content: Content) -> str:
     return f"{readable}-{hashlib.sha256(name.encode()).hexdigest()[:12]}"
 
 
-def _check_media_type(declared: str) -> None:
+def _check_media_type(declared: str, path: str) -> None:
     essence = declared.partition(";")[0].strip().lower()
     if essence and essence not in set(MediaType):
         supported = ", ".join(MediaType)
         raise InvalidArgument.for_field(
-            "document.media_type",
+            path,
             f"{essence!r} is not supported; supported are {supported}",
             reason="UNSUPPORTED_MEDIA_TYPE",
         )

@@ -149,6 +149,7 @@ class IngestServicer(pb_grpc.IngestServiceServicer):
                 content,
                 chunking=from_chunking(request.chunking) if request.HasField("chunking") else None,
                 request_id=call.request_id,
+                path="start.document" if isinstance(request, pb.UploadStart) else "document",
             )
             return to_job(job)
 

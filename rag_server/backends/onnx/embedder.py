@@ -28,6 +28,10 @@ _TOKENIZED_AT_ONCE = 32
 """Texts that one tokenizer job takes: how soon a cancelled call stops tokenizing."""
 
 
+_INLINE_CHARACTERS = 512
+"""Tokenized on the event loop: at 0.1 ms it takes less of the loop than handing it to a thread."""
+
+
 class OnnxEmbedder:
     """Embeds on one worker thread, interactive calls before bulk ones.
 
@@ -119,6 +123,9 @@ class OnnxEmbedder:
         for start in range(0, len(texts), _TOKENIZED_AT_ONCE):
             self._worker.check_room(priority)
             part = texts[start : start + _TOKENIZED_AT_ONCE]
+            if sum(map(len, part)) <= _INLINE_CHARACTERS:
+                windows += self._windows(part)
+                continue
             windows += await loop.run_in_executor(self._tokenizing[priority], self._windows, part)
         plan = plan_windows(windows, special_token_count=self._model.special_token_count)
         call = self._worker.submit(plan, priority)

@@ -16,11 +16,9 @@ from rag_server.logs import configure_logs, where_raised
 @pytest.fixture(autouse=True)
 def restored() -> Iterator[None]:
     """Give structlog and logging back as they were."""
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    root.handlers = []
+    level = logging.getLogger().level
     yield
-    root.handlers, root.level = handlers, level
+    logging.getLogger().setLevel(level)
     structlog.reset_defaults()
 
 
@@ -59,7 +57,8 @@ def test_log_below_the_level_is_not_written() -> None:
     assert [json.loads(line)["event"] for line in out.getvalue().splitlines()] == ["loud"]
 
 
-def test_library_logs_are_kept_to_warnings() -> None:
+def test_library_logs_are_kept_to_warnings(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(logging.getLogger(), "handlers", [])  # pytest's own
     _, out = logged(format="json")
     logging.getLogger("some.library").info("chatter")
     logging.getLogger("some.library").warning("trouble")

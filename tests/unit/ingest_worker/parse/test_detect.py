@@ -28,6 +28,8 @@ LATIN = "El niño y la señora compran piñas en la mañana. ".encode("cp1252") 
         (b"no tags at all", "text/html", "", MediaType.TEXT),
         (b"One <b>and</b> <span>two</span>", "text/html; charset=utf-8", "", MediaType.HTML),
         (MARKDOWN.encode(), "", "", MediaType.MARKDOWN),
+        (b"# Madrid\n\nA city.\n\n# Paris\n\nA city too.", "", "", MediaType.MARKDOWN),
+        (b"# a comment\nport = 1\n# another\nhost = 2", "", "", MediaType.TEXT),
         (MARKDOWN.encode(), "", "notes.txt", MediaType.TEXT),
         (b"plain words", "text/markdown", "", MediaType.MARKDOWN),
         (b"plain words", "TEXT/X-Markdown ; a=b", "", MediaType.MARKDOWN),

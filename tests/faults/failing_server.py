@@ -1,0 +1,36 @@
+"""A server in which everything breaks with a secret in the exception: `python failing_server.py SECRET`."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any, NoReturn
+
+from ingest_worker import pipeline
+from rag_server.__main__ import main
+from rag_server.backends.onnx.session import EmbeddingSession
+from rag_server.ingest.expire import Expirer
+from rag_server.query.pipeline import Retrieval
+
+
+def break_all(secret: str) -> None:
+    """Let a query, an embedding, a parser and a background task raise `secret`."""
+
+    def fail(*_arguments: Any, **_options: Any) -> NoReturn:
+        try:
+            raise OSError(2, "inner", f"/{secret}")
+        except OSError as error:
+            raise RuntimeError(f"postgresql://user:{secret}@host") from error
+
+    for owner, name in (
+        (Retrieval, "retrieve"),
+        (Retrieval, "retrieve_batch"),
+        (EmbeddingSession, "run"),
+        (Expirer, "expire"),
+        (pipeline, "parse_document"),
+    ):
+        setattr(owner, name, fail)
+
+
+if __name__ == "__main__":
+    break_all(sys.argv[1])
+    sys.exit(main())

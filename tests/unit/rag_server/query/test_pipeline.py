@@ -1,0 +1,235 @@
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from rag_server.backends.protocols import Embeddings, Priority
+from rag_server.domain.collection import Collection
+from rag_server.domain.filter import Exists, Filter
+from rag_server.domain.metadata import MetadataType
+from rag_server.domain.retrieval import Candidate, Degradation, Leg, RetrievalRequest, RrfFusion
+from rag_server.errors import InvalidArgument, NotFound, ResourceExhausted, Unavailable
+from rag_server.query.pipeline import Retrieval
+from rag_server.testing.fakes import HashEmbedder
+from rag_server.text.analyzer import Analyzer
+from tests.unit.rag_server.query.conftest import Visible, candidates, make_collection
+
+Vector = npt.NDArray[np.float32]
+
+
+class Catalog(Visible):
+    """Knows collections in English and Spanish."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.collections = {
+            each.id: each
+            for each in (
+                make_collection("books", "en", year=MetadataType.INTEGER),
+                make_collection("libros", "es"),
+            )
+        }
+
+    async def get_collections(self, tenant_id: str, collection_ids: Sequence[str]) -> list[Collection]:
+        missing = [each for each in collection_ids if each not in self.collections]
+        if missing:
+            raise NotFound.for_resource("collection", missing[0])
+        return [self.collections[each] for each in collection_ids]
+
+
+@dataclass
+class Store:
+    """Answers each leg with fixed candidates and notes what it was asked."""
+
+    dense: list[Candidate] = field(default_factory=lambda: candidates("a", "b"))
+    lexical: list[Candidate] = field(default_factory=lambda: candidates("b", "c"))
+    failure: Exception | None = None
+    dense_questions: list[tuple[str, Vector, int, Filter | None]] = field(default_factory=list)
+    lexical_questions: list[tuple[str, list[str], int, Filter | None]] = field(default_factory=list)
+
+    async def search_dense(
+        self, collection: Collection, vector: Vector, *, limit: int, filter: Filter | None
+    ) -> list[Candidate]:
+        if self.failure:
+            raise self.failure
+        self.dense_questions.append((collection.id, vector, limit, filter))
+        return self.dense
+
+    async def search_lexical(
+        self, collection: Collection, lexemes: Sequence[str], *, limit: int, filter: Filter | None
+    ) -> list[Candidate]:
+        self.lexical_questions.append((collection.id, list(lexemes), limit, filter))
+        return self.lexical
+
+
+class Embedder(HashEmbedder):
+    """Can fail; notes the batches."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.failure: Exception | None = None
+        self.batches: list[list[str]] = []
+
+    async def embed(self, texts: Sequence[str], *, priority: Priority = Priority.INTERACTIVE) -> Embeddings:
+        self.batches.append(list(texts))
+        if self.failure:
+            raise self.failure
+        return await super().embed(texts, priority=priority)
+
+
+@dataclass
+class Rig:
+    store: Store
+    embedder: Embedder
+    catalog: Catalog
+    retrieval: Retrieval
+
+    async def ask(self, query: str = "rivers", *collection_ids: str, **fields: Any) -> Any:
+        request = RetrievalRequest(collection_ids or ("books",), query, **fields)
+        return await self.retrieval.retrieve("acme", request)
+
+
+@pytest.fixture
+def rig() -> Rig:
+    store, embedder, catalog = Store(), Embedder(), Catalog()
+    retrieval = Retrieval(catalog, store, embedder, Analyzer.for_language, overfetch=1.5)  # type: ignore[arg-type]  # the store's searches only
+    return Rig(store, embedder, catalog, retrieval)
+
+
+def ids(result: Any) -> list[str]:
+    return [each.chunk.id for each in result.results]
+
+
+async def test_retrieval_fuses_both_legs(rig: Rig) -> None:
+    result = await rig.ask(top_k=2)
+    assert ids(result) == ["b", "a"]
+    assert set(result.results[0].signals) == {Leg.DENSE, Leg.LEXICAL}
+    assert result.degradation is Degradation.FULL
+    assert result.collection_revisions == {"books": 3}
+    assert set(result.timings_us) == {"analyze", "embed", "dense", "lexical", "fuse", "total"}
+
+
+async def test_retrieval_legs_get_filter_terms_and_limit(rig: Rig) -> None:
+    condition = Exists("metadata.year")
+    await rig.ask("the running rivers", filter=condition, candidate_count=10, top_k=3)
+    ((_, _, dense_limit, dense_filter),) = rig.store.dense_questions
+    ((_, lexemes, lexical_limit, lexical_filter),) = rig.store.lexical_questions
+    assert (dense_limit, lexical_limit) == (15, 15)
+    assert dense_filter is condition
+    assert lexical_filter is condition
+    assert lexemes == ["run", "river"]
+
+
+async def test_retrieval_of_more_results_than_candidates_asks_for_as_many(rig: Rig) -> None:
+    await rig.ask(top_k=40, candidate_count=10)
+    assert rig.store.dense_questions[0][2] == 60
+
+
+async def test_retrieval_without_embedder_is_lexical_only(rig: Rig) -> None:
+    rig.embedder.failure = Unavailable("EMBEDDER_UNAVAILABLE", "m")
+    result = await rig.ask()
+    assert result.degradation is Degradation.LEXICAL_ONLY
+    assert ids(result) == ["b", "c"]
+    assert rig.store.dense_questions == []
+
+
+async def test_retrieval_without_embedder_and_without_terms_fails(rig: Rig) -> None:
+    rig.embedder.failure = Unavailable("EMBEDDER_UNAVAILABLE", "m")
+    with pytest.raises(Unavailable) as caught:
+        await rig.ask("the of and")
+    assert caught.value.reason == "EMBEDDER_UNAVAILABLE"
+
+
+async def test_retrieval_with_an_overloaded_embedder_is_refused_not_degraded(rig: Rig) -> None:
+    rig.embedder.failure = ResourceExhausted("EMBEDDER_OVERLOADED", "m", retry_after_s=1)
+    with pytest.raises(ResourceExhausted):
+        await rig.ask()
+
+
+async def test_retrieval_of_stop_words_is_dense_only(rig: Rig) -> None:
+    result = await rig.ask("the of and")
+    assert result.degradation is Degradation.DENSE_ONLY
+    assert ids(result) == ["a", "b"]
+    assert rig.store.lexical_questions == []
+
+
+@pytest.mark.parametrize("query", ["the of and", "?!…"])
+async def test_retrieval_of_stop_words_without_vectors_is_refused(rig: Rig, query: str) -> None:
+    with pytest.raises(InvalidArgument) as caught:
+        await rig.ask(query, fusion=RrfFusion(dense_weight=0))
+    assert caught.value.reason == "QUERY_HAS_NO_TERMS"
+    assert [each.field for each in caught.value.violations] == ["query"]
+
+
+async def test_retrieval_leg_of_weight_zero_is_not_asked_and_no_degradation(rig: Rig) -> None:
+    result = await rig.ask(fusion=RrfFusion(dense_weight=0))
+    assert rig.embedder.batches == []
+    assert rig.store.dense_questions == []
+    assert result.degradation is Degradation.FULL
+
+    result = await rig.ask(fusion=RrfFusion(lexical_weight=0))
+    assert len(rig.store.lexical_questions) == 1  # of the first request
+    assert result.degradation is Degradation.FULL
+    assert "analyze" not in result.timings_us
+
+
+async def test_retrieval_over_collections_analyses_in_the_language_of_each(rig: Rig) -> None:
+    result = await rig.ask("los ríos running", "books", "libros")
+    terms = {name: lexemes for name, lexemes, *_ in rig.store.lexical_questions}
+    assert set(terms) == {"books", "libros"}
+    assert "run" in terms["books"]
+    assert "running" in terms["libros"] or "runn" in " ".join(terms["libros"])
+    assert "los" not in terms["libros"]
+    assert result.collection_revisions == {"books": 3, "libros": 3}
+    assert len(rig.embedder.batches) == 1
+
+
+async def test_retrieval_of_stop_words_in_one_of_the_languages_asks_the_other(rig: Rig) -> None:
+    result = await rig.ask("the", "books", "libros")
+    asked = {name: lexemes for name, lexemes, *_ in rig.store.lexical_questions if lexemes}
+    assert set(asked) == {"libros"}
+    assert ids(result)
+
+
+async def test_retrieval_of_an_unknown_collection_fails_before_any_work(rig: Rig) -> None:
+    with pytest.raises(NotFound):
+        await rig.ask("rivers", "books", "nope")
+    assert rig.embedder.batches == []
+
+
+async def test_retrieval_with_a_wrong_filter_fails_before_any_work(rig: Rig) -> None:
+    with pytest.raises(InvalidArgument) as caught:
+        await rig.ask(filter=Exists("metadata.nope"))
+    assert caught.value.reason == "UNKNOWN_FILTER_FIELD"
+    assert rig.embedder.batches == []
+
+
+async def test_retrieval_with_a_store_that_is_down_fails(rig: Rig) -> None:
+    rig.store.failure = Unavailable("VECTOR_STORE_UNAVAILABLE", "m")
+    with pytest.raises(Unavailable):
+        await rig.ask()
+
+
+async def test_retrieval_batch_embeds_once_and_answers_in_order(rig: Rig) -> None:
+    requests = [
+        RetrievalRequest(("books",), "rivers"),
+        RetrievalRequest(("books",), "lakes", fusion=RrfFusion(dense_weight=0)),
+        RetrievalRequest(("libros",), "mares", top_k=1),
+    ]
+    results = await rig.retrieval.retrieve_batch("acme", requests)
+    assert rig.embedder.batches == [["rivers", "mares"]]
+    assert [ids(each) for each in results] == [["b", "a", "c"], ["b", "c"], ["b"]]
+    assert ["embed" in each.timings_us for each in results] == [True, False, True]
+    by_name = {name: vector for name, vector, *_ in rig.store.dense_questions}
+    expected = await HashEmbedder().embed(["rivers", "mares"])
+    np.testing.assert_array_equal(by_name["books"], expected[0])
+    np.testing.assert_array_equal(by_name["libros"], expected[1])
+
+
+async def test_retrieval_batch_of_nothing_is_nothing(rig: Rig) -> None:
+    assert await rig.retrieval.retrieve_batch("acme", []) == []
