@@ -74,7 +74,9 @@ async def run(calls: int) -> Floor:
 
 def main() -> int:
     """Print the floor."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--calls", type=int, default=500, help="measurements of each half")
     parser.add_argument("--json", action="store_true", help="print JSON")
     options = parser.parse_args()

@@ -47,14 +47,14 @@ def time_start(data_dir: Path) -> float:
 
 
 def measure_memory(data_dir: Path) -> float:
-    """Return the resident memory, in MiB, after the demo's documents were ingested and asked about."""
+    """Return the resident memory, in megabytes, after the demo's documents were ingested and asked about."""
     server = ServerProcess(data_dir)
     try:
         address = server.address
         ragctl(address, "ingest", "--collection", "demo", "--create", *map(str, SOURCES))
         for question in QUESTIONS:
             ragctl(address, "ask", "--collection", "demo", question)
-        resident = float(psutil.Process(server.pid).memory_info().rss) / 2**20
+        resident = float(psutil.Process(server.pid).memory_info().rss) / 1e6
         server.stop()
         return resident
     finally:
@@ -63,7 +63,9 @@ def measure_memory(data_dir: Path) -> float:
 
 def main() -> int:
     """Print the figures beside their targets."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--starts", type=int, default=5, help="starts that are timed")
     parser.add_argument("--json", action="store_true", help="print JSON")
     options = parser.parse_args()
@@ -75,8 +77,10 @@ def main() -> int:
         print(json.dumps({"start_s": start_s, "resident_mb": memory_mb}))
     else:
         print(f"start to SERVING, warm cache     {start_s:6.2f} s    target: at most {START_TARGET_S:g} s")
-        print(f"resident memory, demo documents  {memory_mb:6.0f} MiB  target: at most {MEMORY_TARGET_MB:g} MB")
-    return int(start_s > START_TARGET_S or memory_mb * 1.048576 > MEMORY_TARGET_MB)
+        print(
+            f"resident memory, demo documents  {memory_mb:6.1f} MB   target: at most {MEMORY_TARGET_MB:g} MB"
+        )
+    return int(start_s > START_TARGET_S or memory_mb > MEMORY_TARGET_MB)
 
 
 if __name__ == "__main__":

@@ -95,7 +95,9 @@ def run(folder: Path, docs: Path | None) -> None:
         else:
             for question in QUESTIONS:
                 ragctl(address, "ask", "--collection", "demo", question)
-    print("\nThe server has stopped. `make serve` runs one to stay; `make demo DOCS=folder` asks your own documents.")
+    print(
+        "\nThe server has stopped. `make serve` runs one to stay; `make demo DOCS=folder` takes your documents."
+    )
 
 
 def main() -> int:

@@ -22,7 +22,7 @@ _MAX_BACKOFF_S = 60.0
 
 
 class Consumer:
-    """Works on up to `concurrency` jobs at once; calls `on_ended` after each: it may have left rows to sweep."""
+    """Works on up to `concurrency` jobs at once; calls `on_ended` after each, since it may have left rows."""
 
     def __init__(
         self,

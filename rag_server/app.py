@@ -13,6 +13,10 @@ import structlog
 from grpc_health.v1 import health_pb2_grpc
 from grpc_health.v1.health import SERVICE_NAME as HEALTH_SERVICE
 from prometheus_client import CollectorRegistry, start_http_server
+
+from ingest_worker.consumer import Consumer
+from ingest_worker.fetch import Fetcher
+from ingest_worker.pipeline import IngestPipeline
 from rag.v1 import (
     admin_service_pb2_grpc,
     collection_service_pb2_grpc,
@@ -21,10 +25,6 @@ from rag.v1 import (
     ingest_service_pb2_grpc,
     retrieve_service_pb2_grpc,
 )
-
-from ingest_worker.consumer import Consumer
-from ingest_worker.fetch import Fetcher
-from ingest_worker.pipeline import IngestPipeline
 from rag_server.backends.extractive.generator import ExtractiveGenerator
 from rag_server.backends.in_process_queue import InProcessJobQueue
 from rag_server.backends.local_blobs import LocalBlobStore

@@ -8,15 +8,19 @@ import hashlib
 import os
 import shutil
 import uuid
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar, TypeVarTuple
 
 import structlog
 
 from rag_server.errors import NotFound, ResourceExhausted, Unavailable
 
 log = structlog.get_logger()
+
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 
 _STAGING = ".staging"
 
@@ -83,7 +87,7 @@ class LocalBlobStore:
         is_complete = False
         try:
             with _translated():
-                file = await asyncio.to_thread(path.open, "xb")
+                file = await _to_its_end(path.open, "xb")
                 try:
                     async for piece in data:
                         size += len(piece)
@@ -93,8 +97,8 @@ class LocalBlobStore:
                                 f"the document is larger than {limit_bytes} bytes",
                                 metadata={"limit_bytes": str(limit_bytes)},
                             )
-                        await asyncio.to_thread(_append, file.fileno(), digest, piece)
-                    await asyncio.to_thread(os.fsync, file.fileno())
+                        await _to_its_end(_append, file.fileno(), digest, piece)
+                    await _to_its_end(os.fsync, file.fileno())
                     is_complete = True
                 finally:
                     file.close()
@@ -135,6 +139,20 @@ def _translated() -> Iterator[None]:
         raise Unavailable(
             "BLOB_STORE_UNAVAILABLE", "the store of uploaded bytes does not answer; try again"
         ) from error
+
+
+async def _to_its_end(work: Callable[[*Ts], T], *args: *Ts) -> T:
+    """Run `work` in a thread; a caller that is cancelled meanwhile still waits for its end.
+
+    A thread cannot be stopped. Were the file closed under it, its number could be another file's by the time
+    the thread writes.
+    """
+    thread = asyncio.ensure_future(asyncio.to_thread(work, *args))
+    try:
+        return await asyncio.shield(thread)
+    except asyncio.CancelledError:
+        await asyncio.wait([thread])
+        raise
 
 
 def _append(descriptor: int, digest: hashlib._Hash, piece: bytes) -> None:

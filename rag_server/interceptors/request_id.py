@@ -12,6 +12,8 @@ from structlog.contextvars import bind_contextvars
 from rag_server.interceptors.call import Call
 
 HEADER = "x-request-id"
+DURATION_HEADER = "x-duration-us"
+"""Microseconds from the arrival of a call that succeeded to its end."""
 _ACCEPTED = re.compile(r"[A-Za-z0-9._-]{8,64}")
 
 
@@ -20,7 +22,7 @@ class RequestId:
 
     @asynccontextmanager
     async def around(self, call: Call) -> AsyncIterator[None]:
-        """Set `call.request_id`, and send it back with the trailing metadata."""
+        """Set `call.request_id`; send it, and how long the call took, with the trailing metadata."""
         given = dict(call.context.invocation_metadata() or ()).get(HEADER, "")
         if isinstance(given, bytes) or not _ACCEPTED.fullmatch(given):
             given = uuid.uuid4().hex
@@ -28,3 +30,5 @@ class RequestId:
         bind_contextvars(request_id=given)
         call.context.set_trailing_metadata(((HEADER, given),))
         yield
+        duration_us = str(round(call.elapsed_s * 1e6))
+        call.context.set_trailing_metadata(((HEADER, given), (DURATION_HEADER, duration_us)))

@@ -8,7 +8,6 @@ from typing import Any
 
 from rag.v1 import admin_service_pb2 as pb
 from rag.v1 import admin_service_pb2_grpc as pb_grpc
-
 from rag_server import __version__
 from rag_server.backends.protocols import EmbeddingModel
 from rag_server.config import Settings

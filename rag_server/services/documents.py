@@ -6,7 +6,6 @@ from typing import Any
 
 from rag.v1 import document_service_pb2 as pb
 from rag.v1 import document_service_pb2_grpc as pb_grpc
-
 from rag_server.backends.protocols import ChunkStore
 from rag_server.ingest.sweep import Sweeper
 from rag_server.interceptors.call import current_call

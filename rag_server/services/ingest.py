@@ -9,7 +9,6 @@ from typing import Any
 
 from rag.v1 import ingest_service_pb2 as pb
 from rag.v1 import ingest_service_pb2_grpc as pb_grpc
-
 from rag_server.backends.protocols import BlobStore, JobQueue, JobRef
 from rag_server.errors import FailedPrecondition, InvalidArgument
 from rag_server.ingest.submit import Content, Submitter

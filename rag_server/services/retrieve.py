@@ -8,7 +8,6 @@ from typing import Any
 
 from rag.v1 import retrieve_service_pb2 as pb
 from rag.v1 import retrieve_service_pb2_grpc as pb_grpc
-
 from rag_server.backends.protocols import Embedder
 from rag_server.interceptors.call import current_call
 from rag_server.metadata.database import Database

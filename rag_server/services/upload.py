@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 from rag.v1 import ingest_service_pb2 as pb
-
 from rag_server.errors import InvalidArgument
 
 

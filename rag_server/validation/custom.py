@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Final, NamedTuple, Protocol
 
 from rag.v1 import chunking_pb2, collection_service_pb2, filter_pb2, fusion_pb2, ingest_service_pb2
-
 from rag_server.validation.defaults import value_or_default
 from rag_server.validation.paths import entry_path
 from rag_server.validation.rules import METADATA_KEY

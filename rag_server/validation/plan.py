@@ -12,8 +12,8 @@ from typing import Any, Final
 
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
-from rag.v1 import filter_pb2
 
+from rag.v1 import filter_pb2
 from rag_server.validation.constraint import Constraint, Items, OutputOnly, Required
 from rag_server.validation.custom import CHECKS, Check
 from rag_server.validation.field_checks import Problem, first_of, problem_of, timestamp_problem

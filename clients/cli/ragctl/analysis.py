@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Annotated
 
 import typer
+
 from rag.v1.retrieve_service_pb2 import AnalyzeRequest, EmbedRequest, TokenKind
 from rag.v1.retrieve_service_pb2_grpc import RetrieveServiceStub
-
 from ragctl.errors import CommandFailed
 from ragctl.moments import shown_timings
 from ragctl.options import command

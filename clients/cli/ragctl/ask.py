@@ -8,10 +8,10 @@ from typing import Annotated
 
 import grpc
 import typer
+
 from rag.v1.generate_service_pb2 import Citation, FinishReason, GenerationFinished, StreamGenerateRequest
 from rag.v1.generate_service_pb2_grpc import GenerateServiceStub
 from rag.v1.retrieval_pb2 import RetrievedChunk
-
 from ragctl.answer_text import CitedText
 from ragctl.errors import UNREACHABLE, CommandFailed, Problem, from_rpc, show, unreachable
 from ragctl.moments import shown_timings

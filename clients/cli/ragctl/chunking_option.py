@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 import typer
+
 from rag.v1.chunking_pb2 import CharacterChunking, Chunking, TokenChunking
 
 ChunkingText = Annotated[

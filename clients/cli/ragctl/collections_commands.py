@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 from google.protobuf.field_mask_pb2 import FieldMask
+
 from rag.v1.collection_service_pb2 import (
     Collection,
     CreateCollectionRequest,
@@ -19,7 +20,6 @@ from rag.v1.collection_service_pb2 import (
 )
 from rag.v1.collection_service_pb2_grpc import CollectionServiceStub
 from rag.v1.metadata_pb2 import MetadataField, MetadataType
-
 from ragctl.chunking_option import ChunkingText, parse_chunking
 from ragctl.chunking_option import shown as shown_chunking
 from ragctl.errors import CommandFailed

@@ -6,6 +6,8 @@ import uuid
 from typing import Annotated
 
 import typer
+from rich.text import Text
+
 from rag.v1.chunk_pb2 import Chunk
 from rag.v1.document_service_pb2 import (
     DeleteDocumentRequest,
@@ -17,8 +19,6 @@ from rag.v1.document_service_pb2 import (
     ListDocumentsResponse,
 )
 from rag.v1.document_service_pb2_grpc import DocumentServiceStub
-from rich.text import Text
-
 from ragctl.moments import shown_time
 from ragctl.options import command
 from ragctl.output import printable

@@ -15,6 +15,7 @@ import re
 from collections.abc import Sequence
 
 from google.protobuf import json_format
+
 from rag.v1.filter_pb2 import (
     BoolFilter,
     ComparisonFilter,
@@ -25,7 +26,6 @@ from rag.v1.filter_pb2 import (
     PrefixFilter,
 )
 from rag.v1.metadata_pb2 import MetadataValue
-
 from ragctl.typed_values import guessed, typed
 
 DOCUMENT_FIELDS = frozenset({"document_id", "media_type", "source_uri"})

@@ -11,9 +11,9 @@ from typing import Annotated
 
 import grpc
 import typer
+
 from rag.v1.collection_service_pb2 import Collection, CreateCollectionRequest, GetCollectionRequest
 from rag.v1.collection_service_pb2_grpc import CollectionServiceStub
-
 from ragctl.chunking_option import ChunkingText, parse_chunking
 from ragctl.discovery import discover
 from ragctl.document_ids import VALID

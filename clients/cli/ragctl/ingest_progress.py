@@ -6,11 +6,11 @@ import threading
 from types import TracebackType
 from typing import Self
 
-from rag.v1.ingest_service_pb2 import Job, JobState
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
+from rag.v1.ingest_service_pb2 import Job, JobState
 from ragctl.ingestion import Outcome
 from ragctl.output import one_line
 from ragctl.sources import FileSource, Source

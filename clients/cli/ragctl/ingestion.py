@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import grpc
+
 from rag.v1.ingest_service_pb2 import Job, JobState
 from rag.v1.ingest_service_pb2_grpc import IngestServiceStub
-
 from ragctl.errors import UNREACHABLE, CommandFailed, Problem, from_rpc
 from ragctl.sources import Source
 from ragctl.submission import Submission, submit

@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import Annotated
 
 import typer
+
 from rag.v1.ingest_service_pb2 import (
     CancelJobRequest,
     GetJobRequest,
@@ -16,7 +17,6 @@ from rag.v1.ingest_service_pb2 import (
     ListJobsResponse,
 )
 from rag.v1.ingest_service_pb2_grpc import IngestServiceStub
-
 from ragctl.exit_codes import ExitCode
 from ragctl.moments import shown_time
 from ragctl.options import command

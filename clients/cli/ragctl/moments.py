@@ -6,6 +6,7 @@ from datetime import UTC
 from typing import Any
 
 from google.protobuf.message import Message
+
 from rag.v1.timings_pb2 import Timings
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from rag.v1.chunk_pb2 import Chunk
-
 from ragctl.output import one_line
 
 

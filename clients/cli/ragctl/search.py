@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Annotated
 
 import typer
+from rich.text import Text
+
 from rag.v1.filter_pb2 import Filter
 from rag.v1.retrieval_pb2 import Degradation, LegSignal, RetrievedChunk, ScoreScale
 from rag.v1.retrieve_service_pb2 import RetrieveRequest, RetrieveResponse
 from rag.v1.retrieve_service_pb2_grpc import RetrieveServiceStub
-from rich.text import Text
-
 from ragctl.errors import CommandFailed
 from ragctl.filters import parse_filters
 from ragctl.highlight import snippet

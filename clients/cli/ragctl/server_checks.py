@@ -5,8 +5,8 @@ from __future__ import annotations
 import socket
 
 import grpc
-from rag.v1.admin_service_pb2 import GetServerInfoResponse
 
+from rag.v1.admin_service_pb2 import GetServerInfoResponse
 from ragctl.connection import Address
 from ragctl.errors import UNREACHABLE, from_rpc
 from ragctl.findings import Finding, Level

@@ -8,6 +8,7 @@ import grpc
 import typer
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from grpc_health.v1.health_pb2_grpc import HealthStub
+
 from rag.v1 import (
     admin_service_pb2,
     collection_service_pb2,
@@ -18,7 +19,6 @@ from rag.v1 import (
 )
 from rag.v1.admin_service_pb2 import GetServerInfoRequest, GetServerInfoResponse
 from rag.v1.admin_service_pb2_grpc import AdminServiceStub
-
 from ragctl.errors import CommandFailed, status_of
 from ragctl.exit_codes import ExitCode
 from ragctl.moments import shown_time

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import grpc
+
 from rag.v1.chunking_pb2 import Chunking
 from rag.v1.ingest_service_pb2 import (
     DocumentSpec,
@@ -20,7 +21,6 @@ from rag.v1.ingest_service_pb2 import (
 )
 from rag.v1.ingest_service_pb2_grpc import IngestServiceStub
 from rag.v1.metadata_pb2 import MetadataValue
-
 from ragctl.errors import CommandFailed, Problem, from_rpc, local_io_message
 from ragctl.output import printable
 from ragctl.retry import Retry

@@ -6,9 +6,9 @@ import threading
 from collections.abc import Iterator
 
 import grpc
+
 from rag.v1.ingest_service_pb2 import Job, JobState, WatchJobRequest, WatchJobResponse
 from rag.v1.ingest_service_pb2_grpc import IngestServiceStub
-
 from ragctl.errors import CommandFailed, Problem, from_rpc
 from ragctl.retry import Retry
 

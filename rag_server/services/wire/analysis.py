@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from rag.v1 import retrieve_service_pb2 as pb
-
 from rag_server.services.wire.chunk import to_span
 from rag_server.text.analyzer import AnalyzedToken
 from rag_server.text.tokens import TokenKind

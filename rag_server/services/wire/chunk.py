@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from rag.v1 import chunk_pb2, retrieval_pb2, timings_pb2
-
 from rag_server.domain.document import Chunk, Span
 from rag_server.domain.retrieval import Degradation, Leg, LegSignal, ScoredChunk, Timings
 from rag_server.timing import TOTAL

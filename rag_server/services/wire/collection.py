@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from rag.v1 import chunking_pb2
 from rag.v1 import collection_service_pb2 as pb
-
 from rag_server.domain.collection import (
     CharacterChunking,
     Chunking,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from rag.v1 import document_service_pb2, ingest_service_pb2
-
 from rag_server.domain.document import Document, NewDocument
 from rag_server.services.wire.metadata import from_map, to_timestamp, to_value
 

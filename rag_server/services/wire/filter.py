@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from rag.v1 import filter_pb2 as pb
-
 from rag_server.domain.filter import (
     Bool,
     Comparison,

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from rag.v1 import ingest_service_pb2 as pb
-
 from rag_server.domain.job import Job, JobState
 from rag_server.services.wire.metadata import to_timestamp
 

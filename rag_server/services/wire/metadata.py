@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 
 from google.protobuf.timestamp_pb2 import Timestamp
-from rag.v1 import metadata_pb2 as pb
 
+from rag.v1 import metadata_pb2 as pb
 from rag_server.domain.metadata import Metadata, MetadataType, MetadataValue
 
 _TYPES = {

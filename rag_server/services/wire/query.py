@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from rag.v1 import fusion_pb2, generate_service_pb2, retrieval_pb2, retrieve_service_pb2
-
 from rag_server.domain.generation import (
     Citation,
     Cited,

@@ -4,6 +4,7 @@ import asyncio
 import errno
 import hashlib
 import os
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any, NoReturn
@@ -120,6 +121,33 @@ async def test_blob_whose_upload_is_cancelled_leaves_nothing(store: LocalBlobSto
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
+    assert files(tmp_path) == []
+
+
+async def test_blob_cancelled_during_a_write_keeps_the_file_open_until_the_thread_is_done(
+    store: LocalBlobStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writing, release = threading.Event(), threading.Event()
+    write = os.write
+    written: list[int] = []
+
+    def slow_write(descriptor: int, data: Any) -> int:
+        writing.set()
+        release.wait(30)
+        written.append(write(descriptor, data))  # EBADF, or another file's number, once it is closed
+        return written[-1]
+
+    monkeypatch.setattr(os, "write", slow_write)
+    task = asyncio.create_task(store.stage("acme", pieces(DATA), limit_bytes=100))
+    await asyncio.to_thread(writing.wait, 30)
+    task.cancel()
+    for _ in range(3):
+        await asyncio.sleep(0)
+    assert not task.done()
+    release.set()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert written == [len(DATA)]
     assert files(tmp_path) == []
 
 

@@ -1,0 +1,181 @@
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rag_server.backends.in_process_queue import InProcessJobQueue
+from rag_server.backends.local_blobs import LocalBlobStore
+from rag_server.backends.protocols import JobRef
+from rag_server.domain.collection import CharacterChunking, Collection, TokenChunking
+from rag_server.domain.document import NewDocument
+from rag_server.domain.job import Job, JobState
+from rag_server.errors import InvalidArgument, NotFound, ResourceExhausted
+from rag_server.ingest.submit import Content, Submitter, derive_document_id
+from rag_server.metadata.database import Database
+from tests.unit.rag_server.ingest.conftest import TENANT, one
+
+VALID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@+=-]{0,254}")
+
+
+class Staged:
+    sha256 = "ab" * 32
+    size_bytes = 3
+
+    async def keep(self) -> None: ...
+
+    async def discard(self) -> None: ...
+
+
+def name_of(uri: str = "", **fields: str) -> str:
+    return derive_document_id(NewDocument("books", "", **fields), Content(Staged(), uri))
+
+
+def test_document_id_is_of_the_uri_then_the_source_then_the_file_then_the_content() -> None:
+    names = {"source_uri": "https://example.org/a", "file_name": "a.txt"}
+    assert name_of("https://example.org/fetched", **names) == "https://example.org/fetched"
+    assert name_of(**names) == "https://example.org/a"
+    assert name_of(file_name="a.txt") == "a.txt"
+    assert name_of() == f"sha256-{'ab' * 16}"
+
+
+@pytest.mark.parametrize(
+    ("file_name", "start"),
+    [
+        ("año 2026.txt", "a-o-2026.txt-"),
+        ("../../etc/passwd", "etc/passwd-"),
+        ("文書", "document-"),
+        (" ", "document-"),
+        (".hidden", "hidden-"),
+        ("x" * 300, "x" * 200 + "-"),
+    ],
+)
+def test_document_id_that_breaks_the_rules_is_made_fit(file_name: str, start: str) -> None:
+    name = name_of(file_name=file_name)
+    assert re.fullmatch(re.escape(start) + "[0-9a-f]{12}", name)
+
+
+@given(st.text(min_size=1))
+def test_document_id_is_always_valid_and_stable(file_name: str) -> None:
+    name = name_of(file_name=file_name)
+    assert VALID.fullmatch(name)
+    assert name_of(file_name=file_name) == name
+
+
+@given(st.text(min_size=1), st.text(min_size=1))
+def test_document_ids_of_different_names_differ(first: str, second: str) -> None:
+    assert (name_of(file_name=first) == name_of(file_name=second)) is (first == second)
+
+
+class Accept:
+    """Hands in documents to a queue with room for `room` more."""
+
+    def __init__(self, database: Database, blobs: LocalBlobStore) -> None:
+        self.queue = InProcessJobQueue(1)
+        self.database = database
+        self.blobs = blobs
+
+    async def __call__(
+        self, document: NewDocument, data: bytes | None = b"text", uri: str = "", **options: Any
+    ) -> Job:
+        staged = None
+        if data is not None:
+            staged = await self.blobs.stage(TENANT, one(data), limit_bytes=1000)
+        async with self.database.transaction() as tx:
+            return await Submitter(self.queue).accept(
+                tx,
+                TENANT,
+                document,
+                Content(staged, uri),
+                **{"chunking": None, "request_id": "r-1", **options},
+            )
+
+
+@pytest.fixture
+def accept(database: Database, blobs: LocalBlobStore) -> Accept:
+    return Accept(database, blobs)
+
+
+async def jobs_in(database: Database) -> list[Job]:
+    async with database.snapshot() as tx:
+        return await tx.jobs.list(TENANT, limit=10)
+
+
+async def test_submit_records_a_job_with_the_collections_chunking(
+    accept: Accept, books: Collection, blobs: LocalBlobStore
+) -> None:
+    job = await accept(NewDocument("books", "a", file_name="a.txt"))
+    assert job.state is JobState.QUEUED
+    assert job.chunking == TokenChunking()
+    assert (job.document.document_id, job.document_revision, job.request_id) == ("a", 1, "r-1")
+    assert job.progress.size_bytes == 4
+    assert await blobs.read(TENANT, job.content_sha256) == b"text"
+
+
+async def test_submit_takes_the_callers_chunking(accept: Accept, books: Collection) -> None:
+    job = await accept(NewDocument("books", "a"), chunking=CharacterChunking())
+    assert job.chunking == CharacterChunking()
+
+
+async def test_submit_of_a_uri_has_its_content_fetched(accept: Accept, books: Collection) -> None:
+    job = await accept(NewDocument("books", ""), None, "https://example.org/a")
+    assert (job.fetch_uri, job.content_sha256) == ("https://example.org/a", "")
+    assert job.document.source_uri == job.document.document_id == "https://example.org/a"
+    assert job.progress.size_bytes is None
+
+
+@pytest.mark.parametrize(
+    "media_type", ["text/plain", "TEXT/HTML; charset=utf-8", "application/pdf", " text/markdown "]
+)
+async def test_submit_of_a_supported_media_type_is_accepted(
+    accept: Accept, books: Collection, media_type: str
+) -> None:
+    await accept(NewDocument("books", "a", media_type=media_type))
+
+
+async def test_submit_of_an_unsupported_media_type_is_refused(accept: Accept, books: Collection) -> None:
+    with pytest.raises(InvalidArgument) as caught:
+        await accept(NewDocument("books", "a", media_type="image/png"))
+    assert caught.value.reason == "UNSUPPORTED_MEDIA_TYPE"
+    assert caught.value.violations[0].field == "document.media_type"
+
+
+async def test_submit_of_an_empty_document_is_refused_and_leaves_nothing(
+    accept: Accept, books: Collection, database: Database
+) -> None:
+    with pytest.raises(InvalidArgument) as caught:
+        await accept(NewDocument("books", "a"), b"")
+    assert caught.value.reason == "DOCUMENT_EMPTY"
+    assert await jobs_in(database) == []
+
+
+async def test_submit_to_an_unknown_collection_is_refused(accept: Accept, database: Database) -> None:
+    with pytest.raises(NotFound):
+        await accept(NewDocument("nope", "a"))
+    assert await jobs_in(database) == []
+
+
+async def test_submit_of_metadata_of_another_type_is_refused_and_keeps_no_bytes(
+    accept: Accept, books: Collection, database: Database, tmp_path: Path
+) -> None:
+    await accept(NewDocument("books", "a", metadata={"year": 1990}))
+    with pytest.raises(InvalidArgument) as caught:
+        await accept(NewDocument("books", "b", metadata={"year": "x"}), b"other")
+    assert caught.value.reason == "METADATA_TYPE_MISMATCH"
+    assert len(await jobs_in(database)) == 1
+    kept = [path for path in (tmp_path / "blobs" / TENANT).rglob("*") if path.is_file()]
+    assert len(kept) == 1
+
+
+async def test_submit_with_a_full_queue_is_refused_before_any_work(
+    accept: Accept, books: Collection, database: Database
+) -> None:
+    await accept.queue.publish(JobRef(TENANT, "waits"))
+    with pytest.raises(ResourceExhausted) as caught:
+        await accept(NewDocument("books", "a"))
+    assert caught.value.reason == "JOB_QUEUE_FULL"
+    assert await jobs_in(database) == []
