@@ -114,9 +114,7 @@ def output_agrees(words: list[str], shown: str, actual: str) -> bool:
         assert message is not None
         assert code is not None
         error = json.loads(actual)
-        return bool(
-            error["message"] == message[1] and error["code"].replace("_", "") == code[1].lower()
-        )
+        return bool(error["message"] == message[1] and error["code"].replace("_", "") == code[1].lower())
     return agrees(documents(shown), documents(actual))
 
 
@@ -169,7 +167,11 @@ def test_readme_ragctl_commands_exist() -> None:
     for group, command in commands:
         words = [group, command] if command else [group]
         result = subprocess.run(
-            [executable or "ragctl", *words, "--help"], capture_output=True, text=True, check=False, timeout=60
+            [executable or "ragctl", *words, "--help"],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
         )
         assert result.returncode == 0, result.stderr
 

@@ -8,10 +8,11 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner, Result
+
 from ragctl import retry
 from ragctl.main import app
-from ragctl_fake_server import FakeRag, serve
-from typer.testing import CliRunner, Result
+from tests.unit.clients.cli.ragctl_fake_server import FakeRag, serve
 
 Run = Callable[..., Result]
 

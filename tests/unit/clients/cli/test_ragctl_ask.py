@@ -8,6 +8,7 @@ import grpc
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from rag.v1.chunk_pb2 import Chunk, PageRange, Span
 from rag.v1.generate_service_pb2 import (
     AnswerDelta,
@@ -22,7 +23,7 @@ from rag.v1.generate_service_pb2 import (
 from rag.v1.retrieval_pb2 import Degradation, RetrievedChunk
 from rag.v1.timings_pb2 import Timings
 from ragctl.answer_text import CitedText
-from ragctl_fake_server import FakeRag, refusal
+from tests.unit.clients.cli.ragctl_fake_server import FakeRag, refusal
 
 FIRST, SECOND = "Charge it with USB.", " Año dos."
 

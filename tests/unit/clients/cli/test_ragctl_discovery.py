@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from ragctl.discovery import discover
 from ragctl.document_ids import VALID, document_id_for
 

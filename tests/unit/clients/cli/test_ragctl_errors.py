@@ -11,10 +11,11 @@ from typing import Any, NoReturn
 
 import grpc
 import pytest
+
 from rag.v1.collection_service_pb2 import Collection
 from ragctl.connection import Address
 from ragctl.errors import from_rpc
-from ragctl_fake_server import REQUEST_ID, FakeRag, refusal
+from tests.unit.clients.cli.ragctl_fake_server import REQUEST_ID, FakeRag, refusal
 
 
 def test_error_of_the_server_shows_reason_message_fields_and_request_id(run: Any, rag: FakeRag) -> None:

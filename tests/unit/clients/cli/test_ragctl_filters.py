@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 from google.protobuf import json_format
+
 from ragctl.filters import parse_filter, parse_filters
 
 

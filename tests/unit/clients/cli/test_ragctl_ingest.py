@@ -8,13 +8,14 @@ from typing import Any
 
 import grpc
 import pytest
+from rich.console import Console
+
 from rag.v1.collection_service_pb2 import Collection
 from rag.v1.ingest_service_pb2 import Job, JobError, JobState
 from ragctl.ingest_progress import Bars
 from ragctl.ingestion import Outcome
 from ragctl.sources import FileSource, UrlSource
-from ragctl_fake_server import FakeRag, refusal
-from rich.console import Console
+from tests.unit.clients.cli.ragctl_fake_server import FakeRag, refusal
 
 
 @pytest.fixture(autouse=True)

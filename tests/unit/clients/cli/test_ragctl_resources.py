@@ -5,6 +5,7 @@ from typing import Any
 
 import grpc
 import pytest
+
 from rag.v1.chunk_pb2 import Chunk, PageRange
 from rag.v1.chunking_pb2 import Chunking, TokenChunking
 from rag.v1.collection_service_pb2 import Collection
@@ -14,7 +15,7 @@ from rag.v1.metadata_pb2 import MetadataValue
 from ragctl.errors import CommandFailed
 from ragctl.retry import Retry
 from ragctl.watching import watch_job
-from ragctl_fake_server import FakeRag, refusal
+from tests.unit.clients.cli.ragctl_fake_server import FakeRag, refusal
 
 
 def _collections(rag: FakeRag, count: int) -> None:

@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 import pytest
+
 from rag.v1.chunk_pb2 import Chunk, PageRange, Span
 from rag.v1.retrieval_pb2 import (
     CollectionRevision,
@@ -23,7 +24,7 @@ from rag.v1.retrieve_service_pb2 import (
 )
 from rag.v1.timings_pb2 import StageTiming, Timings
 from ragctl.highlight import query_terms, snippet, term_spans
-from ragctl_fake_server import FakeRag
+from tests.unit.clients.cli.ragctl_fake_server import FakeRag
 
 
 @pytest.fixture(autouse=True)

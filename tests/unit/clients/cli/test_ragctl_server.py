@@ -11,11 +11,12 @@ from typing import Any
 import grpc
 import pytest
 from grpc_health.v1.health_pb2 import HealthCheckResponse
+
 from rag.v1.admin_service_pb2 import ComponentHealth, EmbeddingModelInfo, GetServerInfoResponse
 from ragctl import machine_checks, storage_checks
 from ragctl.findings import Level
 from ragctl.server_commands import SERVICES
-from ragctl_fake_server import FakeRag, refusal
+from tests.unit.clients.cli.ragctl_fake_server import FakeRag, refusal
 
 SERVING = HealthCheckResponse.ServingStatus.Value("SERVING")
 NOT_SERVING = HealthCheckResponse.ServingStatus.Value("NOT_SERVING")

@@ -6,6 +6,7 @@ import pytest
 from google.protobuf import json_format
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from rag.v1.chunking_pb2 import Chunking
 from ragctl import chunking_option
 from ragctl.typed_values import guessed, metadata, shown, typed

@@ -1,0 +1,205 @@
+"""An ingest pipeline over real metadata, bytes, parsers and chunkers, with rows in memory."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ingest_worker.fetch import FetchedDocument
+from ingest_worker.pipeline import IngestPipeline
+from rag_server.backends.in_process_queue import InProcessJobQueue
+from rag_server.backends.local_blobs import LocalBlobStore
+from rag_server.backends.protocols import Embeddings, JobRef
+from rag_server.domain.collection import Chunking, Collection, NewCollection, TokenChunking
+from rag_server.domain.document import Chunk, NewDocument
+from rag_server.domain.job import Job
+from rag_server.errors import RagError
+from rag_server.ingest.sweep import Sweeper
+from rag_server.metadata.database import Database
+from rag_server.testing.fakes import HashEmbedder
+from rag_server.text.analyzer import Analyzer
+
+TENANT = "acme"
+LONG = "\n\n".join(f"Paragraph {number} speaks of herons and rivers." for number in range(30))
+CHUNKING = TokenChunking(max_tokens=20, overlap_ratio=0.0)
+BATCH = 4
+
+Hook = Callable[[int], Any]
+
+
+@dataclass
+class Rows:
+    """A chunk store in memory. `before_upsert` is awaited with the number of the batch, and may raise."""
+
+    rows: dict[str, Chunk] = field(default_factory=dict)
+    collections: set[str] = field(default_factory=set)
+    uid_of: dict[str, str] = field(default_factory=dict)
+    written: list[list[str]] = field(default_factory=list)
+    metadata: list[dict[str, object]] = field(default_factory=list)
+    before_upsert: Hook | None = None
+    fill_first: list[Exception] = field(default_factory=list)
+    """Raised, one per call, by `ensure_collection`."""
+
+    async def ensure_collection(self, collection: Collection) -> None:
+        if self.fill_first:
+            raise self.fill_first.pop(0)
+        self.collections.add(collection.uid)
+
+    async def drop_collection(self, collection_uid: str) -> None:
+        self.collections.discard(collection_uid)
+        self.rows = {key: row for key, row in self.rows.items() if self.uid_of[key] != collection_uid}
+
+    async def upsert(
+        self,
+        collection: Collection,
+        chunks: Sequence[Chunk],
+        vectors: Embeddings,
+        lexemes: Sequence[Sequence[str]],
+        metadata: dict[str, object],
+    ) -> None:
+        assert len(chunks) == len(vectors) == len(lexemes)
+        if self.before_upsert is not None:
+            await self.before_upsert(len(self.written))
+        self.collections.add(collection.uid)
+        self.written.append([chunk.id for chunk in chunks])
+        self.metadata.append(metadata)
+        for chunk in chunks:
+            self.rows[chunk.id] = chunk
+            self.uid_of[chunk.id] = collection.uid
+
+    async def delete_document(
+        self,
+        tenant_id: str,
+        collection_uid: str,
+        document_id: str,
+        *,
+        revision: int | None = None,
+        before_revision: int | None = None,
+    ) -> None:
+        def is_gone(row: Chunk) -> bool:
+            if (row.tenant_id, row.document_id) != (tenant_id, document_id):
+                return False
+            if self.uid_of[row.id] != collection_uid:
+                return False
+            if revision is not None:
+                return row.document_revision == revision
+            return before_revision is None or row.document_revision < before_revision
+
+        self.rows = {key: row for key, row in self.rows.items() if not is_gone(row)}
+
+
+@dataclass
+class Fetches:
+    """Fetches what a test says; raises what it says first."""
+
+    document: FetchedDocument = field(
+        default_factory=lambda: FetchedDocument(b"# Heron\n\nIt waits.", "text/markdown", "page", "https://e.org/p")
+    )
+    failures: list[RagError] = field(default_factory=list)
+    count: int = 0
+
+    async def fetch(self, uri: str) -> FetchedDocument:
+        self.count += 1
+        if self.failures:
+            raise self.failures.pop(0)
+        return self.document
+
+
+@dataclass
+class Workshop:
+    """All that a job needs."""
+
+    database: Database
+    blobs: LocalBlobStore
+    rows: Rows
+    fetches: Fetches
+    queue: InProcessJobQueue
+    collection: Collection
+    pipeline: IngestPipeline
+    sweeper: Sweeper
+
+    async def accept(
+        self,
+        data: str | bytes = LONG,
+        document_id: str = "doc",
+        *,
+        uri: str = "",
+        chunking: Chunking = CHUNKING,
+        **fields: Any,
+    ) -> Job:
+        """Record and publish a job."""
+        content = data.encode() if isinstance(data, str) else data
+        staged = await self.blobs.stage(TENANT, one(content), limit_bytes=10_000_000)
+        async with self.database.transaction() as tx:
+            if not uri:
+                await tx.blobs.add(TENANT, staged.sha256, staged.size_bytes)
+                await staged.keep()
+            job = await tx.jobs.create(
+                TENANT,
+                self.collection.uid,
+                NewDocument("books", document_id, **fields),
+                chunking=chunking,
+                content_sha256="" if uri else staged.sha256,
+                fetch_uri=uri,
+            )
+        await staged.discard()
+        await self.queue.publish(JobRef(TENANT, job.id))
+        return job
+
+    async def job(self, job_id: str) -> Job:
+        async with self.database.snapshot() as tx:
+            return await tx.jobs.get(TENANT, job_id)
+
+    async def end_of(self, job_id: str) -> Job:
+        """Wait until the job is final."""
+        async with asyncio.timeout(60):
+            while True:
+                job = await self.job(job_id)
+                if job.state.is_final:
+                    return job
+                await self.changed.wait()
+                self.changed.clear()
+
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def visible(self) -> list[Chunk]:
+        """Return the rows in order."""
+        return sorted(self.rows.rows.values(), key=lambda row: (row.document_id, row.document_revision, row.ordinal))
+
+
+async def one(data: bytes) -> AsyncIterator[bytes]:
+    yield data
+
+
+@pytest.fixture
+async def workshop(tmp_path: Path) -> AsyncIterator[Workshop]:
+    database = await Database.open(f"sqlite+aiosqlite:///{tmp_path / 'metadata.db'}")
+    blobs = LocalBlobStore(tmp_path / "blobs")
+    await blobs.open()
+    rows, fetches = Rows(), Fetches()
+    async with database.transaction() as tx:
+        collection = await tx.collections.create(
+            TENANT, NewCollection("books", language="en"), embedding_model="hash-64", dimension=64
+        )
+    pipeline = IngestPipeline(
+        database,
+        blobs,
+        rows,  # type: ignore[arg-type]  # the writing half of a chunk store
+        HashEmbedder(),
+        fetches,  # type: ignore[arg-type]  # all that is asked of a fetcher
+        Analyzer.for_language,
+        max_document_bytes=1_000_000,
+        batch_chunks=BATCH,
+    )
+    sweeper = Sweeper(database, rows, blobs)  # type: ignore[arg-type]  # likewise
+    made = Workshop(
+        database, blobs, rows, fetches, InProcessJobQueue(100), collection, pipeline, sweeper
+    )
+    database.on_jobs_changed(lambda jobs: made.changed.set())
+    yield made
+    await database.close()

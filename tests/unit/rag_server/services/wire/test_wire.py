@@ -1,0 +1,504 @@
+"""Every value of every enum and every field of every message travels."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from enum import Enum
+from typing import Any
+
+import pytest
+from google.protobuf.message import Message
+from hypothesis import given
+from hypothesis import strategies as st
+from rag.v1 import (
+    chunking_pb2,
+    collection_service_pb2,
+    filter_pb2,
+    fusion_pb2,
+    generate_service_pb2,
+    ingest_service_pb2,
+    metadata_pb2,
+    retrieval_pb2,
+    retrieve_service_pb2,
+)
+
+from rag_server.domain.collection import CharacterChunking, Chunking, Collection, TokenChunking
+from rag_server.domain.document import Chunk, Document, NewDocument, Span
+from rag_server.domain.filter import (
+    Bool,
+    Comparison,
+    Exists,
+    Filter,
+    Membership,
+    Operator,
+    Prefix,
+    Range,
+)
+from rag_server.domain.generation import (
+    Citation,
+    Cited,
+    Delta,
+    Finished,
+    FinishReason,
+    GenerationEvent,
+    GenerationRequest,
+    Retrieved,
+    Started,
+    Usage,
+)
+from rag_server.domain.job import Job, JobError, JobProgress, JobState
+from rag_server.domain.metadata import MetadataType, MetadataValue
+from rag_server.domain.retrieval import (
+    Degradation,
+    Leg,
+    LegSignal,
+    RetrievalRequest,
+    RetrievalResult,
+    RrfFusion,
+    ScoredChunk,
+)
+from rag_server.services.wire.analysis import to_token
+from rag_server.services.wire.chunk import to_chunk, to_degradation, to_retrieved
+from rag_server.services.wire.collection import (
+    from_chunking,
+    from_new_collection,
+    to_chunking,
+    to_collection,
+)
+from rag_server.services.wire.document import from_spec, to_document
+from rag_server.services.wire.filter import from_filter
+from rag_server.services.wire.job import from_states, to_job
+from rag_server.services.wire.metadata import from_fields, from_map, from_value, to_fields, to_value
+from rag_server.services.wire.query import (
+    AnswerWriter,
+    collect,
+    from_question,
+    from_retrieve,
+    to_retrieve_response,
+)
+from rag_server.text.analyzer import AnalyzedToken
+from rag_server.text.tokens import TokenKind
+
+NOW = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
+LATER = datetime(2026, 2, 3, 4, 5, 6, 789012, tzinfo=UTC)
+
+values = st.one_of(
+    st.text(),
+    st.integers(-(2**63), 2**63 - 1),
+    st.floats(allow_nan=False),
+    st.booleans(),
+    st.datetimes(min_value=datetime(1, 1, 1), max_value=datetime(9999, 12, 31), timezones=st.just(UTC)),  # noqa: DTZ001 - hypothesis adds the zone
+    st.lists(st.text()).map(tuple),
+)
+
+
+def absent(message: Message) -> set[str]:
+    """Return the fields that are not set, of the message and those in it."""
+    present = {descriptor.name for descriptor, _ in message.ListFields()}
+    missing = {
+        field.name
+        for field in message.DESCRIPTOR.fields
+        if field.name not in present and field.containing_oneof is None
+    }
+    for descriptor, value in message.ListFields():
+        if descriptor.message_type and not descriptor.is_repeated:
+            missing |= {f"{descriptor.name}.{name}" for name in absent(value)}
+    return missing
+
+
+@given(values)
+def test_metadata_value_round_trips_with_its_type(value: MetadataValue) -> None:
+    back = from_value(metadata_pb2.MetadataValue.FromString(to_value(value).SerializeToString()))
+    assert back == value
+    assert type(back) is type(value)
+
+
+@given(st.dictionaries(st.text(), values))
+def test_metadata_round_trips(metadata: dict[str, MetadataValue]) -> None:
+    assert from_map({name: to_value(value) for name, value in metadata.items()}) == metadata
+
+
+def test_metadata_fields_round_trip_for_every_type() -> None:
+    fields = {each.value: each for each in MetadataType}
+    assert from_fields(to_fields(fields)) == fields
+    assert [field.name for field in to_fields(fields)] == sorted(fields)
+
+
+@pytest.mark.parametrize(
+    ("proto", "domain"),
+    [
+        (metadata_pb2.MetadataType, MetadataType),
+        (ingest_service_pb2.JobState, JobState),
+        (filter_pb2.ComparisonOperator, Operator),
+        (generate_service_pb2.FinishReason, FinishReason),
+        (retrieval_pb2.Degradation, Degradation),
+        (retrieve_service_pb2.TokenKind, TokenKind),
+    ],
+)
+def test_enum_of_the_contract_has_the_values_of_the_domain(proto: Any, domain: type[Enum]) -> None:
+    prefix = proto.keys()[0].removesuffix("UNSPECIFIED")
+    assert {name.removeprefix(prefix) for name in proto.keys()[1:]} == {each.name for each in domain}
+
+
+chunkings = st.one_of(
+    st.builds(TokenChunking, st.integers(1, 512), st.floats(0, 0.5)),
+    st.builds(CharacterChunking, st.integers(1, 10_000), st.integers(0, 5_000)),
+)
+
+
+@given(chunkings)
+def test_chunking_round_trips(chunking: Chunking) -> None:
+    assert from_chunking(to_chunking(chunking)) == chunking
+
+
+@pytest.mark.parametrize(
+    ("message", "expected"),
+    [
+        (chunking_pb2.Chunking(), TokenChunking()),
+        (chunking_pb2.Chunking(tokens=chunking_pb2.TokenChunking()), TokenChunking()),
+        (
+            chunking_pb2.Chunking(tokens=chunking_pb2.TokenChunking(overlap_ratio=0.0)),
+            TokenChunking(overlap_ratio=0.0),
+        ),
+        (chunking_pb2.Chunking(characters=chunking_pb2.CharacterChunking()), CharacterChunking()),
+        (
+            chunking_pb2.Chunking(characters=chunking_pb2.CharacterChunking(overlap_characters=0)),
+            CharacterChunking(overlap_characters=0),
+        ),
+    ],
+)
+def test_chunking_defaults_are_those_of_the_domain(
+    message: chunking_pb2.Chunking, expected: Chunking
+) -> None:
+    assert from_chunking(message) == expected
+
+
+COLLECTION = Collection(
+    tenant_id="acme",
+    id="books",
+    uid="b" * 32,
+    display_name="Books",
+    description="All of them",
+    language="es",
+    embedding_model="hash-64",
+    dimension=64,
+    chunking=CharacterChunking(1000, 100),
+    labels={"team": "a"},
+    metadata_fields={"year": MetadataType.INTEGER},
+    revision=3,
+    document_count=2,
+    chunk_count=7,
+    create_time=NOW,
+    update_time=LATER,
+)
+
+
+def test_collection_has_every_field() -> None:
+    message = to_collection(COLLECTION)
+    assert absent(message) == set()
+    assert message.create_time.ToDatetime(tzinfo=UTC) == NOW
+    assert message.update_time.ToDatetime(tzinfo=UTC) == LATER
+    assert (message.revision, message.document_count, message.chunk_count) == (3, 2, 7)
+
+
+def test_new_collection_takes_what_a_caller_may_say_and_no_more() -> None:
+    new = from_new_collection("books", to_collection(replace(COLLECTION, id="ignored")))
+    assert new.id == "books"
+    assert (new.display_name, new.description, new.language) == ("Books", "All of them", "es")
+    assert (new.chunking, new.labels) == (COLLECTION.chunking, COLLECTION.labels)
+    assert new.metadata_fields == COLLECTION.metadata_fields
+
+
+def test_new_collection_without_a_language_is_multilingual() -> None:
+    new = from_new_collection("books", collection_service_pb2.Collection())
+    assert (new.language, new.chunking) == ("mul", TokenChunking())
+
+
+CHUNK = Chunk(
+    id="c" * 32,
+    tenant_id="acme",
+    collection_id="books",
+    document_id="a.txt",
+    document_revision=2,
+    ordinal=4,
+    text="a passage",
+    span=Span(3, 12),
+    heading_path=("One", "Two"),
+    token_count=2,
+    page_start=5,
+    page_end=6,
+    title="A",
+    source_uri="file:a",
+    media_type="text/plain",
+)
+
+
+def test_chunk_has_every_field() -> None:
+    message = to_chunk(CHUNK)
+    assert absent(message) == set()
+    assert (message.span.start, message.span.end) == (3, 12)
+    assert (message.pages.first, message.pages.last) == (5, 6)
+    assert list(message.heading_path) == ["One", "Two"]
+    assert "acme" not in str(message)
+
+
+def test_chunk_without_pages_has_none() -> None:
+    assert not to_chunk(replace(CHUNK, page_start=None, page_end=None)).HasField("pages")
+
+
+def test_document_has_every_field() -> None:
+    document = Document(
+        tenant_id="acme",
+        collection_id="books",
+        id="a.txt",
+        revision=2,
+        title="A",
+        source_uri="file:a",
+        media_type="text/plain",
+        sha256="a" * 64,
+        size_bytes=9,
+        language="en",
+        metadata={"year": 1990},
+        chunk_count=1,
+        token_count=2,
+        page_count=3,
+        create_time=NOW,
+        update_time=LATER,
+    )
+    message = to_document(document)
+    assert {field.name for field in message.DESCRIPTOR.fields} == {each.name for each, _ in message.ListFields()}
+    assert from_map(message.metadata) == {"year": 1990}
+    assert not to_document(replace(document, page_count=None)).HasField("page_count")
+
+
+def test_document_spec_says_all_that_a_caller_says() -> None:
+    spec = ingest_service_pb2.DocumentSpec(
+        document_id="a",
+        title="A",
+        source_uri="file:a",
+        file_name="a.txt",
+        media_type="text/plain",
+        metadata={"year": to_value(1990)},
+    )
+    assert absent(spec) == set()
+    assert from_spec("books", spec) == NewDocument(
+        "books", "a", "A", "file:a", "a.txt", "text/plain", {"year": 1990}
+    )
+
+
+JOB = Job(
+    tenant_id="acme",
+    id="j" * 32,
+    document=NewDocument("books", "a"),
+    chunking=TokenChunking(),
+    content_sha256="a" * 64,
+    fetch_uri="",
+    document_revision=2,
+    state=JobState.FAILED,
+    progress=JobProgress(10, 2, 3, 40, 3, 2),
+    error=JobError("DOCUMENT_CORRUPT", "broken", {"page": "3"}),
+    attempt_count=2,
+    cancel_requested=True,
+    sequence=7,
+    request_id="r",
+    create_time=NOW,
+    start_time=NOW,
+    update_time=LATER,
+    end_time=LATER,
+)
+
+
+def test_job_has_every_field() -> None:
+    message = to_job(JOB)
+    assert absent(message) == set()
+    progress = message.progress
+    assert (progress.size_bytes, progress.page_count, progress.chunk_count) == (10, 2, 3)
+    assert (progress.token_count, progress.embedded_chunk_count, progress.indexed_chunk_count) == (40, 3, 2)
+    assert dict(message.error.metadata) == {"page": "3"}
+
+
+def test_job_that_just_came_in_has_no_end_and_no_error() -> None:
+    message = to_job(replace(JOB, progress=JobProgress(), error=None, start_time=None, end_time=None))
+    assert not any(map(message.HasField, ("error", "start_time", "end_time")))
+    unknown = ("size_bytes", "page_count", "chunk_count", "token_count")
+    assert not any(map(message.progress.HasField, unknown))
+
+
+@pytest.mark.parametrize("state", JobState)
+def test_job_state_round_trips(state: JobState) -> None:
+    assert from_states([to_job(replace(JOB, state=state)).state]) == {state}
+
+
+def encode(node: Filter) -> filter_pb2.Filter:
+    """The way a client writes a filter."""
+    pb = filter_pb2
+    match node:
+        case Bool(must, should, must_not):
+            parts = (list(map(encode, each)) for each in (must, should, must_not))
+            return pb.Filter(bool=pb.BoolFilter(**dict(zip(("must", "should", "must_not"), parts, strict=True))))
+        case Comparison(field, operator, value):
+            number = pb.ComparisonOperator.Value(f"COMPARISON_OPERATOR_{operator.name}")
+            return pb.Filter(
+                comparison=pb.ComparisonFilter(field=field, operator=number, value=to_value(value))
+            )
+        case Membership(field, values):
+            return pb.Filter(membership=pb.MembershipFilter(field=field, values=map(to_value, values)))
+        case Range():
+            names = ("greater_than", "greater_or_equal", "less_than", "less_or_equal")
+            bounds = {name: getattr(node, name) for name in names}
+            given_bounds = {name: to_value(value) for name, value in bounds.items() if value is not None}
+            return pb.Filter(range=pb.RangeFilter(field=node.field, **given_bounds))
+        case Exists(field):
+            return pb.Filter(exists=pb.ExistsFilter(field=field))
+        case Prefix(field, prefix):
+            return pb.Filter(prefix=pb.PrefixFilter(field=field, prefix=prefix))
+
+
+bounds = st.one_of(st.none(), values)
+leaves = st.one_of(
+    st.builds(Comparison, st.text(), st.sampled_from(Operator), values),
+    st.builds(Membership, st.text(), st.lists(values).map(tuple)),
+    st.builds(Range, st.text(), bounds, bounds, bounds, bounds),
+    st.builds(Exists, st.text()),
+    st.builds(Prefix, st.text(), st.text()),
+)
+filters = st.recursive(
+    leaves, lambda child: st.builds(Bool, *[st.lists(child, max_size=2).map(tuple)] * 3), max_leaves=6
+)
+
+
+@given(filters)
+def test_filter_arrives_as_it_was_written(node: Filter) -> None:
+    assert from_filter(filter_pb2.Filter.FromString(encode(node).SerializeToString())) == node
+
+
+def test_retrieve_request_defaults_are_those_of_the_domain() -> None:
+    message = retrieve_service_pb2.RetrieveRequest(collection_ids=["books"], query="q")
+    assert from_retrieve(message) == RetrievalRequest(("books",), "q")
+
+
+def test_retrieve_request_values_of_zero_are_not_defaults() -> None:
+    fusion = fusion_pb2.Fusion(rrf=fusion_pb2.RrfFusion(k=1, dense_weight=0.0, lexical_weight=0.5))
+    message = retrieve_service_pb2.RetrieveRequest(
+        collection_ids=["b", "a"],
+        query="q",
+        top_k=3,
+        candidate_count=4,
+        fusion=fusion,
+        filter=encode(Exists("x")),
+    )
+    assert absent(message) == set()
+    assert from_retrieve(message) == RetrievalRequest(
+        ("b", "a"), "q", 3, Exists("x"), RrfFusion(1, 0.0, 0.5), 4
+    )
+
+
+SCORED = ScoredChunk(CHUNK, 0.25, {Leg.DENSE: LegSignal(1, 0.75), Leg.LEXICAL: LegSignal(2, 12.5)})
+
+
+def test_retrieved_chunk_has_every_field_and_its_rank() -> None:
+    first, second = to_retrieved([SCORED, replace(SCORED, signals={Leg.LEXICAL: LegSignal(1, 3.5)})])
+    assert absent(first) == set()
+    assert (first.rank, second.rank) == (1, 2)
+    assert (first.score, first.signals.fused_score) == (0.25, 0.25)
+    assert (first.signals.dense.rank, first.signals.dense.score) == (1, 0.75)
+    assert (first.signals.lexical.rank, first.signals.lexical.score) == (2, 12.5)
+    assert not second.signals.HasField("dense")
+
+
+@pytest.mark.parametrize("degradation", Degradation)
+def test_retrieve_response_has_every_field(degradation: Degradation) -> None:
+    result = RetrievalResult((SCORED,), degradation, {"b": 2, "a": 1}, {"embed": 5, "fuse": 1, "total": 9})
+    message = to_retrieve_response(result)
+    assert absent(message) == set()
+    assert message.degradation == to_degradation(degradation) != 0
+    assert [(each.collection_id, each.revision) for each in message.collection_revisions] == [
+        ("b", 2),
+        ("a", 1),
+    ]
+    assert message.timings.total_us == 9
+    assert [(each.stage, each.duration_us) for each in message.timings.stages] == [("embed", 5), ("fuse", 1)]
+
+
+@pytest.mark.parametrize(
+    "kind", [generate_service_pb2.GenerateRequest, generate_service_pb2.StreamGenerateRequest]
+)
+def test_question_arrives_with_its_defaults(kind: Any) -> None:
+    sparse = from_question(kind(collection_ids=["books"], question="q"))
+    assert sparse.retrieval.query == "q"
+    assert sparse == GenerationRequest(replace(RetrievalRequest(("books",), "q"), top_k=sparse.retrieval.top_k))
+    full = kind(
+        collection_ids=["books"],
+        question="q",
+        source_count=3,
+        filter=encode(Exists("x")),
+        fusion=fusion_pb2.Fusion(rrf=fusion_pb2.RrfFusion(k=7)),
+        candidate_count=9,
+        max_answer_tokens=11,
+        language="es",
+    )
+    assert absent(full) == set()
+    request = RetrievalRequest(("books",), "q", 3, Exists("x"), RrfFusion(k=7), 9)
+    assert from_question(full) == GenerationRequest(request, 11, "es")
+
+
+EVENTS: list[GenerationEvent] = [
+    Started("extractive"),
+    Retrieved((SCORED,), Degradation.DENSE_ONLY, {"books": 3}),
+    Delta("a pass"),
+    Delta("age"),
+    Cited(Citation(0, Span(1, 9), Span(2, 9), "passage")),
+    Usage(12, 2),
+    Finished(FinishReason.COMPLETE, {"generate": 3, "total": 4}),
+]
+
+
+def test_answer_events_each_have_every_field() -> None:
+    writer = AnswerWriter()
+    messages = [writer.to_event(event) for event in EVENTS]
+    names = [str(message.WhichOneof("event")) for message in messages]
+    assert set(names) == {field.name for field in messages[0].DESCRIPTOR.fields}
+    for name, message in zip(names, messages, strict=True):
+        assert absent(getattr(message, name)) - {"source_index"} == set()  # 0 is an index
+
+
+def test_answer_citation_names_chunk_and_document_of_its_source() -> None:
+    writer = AnswerWriter()
+    writer.to_event(EVENTS[1])
+    citation = writer.to_event(EVENTS[4]).citation
+    assert (citation.chunk_id, citation.document_id) == (CHUNK.id, "a.txt")
+
+
+@pytest.mark.parametrize("reason", FinishReason)
+def test_finish_reason_is_named(reason: FinishReason) -> None:
+    finished = AnswerWriter().to_event(Finished(reason, {"total": 1})).finished
+    assert generate_service_pb2.FinishReason.Name(finished.reason) == f"FINISH_REASON_{reason.name}"
+
+
+def test_answer_collected_is_the_stream() -> None:
+    writer, response = AnswerWriter(), generate_service_pb2.GenerateResponse()
+    for event in EVENTS:
+        collect(response, writer.to_event(event))
+    assert absent(response) == set()
+    assert response.answer == "a passage"
+    assert (len(response.sources), len(response.citations)) == (1, 1)
+
+
+@pytest.mark.parametrize("kind", TokenKind)
+def test_analysed_token_has_every_field(kind: TokenKind) -> None:
+    token = AnalyzedToken(
+        surface="Ríos",
+        span=Span(1, 5),
+        kind=kind,
+        normalized="rios",
+        is_stop_word=True,
+        stem="rio",
+        lexeme="rio",
+    )
+    message = to_token(token)
+    assert absent(message) == set()
+    assert retrieve_service_pb2.TokenKind.Name(message.kind) == f"TOKEN_KIND_{kind.name}"
+    assert not to_token(replace(token, lexeme=None)).HasField("lexeme")
+
+
