@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from rag_server.config import Settings, describe_invalid
 from rag_server.errors import RagError
-from rag_server.logs import configure_logs
+from rag_server.logs import configure_logs, where_raised
 
 log = structlog.get_logger()
 
@@ -46,6 +46,9 @@ def main() -> int:
         asyncio.run(serve(settings))
     except RagError as error:
         log.error("cannot serve", reason=error.reason, message=error.message)
+        return 1
+    except Exception as error:  # noqa: BLE001 - the boundary: Python would print the text, which may hold a secret
+        log.error("cannot serve", reason="INTERNAL", where=where_raised(error))
         return 1
     return 0
 

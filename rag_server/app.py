@@ -35,7 +35,7 @@ from rag_server.background import Background
 from rag_server.catalog import MetadataCatalog
 from rag_server.config import MetricsSettings, Settings
 from rag_server.data_folder import locked
-from rag_server.errors import ResourceExhausted
+from rag_server.errors import FailedPrecondition, ResourceExhausted
 from rag_server.generation.pipeline import Answering
 from rag_server.health import CHUNKS, EMBEDDER, INGEST, METADATA, NEEDS, Health
 from rag_server.ingest.expire import Expirer
@@ -233,7 +233,13 @@ def _add_services(
 
 
 def _serve_metrics(settings: MetricsSettings, registry: CollectorRegistry, stack: AsyncExitStack) -> None:
-    server, _ = start_http_server(settings.port, settings.host, registry)
+    try:
+        server, _ = start_http_server(settings.port, settings.host, registry)
+    except OSError as error:
+        raise FailedPrecondition(
+            "ADDRESS_UNUSABLE",
+            f"cannot serve metrics on {settings.host}:{settings.port}: RAG_METRICS__PORT chooses another",
+        ) from error
     stack.callback(server.shutdown)
 
 

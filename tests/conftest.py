@@ -14,10 +14,10 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from tests.rag_client import RagClient, ServerUnderTest
 
 from rag_server.app import running_server
 from rag_server.config import Settings
+from tests.rag_client import RagClient, ServerUnderTest
 
 SettingsFactory = Callable[..., Settings]
 
@@ -29,7 +29,7 @@ def make_settings(folder: Path, **groups: dict[str, Any]) -> Settings:
     """
     server = {"host": "127.0.0.1", "port": 0, "shutdown_grace_s": 5.0, **groups.pop("server", {})}
     storage = {"data_dir": folder / "data", **groups.pop("storage", {})}
-    return Settings(server=server, storage=storage, **groups)
+    return Settings.model_validate({"server": server, "storage": storage, **groups})
 
 
 @pytest.fixture(autouse=True)

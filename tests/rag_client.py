@@ -10,6 +10,7 @@ import grpc
 from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, RequestInfo, RetryInfo
 from grpc_health.v1 import health_pb2_grpc
 from grpc_status import rpc_status
+
 from rag.v1 import (
     admin_service_pb2_grpc,
     collection_service_pb2_grpc,
@@ -21,7 +22,6 @@ from rag.v1 import (
 from rag.v1 import collection_service_pb2 as collection_pb
 from rag.v1 import ingest_service_pb2 as ingest_pb
 from rag.v1 import retrieve_service_pb2 as retrieve_pb
-
 from rag_server.app import RunningServer
 from rag_server.config import Settings
 
@@ -45,7 +45,7 @@ class Failure:
 
 def failure_of(error: grpc.aio.AioRpcError) -> Failure:
     """Return the details of an error; each test of an error thereby checks that it has any."""
-    status = rpc_status.from_call(error)
+    status = rpc_status.from_call(error)  # type: ignore[arg-type]  # has all that is asked of a call
     assert status is not None, f"no google.rpc.Status in {error.code()}: {error.details()}"
     assert status.code == error.code().value[0]
     assert status.message == error.details()

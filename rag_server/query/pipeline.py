@@ -14,6 +14,7 @@ import structlog
 from rag_server.backends.protocols import ChunkStore, Embedder
 from rag_server.concurrency import run_all
 from rag_server.domain.collection import Collection
+from rag_server.domain.document import Chunk
 from rag_server.domain.filter import Filter
 from rag_server.domain.retrieval import Candidate, Degradation, Leg, RetrievalRequest, RetrievalResult
 from rag_server.errors import FieldViolation, InvalidArgument, Unavailable
@@ -26,6 +27,9 @@ from rag_server.timing import Stopwatch
 log = structlog.get_logger()
 
 Vector = npt.NDArray[np.float32]
+
+_ROUNDS = 3
+"""Searches for one answer while its documents are replaced under it."""
 
 
 class Catalog(Visibility, Protocol):
@@ -134,7 +138,7 @@ class Retrieval:
         return vectors
 
     async def _answer(self, query: _Query, vector: Vector | None) -> RetrievalResult:
-        candidates = await self._search(query, vector)
+        candidates = await self._search_one_version(query, vector)
         with query.watch.stage("fuse"):
             results = fuse_rrf(candidates, query.request.fusion, top_k=query.request.top_k)
         return RetrievalResult(
@@ -143,6 +147,45 @@ class Retrieval:
             {collection.id: collection.revision for collection in query.collections},
             query.watch.timings(),
         )
+
+    async def _search_one_version(self, query: _Query, vector: Vector | None) -> dict[Leg, list[Candidate]]:
+        """Search so that no two candidates are of different revisions of one document.
+
+        Each leg goes by what was visible when it ended. A document that got a new revision between the two
+        would be there twice, so both are held against one later moment, and the search starts anew while
+        that takes something away: another round finds the new revision in both.
+        """
+        verified: dict[Leg, list[Candidate]] = {}
+        for _ in range(_ROUNDS):
+            found = await self._search(query, vector)
+            with query.watch.stage("verify"):
+                verified = await self._still_visible(query, found)
+            if verified == found:
+                break
+        return verified
+
+    async def _still_visible(
+        self, query: _Query, found: Mapping[Leg, Sequence[Candidate]]
+    ) -> dict[Leg, list[Candidate]]:
+        """Return the candidates whose revision is the visible one now, of each document one at most."""
+        visible: dict[tuple[str, str], int] = {}
+        for collection in query.collections:
+            ids = {
+                candidate.chunk.document_id
+                for candidates in found.values()
+                for candidate in candidates
+                if candidate.chunk.collection_id == collection.id
+            }
+            revisions = await self._catalog.visible_revisions(collection.tenant_id, collection.uid, list(ids))
+            visible.update({(collection.id, document_id): each for document_id, each in revisions.items()})
+
+        def is_visible(chunk: Chunk) -> bool:
+            return visible.get((chunk.collection_id, chunk.document_id)) == chunk.document_revision
+
+        return {
+            leg: [candidate for candidate in candidates if is_visible(candidate.chunk)]
+            for leg, candidates in found.items()
+        }
 
     async def _search(self, query: _Query, vector: Vector | None) -> dict[Leg, list[Candidate]]:
         """Run the legs that the query has, side by side."""

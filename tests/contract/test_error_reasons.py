@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.contract.proto_source import files
+
 from rag.v1 import error_reason_pb2
+from tests.contract.proto_source import files
 
 ROOT = Path(__file__).parents[2]
 SOURCES = [
@@ -45,7 +46,8 @@ INDIRECT = frozenset(
 """Files where a reason is handed on rather than named."""
 
 IN_CONTRACT = {
-    name.removeprefix(PREFIX) for name in error_reason_pb2.ErrorReason.keys()[1:]  # 0 is UNSPECIFIED
+    name.removeprefix(PREFIX)
+    for name in error_reason_pb2.ErrorReason.keys()[1:]  # 0 is UNSPECIFIED
 }
 
 

@@ -22,7 +22,7 @@ def gate(path: Path) -> None:
     generate, run = ExtractiveGenerator.generate, IngestPipeline.run
 
     async def opened() -> None:
-        while not path.exists():
+        while not path.exists():  # noqa: ASYNC110 - the file is the event
             await asyncio.sleep(0.01)
 
     async def gated_generate(*arguments: Any) -> AsyncGenerator[Any, None]:

@@ -9,11 +9,10 @@ from typing import Any
 
 import grpc
 import pytest
+
 from rag.v1 import document_service_pb2 as document_pb
 from rag.v1 import generate_service_pb2 as generate_pb
 from rag.v1 import ingest_service_pb2 as ingest_pb
-from tests.rag_client import RagClient, ServerUnderTest, failure
-
 from rag_server.ingest.sweep import Sweeper
 from tests.documents import (
     PNG,
@@ -23,6 +22,7 @@ from tests.documents import (
     pdf_truncated,
     pdf_with_broken_page,
 )
+from tests.rag_client import RagClient, ServerUnderTest, failure
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -236,7 +236,7 @@ async def test_top_k_out_of_range_is_refused(client: RagClient, collection: str,
 
 
 async def test_unknown_collection_is_not_found_by_every_search(client: RagClient) -> None:
-    question = {"collection_ids": ["nowhere"], "question": "why?"}
+    question: dict[str, Any] = {"collection_ids": ["nowhere"], "question": "why?"}
 
     found = [
         await failure(client.search("nowhere", "why?")),

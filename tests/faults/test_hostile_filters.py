@@ -6,9 +6,10 @@ from typing import Any
 
 import grpc
 import pytest
-from tests.faults.wire import Method, methods, send
 from google.protobuf.internal.encoder import _VarintBytes as varint
+
 from rag.v1 import filter_pb2, metadata_pb2
+from tests.faults.wire import Method, methods, send
 from tests.rag_client import Failure, RagClient, failure_of
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -72,7 +73,10 @@ async def test_filter_of_16_levels_is_taken(client: RagClient, collection: str, 
     method = BY_NAME[taker]
     request = nested(1, collection.encode()) + nested(2, b"question") + nested(FILTER_NUMBER, deep(16))
 
-    assert await send(client.channel, method, nested(1, request) if taker == "BatchRetrieve" else request) is None
+    assert (
+        await send(client.channel, method, nested(1, request) if taker == "BatchRetrieve" else request)
+        is None
+    )
 
 
 @pytest.mark.parametrize("taker", TAKERS)
@@ -121,7 +125,9 @@ MISMATCHES: dict[str, tuple[Any, str]] = {
         "comparison.value",
     ),
     "text asked of a number": (
-        filter_pb2.Filter(membership=filter_pb2.MembershipFilter(field="metadata.year", values=[NUMBER, TEXT])),
+        filter_pb2.Filter(
+            membership=filter_pb2.MembershipFilter(field="metadata.year", values=[NUMBER, TEXT])
+        ),
         "membership.values[1]",
     ),
     "range of a text": (

@@ -6,20 +6,21 @@ import asyncio
 import random
 import signal
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from pathlib import Path
 
 import grpc
 import pytest
+
+from ingest_worker.pipeline import chunk_id
 from rag.v1 import chunking_pb2
 from rag.v1 import document_service_pb2 as document_pb
 from rag.v1 import ingest_service_pb2 as ingest_pb
-
-from ingest_worker.pipeline import chunk_id
 from rag_server.backends.local_blobs import LocalBlobStore
 from rag_server.backends.milvus.store import MilvusChunkStore
 from rag_server.ingest.sweep import Sweeper
 from rag_server.metadata.database import Database
+from tests.faults.polling import until
 from tests.faults.server_process import ServerStarter
 from tests.rag_client import RagClient
 
@@ -82,7 +83,7 @@ async def chunks_of(client: RagClient, collection: str, documents: Iterable[str]
 
 
 async def assert_stores_agree(data_dir: Path, expected: Chunks, *, revision: int) -> None:
-    """Open the files of a stopped server: each chunk is there once, under the id that follows from its place."""
+    """Open the files of a stopped server: each chunk is there once, under the id of its place."""
     database = await Database.open(f"sqlite+aiosqlite:///{data_dir / 'metadata.db'}")
     store = await MilvusChunkStore.open(str(data_dir / "chunks.db"))
     blobs = LocalBlobStore(data_dir / "blobs")
@@ -100,7 +101,8 @@ async def assert_stores_agree(data_dir: Path, expected: Chunks, *, revision: int
             )
             assert [(row.ordinal, row.text) for row in rows] == expected[document.id]
             assert [row.id for row in rows] == [
-                chunk_id("default", collection.uid, document.id, revision, ordinal) for ordinal in range(len(rows))
+                chunk_id("default", collection.uid, document.id, revision, ordinal)
+                for ordinal in range(len(rows))
             ]
         kept = {path.name for path in (data_dir / "blobs" / "default").rglob("*") if path.is_file()}
         assert kept == {document.sha256 for document in documents}
@@ -125,13 +127,6 @@ async def upload_for_ever(client: RagClient) -> None:
 
 def staged_files(data_dir: Path) -> list[Path]:
     return list((data_dir / "blobs" / ".staging").iterdir())
-
-
-async def until(condition: Callable[[], object]) -> None:
-    """Look again and again until `condition` holds."""
-    async with asyncio.timeout(60):
-        while not condition():
-            await asyncio.sleep(0.01)
 
 
 async def test_kill_in_the_middle_of_ingest_loses_and_doubles_nothing(

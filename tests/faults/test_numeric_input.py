@@ -8,13 +8,13 @@ from typing import Any
 
 import grpc
 import pytest
-from tests.faults.wire import Method, methods, send
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
-from tests.rag_client import RagClient, failure_of
 
 from rag_server.validation.constraint import Range
 from rag_server.validation.rules import FIELD_RULES
+from tests.faults.wire import Method, methods, send
+from tests.rag_client import RagClient, failure_of
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 import grpc
 import pytest
+
 from rag.v1 import generate_service_pb2 as generate_pb
 from rag.v1 import ingest_service_pb2 as ingest_pb
 from rag.v1 import retrieve_service_pb2 as retrieve_pb
-
 from tests.faults.server_process import ServerStarter
 from tests.rag_client import RagClient, failure_of
 
 FAILING_SERVER = Path(__file__).with_name("failing_server.py")
 SECRET = "hunter2-f7c3"
-QUESTION = {"collection_ids": ["any"], "question": "why?"}
+QUESTION: dict[str, Any] = {"collection_ids": ["any"], "question": "why?"}
 QUERY = retrieve_pb.RetrieveRequest(collection_ids=["any"], query="why?")
 
 
@@ -52,7 +53,7 @@ async def test_secret_in_an_exception_reaches_no_answer_and_no_log(
     )
     answers = []
     async with RagClient(f"127.0.0.1:{unused_tcp_port}") as client:
-        await client.channel.channel_ready()
+        await asyncio.wait_for(client.channel.channel_ready(), 90)
         for name, call in CALLS.items():
             request_id = f"request-of-{name}"
             with pytest.raises(grpc.aio.AioRpcError) as caught:

@@ -5,15 +5,17 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import grpc
 import pytest
 from grpc_health.v1 import health_pb2
+
 from rag.v1 import generate_service_pb2 as generate_pb
 from rag.v1 import ingest_service_pb2 as ingest_pb
-
+from tests.faults.polling import until
 from tests.faults.server_process import ServerProcess, ServerStarter
 from tests.rag_client import RagClient, failure_of
 
@@ -27,11 +29,9 @@ QUESTION = generate_pb.StreamGenerateRequest(collection_ids=["live"], question="
 async def statuses_of(client: RagClient, service: str) -> list[int]:
     """Watch a service's health to the end of the stream; return what was seen."""
     seen: list[int] = []
-    try:
+    with suppress(grpc.aio.AioRpcError):
         async for response in client.health.Watch(health_pb2.HealthCheckRequest(service=service)):
-            seen.append(response.status)
-    except grpc.aio.AioRpcError:
-        return seen
+            seen.append(response.status)  # noqa: PERF401 - what came before the error counts
     return seen
 
 
@@ -45,7 +45,11 @@ async def watch(client: RagClient, request: ingest_pb.WatchJobRequest, cursors: 
 
 
 async def event_kinds(answer: Any) -> list[str]:
-    return [str(event.WhichOneof("event")) async for event in answer]
+    """Read an answer to its end; return the kinds of its events."""
+    kinds = []
+    while (event := await answer.read()) is not grpc.aio.EOF:
+        kinds.append(str(event.WhichOneof("event")))
+    return kinds
 
 
 async def until_sources(answer: Any) -> None:
@@ -69,7 +73,9 @@ async def with_a_document(client: RagClient, gate: Path) -> None:
     gate.unlink()
 
 
-async def test_sigterm_flips_health_and_drains_the_streams(start_server: ServerStarter, tmp_path: Path) -> None:
+async def test_sigterm_flips_health_and_drains_the_streams(
+    start_server: ServerStarter, tmp_path: Path
+) -> None:
     gate = tmp_path / "gate"
     process = start_server(program=[str(GATED_SERVER), str(gate)], server__shutdown_grace_s=30)
     first_sent, may_finish = asyncio.Event(), asyncio.Event()
@@ -91,9 +97,7 @@ async def test_sigterm_flips_health_and_drains_the_streams(start_server: ServerS
         job = await client.submit("live", "A job that is running when the signal comes.", "waiting")
         cursors: list[str] = []
         watching = asyncio.create_task(watch(client, ingest_pb.WatchJobRequest(job_id=job.id), cursors))
-        async with asyncio.timeout(30):
-            while len(cursors) < 2:
-                await asyncio.sleep(0.01)
+        await until(lambda: len(cursors) >= 2)
 
         process.send(signal.SIGTERM)
         process.wait_for_event("stopping")

@@ -6,8 +6,8 @@ import socket
 from pathlib import Path
 
 import pytest
-from rag.v1 import admin_service_pb2 as admin_pb
 
+from rag.v1 import admin_service_pb2 as admin_pb
 from tests.faults.server_process import ServerProcess, ServerStarter
 from tests.rag_client import RagClient
 
@@ -70,7 +70,9 @@ def test_wrong_setting_is_named_and_its_value_is_not(
     assert "Traceback" not in process.log
 
 
-@pytest.mark.parametrize("content", ["not = [toml", "server = 5", "[server]\nport = 'secret-word'\n", None])
+@pytest.mark.parametrize(
+    "content", ["not = [toml", "ingest = 5", "[ingest]\nconcurrency = 'secret-word'\n", None]
+)
 def test_wrong_settings_file_is_refused(
     start_server: ServerStarter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: str | None
 ) -> None:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import grpc
 import pytest
-from tests.faults.wire import Method, methods, send
 from google.protobuf.descriptor import FieldDescriptor
-from google.rpc.error_details_pb2 import ErrorInfo
 from grpc_health.v1 import health_pb2
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+
 from rag.v1 import admin_service_pb2 as admin_pb
 from rag.v1 import collection_service_pb2 as collection_pb
 from rag.v1 import filter_pb2
 from rag.v1 import retrieve_service_pb2 as retrieve_pb
+from tests.faults.wire import Method, methods, send
 from tests.rag_client import RagClient, ServerUnderTest, failure_of
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -47,7 +47,9 @@ async def assert_lives(client: RagClient) -> None:
 
 @pytest.mark.parametrize("method", METHODS, ids=str)
 @pytest.mark.parametrize("kind", UNDECODABLE)
-async def test_undecodable_bytes_are_an_invalid_argument(client: RagClient, method: Method, kind: str) -> None:
+async def test_undecodable_bytes_are_an_invalid_argument(
+    client: RagClient, method: Method, kind: str
+) -> None:
     error = await send(client.channel, method, UNDECODABLE[kind])
 
     assert error is not None
@@ -81,7 +83,9 @@ async def test_random_bytes_are_refused_or_answered(
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     method=st.sampled_from([each for each in METHODS if str(each) in {"Retrieve", "StreamGenerate"}]),
-    damage=st.lists(st.tuples(st.integers(0, len(QUESTION) - 1), st.integers(0, 255)), min_size=1, max_size=4),
+    damage=st.lists(
+        st.tuples(st.integers(0, len(QUESTION) - 1), st.integers(0, 255)), min_size=1, max_size=4
+    ),
 )
 async def test_damaged_request_is_refused(
     server: ServerUnderTest, method: Method, damage: list[tuple[int, int]]

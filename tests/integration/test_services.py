@@ -17,6 +17,7 @@ import pytest
 import pytest_asyncio
 from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.timestamp_pb2 import Timestamp
+
 from rag.v1 import admin_service_pb2 as admin_pb
 from rag.v1 import chunking_pb2, filter_pb2, fusion_pb2, retrieval_pb2
 from rag.v1 import collection_service_pb2 as collection_pb
@@ -25,7 +26,6 @@ from rag.v1 import generate_service_pb2 as generate_pb
 from rag.v1 import ingest_service_pb2 as ingest_pb
 from rag.v1 import metadata_pb2 as metadata_pb
 from rag.v1 import retrieve_service_pb2 as retrieve_pb
-
 from tests.documents import pdf
 from tests.rag_client import RagClient, ServerUnderTest, failure
 
@@ -258,7 +258,12 @@ async def test_ingest_text_becomes_searchable_and_counted(client: RagClient, col
 
 
 async def test_ingest_bytes_are_detected_and_keep_pages(client: RagClient, collection: str) -> None:
-    job = await client.submit(collection, document_id="p", data=pdf([[("BodyText", HERON)], [("BodyText", BREAD)]]), file_name="a.pdf")
+    job = await client.submit(
+        collection,
+        document_id="p",
+        data=pdf([[("BodyText", HERON)], [("BodyText", BREAD)]]),
+        file_name="a.pdf",
+    )
     job = await client.end_of(job.id)
     assert job.state == ingest_pb.JOB_STATE_SUCCEEDED, job.error
     assert job.progress.page_count == 2
@@ -465,9 +470,7 @@ async def test_watch_job_with_a_cursor_of_nobody_is_refused(
     client: RagClient, collection: str, cursor: str
 ) -> None:
     job = await client.ingest_text(collection, HERON, "a")
-    refused = await failure(
-        client.ingest.WatchJob(ingest_pb.WatchJobRequest(job_id=job.id, cursor=cursor))
-    )
+    refused = await failure(client.ingest.WatchJob(ingest_pb.WatchJobRequest(job_id=job.id, cursor=cursor)))
     assert (refused.code, refused.reason) == (CODE.INVALID_ARGUMENT, "INVALID_CURSOR")
     assert list(refused.violations) == ["cursor"]
 
@@ -538,17 +541,13 @@ async def test_document_deleted_is_hidden_at_once(client: RagClient, collection:
         client.documents.GetDocument(
             document_pb.GetDocumentRequest(collection_id=collection, document_id="a")
         ),
-        client.documents.ListChunks(
-            document_pb.ListChunksRequest(collection_id=collection, document_id="a")
-        ),
+        client.documents.ListChunks(document_pb.ListChunksRequest(collection_id=collection, document_id="a")),
         client.documents.DeleteDocument(
             document_pb.DeleteDocumentRequest(collection_id=collection, document_id="a")
         ),
     ):
         assert (await failure(call)).reason == "DOCUMENT_NOT_FOUND"
-    listed = await client.documents.ListDocuments(
-        document_pb.ListDocumentsRequest(collection_id=collection)
-    )
+    listed = await client.documents.ListDocuments(document_pb.ListDocumentsRequest(collection_id=collection))
     assert [each.id for each in listed.documents] == ["b"]
     again = await client.ingest_text(collection, HERON, "a")
     assert again.document_revision == 2
@@ -648,9 +647,7 @@ def compare(field: str, operator: str, given: Any) -> filter_pb2.Filter:
 
 
 def member(field: str, *given: Any) -> filter_pb2.Filter:
-    return filter_pb2.Filter(
-        membership=filter_pb2.MembershipFilter(field=field, values=map(value, given))
-    )
+    return filter_pb2.Filter(membership=filter_pb2.MembershipFilter(field=field, values=map(value, given)))
 
 
 def within(field: str, **bounds: Any) -> filter_pb2.Filter:
@@ -738,7 +735,7 @@ async def test_retrieve_explains_each_result(client: RagClient, collection: str)
     assert response.score_scale == retrieval_pb2.SCORE_SCALE_RRF
     assert response.degradation == retrieval_pb2.DEGRADATION_FULL
     stages = {each.stage for each in response.timings.stages}
-    assert stages == {"analyze", "embed", "dense", "lexical", "fuse"}
+    assert stages == {"analyze", "embed", "dense", "lexical", "verify", "fuse"}
 
 
 async def test_retrieve_of_several_collections_ranks_them_together(
@@ -848,15 +845,15 @@ async def test_analyze_shows_each_step(client: RagClient) -> None:
 async def test_analyze_as_a_collection_does(client: RagClient) -> None:
     name = new_name()
     await client.create_collection(name, language="es")
-    response = await client.retrieve.Analyze(retrieve_pb.AnalyzeRequest(text="las garzas", collection_id=name))
+    response = await client.retrieve.Analyze(
+        retrieve_pb.AnalyzeRequest(text="las garzas", collection_id=name)
+    )
     assert response.language == "es"
     assert list(response.lexemes) == ["garz"]
 
 
 async def test_analyze_in_an_unknown_language_is_refused(client: RagClient) -> None:
-    refused = await failure(
-        client.retrieve.Analyze(retrieve_pb.AnalyzeRequest(text="x", language="tlh"))
-    )
+    refused = await failure(client.retrieve.Analyze(retrieve_pb.AnalyzeRequest(text="x", language="tlh")))
     assert refused.reason == "UNSUPPORTED_LANGUAGE"
     assert list(refused.violations) == ["language"]
 
@@ -900,7 +897,7 @@ async def test_stream_generate_is_generate_in_pieces(client: RagClient, collecti
     kinds = [event.WhichOneof("event") for event in events]
     assert kinds[:2] == ["started", "retrieved"]
     assert kinds[-2:] == ["usage", "finished"]
-    assert re.fullmatch("(delta )+(citation |delta )*", " ".join([*kinds[2:-2], ""]))
+    assert re.fullmatch("(delta )+(citation |delta )*", "".join(f"{kind} " for kind in kinds[2:-2]))
     assert "".join(event.delta.text for event in events) == whole.answer
     assert [event.citation for event in events if event.HasField("citation")] == list(whole.citations)
     assert events[0].started.model == whole.model

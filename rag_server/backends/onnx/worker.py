@@ -25,6 +25,7 @@ from rag_server.backends.onnx.session import RunFailed, RunStopped, Stop
 from rag_server.backends.onnx.source import REASON
 from rag_server.backends.protocols import Embeddings, Priority
 from rag_server.errors import Internal, RagError, ResourceExhausted, Unavailable
+from rag_server.logs import where_raised
 
 _logger = structlog.get_logger(__name__)
 
@@ -179,9 +180,9 @@ class EmbeddingWorker:
         except RunFailed as error:
             _logger.error("embedding failed", error=str(error), windows=len(windows))
             self._fail(batch, Unavailable(REASON, "the embedding model failed on a text of this call"))
-        except Exception:
+        except Exception as error:  # noqa: BLE001
             # whatever broke, the callers must hear of it and the thread must go on for the others
-            _logger.exception("embedding broke", windows=len(windows))
+            _logger.error("embedding broke", where=where_raised(error), windows=len(windows))
             self._fail(batch, Internal("INTERNAL", "the embedder broke"))
 
     def _observe(self, seconds_per_token: float) -> None:

@@ -98,7 +98,9 @@ class Fetches:
     """Fetches what a test says; raises what it says first."""
 
     document: FetchedDocument = field(
-        default_factory=lambda: FetchedDocument(b"# Heron\n\nIt waits.", "text/markdown", "page", "https://e.org/p")
+        default_factory=lambda: FetchedDocument(
+            b"# Heron\n\nIt waits.", "text/markdown", "page", "https://e.org/p"
+        )
     )
     failures: list[RagError] = field(default_factory=list)
     count: int = 0
@@ -122,6 +124,10 @@ class Workshop:
     collection: Collection
     pipeline: IngestPipeline
     sweeper: Sweeper
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when a job has changed."""
+    ended: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(0))
+    """Released when the consumer has dealt with a job."""
 
     async def accept(
         self,
@@ -165,11 +171,11 @@ class Workshop:
                 await self.changed.wait()
                 self.changed.clear()
 
-    changed: asyncio.Event = field(default_factory=asyncio.Event)
-
     def visible(self) -> list[Chunk]:
         """Return the rows in order."""
-        return sorted(self.rows.rows.values(), key=lambda row: (row.document_id, row.document_revision, row.ordinal))
+        return sorted(
+            self.rows.rows.values(), key=lambda row: (row.document_id, row.document_revision, row.ordinal)
+        )
 
 
 async def one(data: bytes) -> AsyncIterator[bytes]:
@@ -197,9 +203,7 @@ async def workshop(tmp_path: Path) -> AsyncIterator[Workshop]:
         batch_chunks=BATCH,
     )
     sweeper = Sweeper(database, rows, blobs)  # type: ignore[arg-type]  # likewise
-    made = Workshop(
-        database, blobs, rows, fetches, InProcessJobQueue(100), collection, pipeline, sweeper
-    )
+    made = Workshop(database, blobs, rows, fetches, InProcessJobQueue(100), collection, pipeline, sweeper)
     database.on_jobs_changed(lambda jobs: made.changed.set())
     yield made
     await database.close()

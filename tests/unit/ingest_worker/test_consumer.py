@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from typing import Any
@@ -29,7 +30,7 @@ async def consume(workshop: Workshop) -> AsyncIterator[Consume]:
     def start(**settings: Any) -> asyncio.Task[None]:
         options = {"concurrency": 2, "max_attempts": 3, "backoff_s": 0.001, **settings}
         consumer = Consumer(
-            workshop.queue, workshop.database, workshop.pipeline, workshop.sweeper.wake, **options
+            workshop.queue, workshop.database, workshop.pipeline, workshop.ended.release, **options
         )
         task = asyncio.create_task(consumer.run())
         tasks.append(task)
@@ -57,7 +58,9 @@ async def test_consumer_takes_a_job_to_its_end(workshop: Workshop, consume: Cons
     assert len(workshop.rows.rows) == ended.progress.chunk_count
 
 
-async def test_consumer_tries_again_after_a_failure_that_may_pass(workshop: Workshop, consume: Consume) -> None:
+async def test_consumer_tries_again_after_a_failure_that_may_pass(
+    workshop: Workshop, consume: Consume
+) -> None:
     workshop.rows.fill_first = [DOWN, DOWN]
     job = await workshop.accept()
     consume()
@@ -83,10 +86,10 @@ async def test_consumer_waits_longer_after_each_failure_up_to_a_minute(
 
     def publish_at_once(self: Consumer, ref: JobRef, delay_s: float) -> None:
         delays.append(delay_s)
-        self._delayed.add(asyncio.create_task(self._queue.publish(ref)))  # type: ignore[arg-type]  # a publish
+        self._delayed.add(asyncio.create_task(self._queue.publish(ref)))
 
     monkeypatch.setattr(Consumer, "_publish_later", publish_at_once)
-    monkeypatch.setattr(consumer_module.random, "uniform", lambda low, high: (low + high) / 2)
+    monkeypatch.setattr(random, "uniform", lambda low, high: (low + high) / 2)
     workshop.rows.fill_first = [DOWN] * 5
     job = await workshop.accept()
     consume(max_attempts=6, backoff_s=10.0)
@@ -142,7 +145,9 @@ async def test_consumer_cancelled_job_leaves_no_rows(workshop: Workshop, consume
     await nothing_is_left(workshop)
 
 
-async def test_consumer_job_cancelled_while_it_waits_is_not_begun(workshop: Workshop, consume: Consume) -> None:
+async def test_consumer_job_cancelled_while_it_waits_is_not_begun(
+    workshop: Workshop, consume: Consume
+) -> None:
     job = await workshop.accept()
     async with workshop.database.transaction() as tx:
         await tx.jobs.request_cancel(TENANT, job.id)
@@ -194,11 +199,7 @@ async def test_consumer_collection_deleted_and_swept_during_an_ingest_leaves_no_
     workshop.rows.before_upsert = delete
     consume(concurrency=1)
     await swept.wait()
-    marker = JobRef(TENANT, "nope")
-    await workshop.queue.publish(marker)
-    async with asyncio.timeout(30):
-        while len(workshop.queue):  # the next job is taken once the first has been dealt with
-            await asyncio.sleep(0)
+    await workshop.ended.acquire()
     assert (await workshop.job(job.id)).state is JobState.CANCELLED
     await workshop.sweeper.sweep()
     assert workshop.rows.rows == {}
@@ -217,11 +218,7 @@ async def test_consumer_lost_answer_of_a_publication_keeps_the_collection(
     monkeypatch.setattr(type(workshop.pipeline), "run", lose_the_answer)
     job = await workshop.accept()
     consume(concurrency=1)
-    await workshop.end_of(job.id)
-    await workshop.queue.publish(JobRef(TENANT, "nope"))
-    async with asyncio.timeout(30):
-        while len(workshop.queue):
-            await asyncio.sleep(0)
+    await workshop.ended.acquire()
     await workshop.sweeper.sweep()
     ended = await workshop.job(job.id)
     assert ended.state is JobState.SUCCEEDED

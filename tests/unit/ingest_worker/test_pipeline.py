@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from ingest_worker.fetch import FetchedDocument
@@ -66,7 +68,7 @@ async def test_pipeline_rows_are_the_document_in_order(workshop: Workshop) -> No
     ],
 )
 async def test_pipeline_title_is_the_callers_then_the_documents_then_the_files(
-    workshop: Workshop, fields: dict[str, str], title: str
+    workshop: Workshop, fields: dict[str, Any], title: str
 ) -> None:
     await workshop.pipeline.run(await workshop.accept("# Found\n\nSome text.", **fields))
     assert workshop.visible()[0].title == title
@@ -176,7 +178,7 @@ async def test_pipeline_cancelled_after_the_last_row_publishes_nothing(workshop:
     ],
 )
 async def test_pipeline_bad_document_raises_its_reason_and_writes_nothing(
-    workshop: Workshop, data: bytes, fields: dict[str, str], reason: str
+    workshop: Workshop, data: bytes, fields: dict[str, Any], reason: str
 ) -> None:
     with pytest.raises(InvalidArgument) as caught:
         await workshop.pipeline.run(await workshop.accept(data, **fields))

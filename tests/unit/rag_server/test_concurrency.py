@@ -27,7 +27,7 @@ async def test_run_all_returns_results_in_order() -> None:
 
 
 async def test_run_all_of_nothing_is_nothing() -> None:
-    assert await run_all([value_of(each) for each in ()]) == []
+    assert await run_all(value_of(each) for each in range(0)) == []
 
 
 async def test_run_all_failure_cancels_and_awaits_the_others_and_is_raised_bare() -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from typing import Any
 
 import grpc
 import pytest
@@ -45,7 +46,7 @@ def health(parts: Parts) -> Health:
 
 
 @pytest.fixture
-async def stub(health: Health) -> AsyncIterator[health_pb2_grpc.HealthStub]:
+async def stub(health: Health) -> AsyncIterator[Any]:
     server = grpc.aio.server()
     health_pb2_grpc.add_HealthServicer_to_server(health.servicer, server)
     port = server.add_insecure_port("127.0.0.1:0")
@@ -55,16 +56,18 @@ async def stub(health: Health) -> AsyncIterator[health_pb2_grpc.HealthStub]:
     await server.stop(None)
 
 
-async def status(stub: health_pb2_grpc.HealthStub, service: str) -> int:
-    response: health_pb2.HealthCheckResponse = await stub.Check(health_pb2.HealthCheckRequest(service=service))
+async def status(stub: Any, service: str) -> int:
+    response: health_pb2.HealthCheckResponse = await stub.Check(
+        health_pb2.HealthCheckRequest(service=service)
+    )
     return response.status
 
 
-async def down(stub: health_pb2_grpc.HealthStub) -> set[str]:
+async def down(stub: Any) -> set[str]:
     return {service for service in NEEDS if await status(stub, service) == NOT_SERVING}
 
 
-async def test_health_with_all_parts_is_serving(health: Health, stub: health_pb2_grpc.HealthStub) -> None:
+async def test_health_with_all_parts_is_serving(health: Health, stub: Any) -> None:
     await health.check()
     assert await status(stub, OVERALL) == SERVING
     assert await down(stub) == set()
@@ -75,7 +78,7 @@ async def test_health_with_all_parts_is_serving(health: Health, stub: health_pb2
 
 @pytest.mark.parametrize("part", [METADATA, CHUNKS, EMBEDDER, INGEST])
 async def test_health_part_that_fails_takes_down_the_services_that_need_it_until_it_is_back(
-    health: Health, stub: health_pb2_grpc.HealthStub, parts: Parts, part: str
+    health: Health, stub: Any, parts: Parts, part: str
 ) -> None:
     await health.check()
     parts[part].failure = Unavailable("A_REASON", "m")
@@ -93,9 +96,7 @@ async def test_health_part_that_fails_takes_down_the_services_that_need_it_until
     assert await status(stub, OVERALL) == SERVING
 
 
-async def test_health_retrieval_does_without_the_embedder(
-    health: Health, stub: health_pb2_grpc.HealthStub, parts: Parts
-) -> None:
+async def test_health_retrieval_does_without_the_embedder(health: Health, stub: Any, parts: Parts) -> None:
     parts[EMBEDDER].failure = Unavailable("R", "m")
     await health.check()
     assert await status(stub, "rag.v1.RetrieveService") == SERVING
@@ -103,7 +104,7 @@ async def test_health_retrieval_does_without_the_embedder(
 
 
 async def test_health_part_that_does_not_answer_in_time_is_down(
-    health: Health, parts: Parts, stub: health_pb2_grpc.HealthStub
+    health: Health, parts: Parts, stub: Any
 ) -> None:
     parts[CHUNKS].hangs = True
     await health.check()
@@ -124,9 +125,7 @@ async def test_health_check_that_breaks_is_a_part_that_is_down_and_checking_goes
     assert all(each.is_serving for each in health.components())
 
 
-async def test_health_watch_sends_each_change(
-    health: Health, stub: health_pb2_grpc.HealthStub, parts: Parts
-) -> None:
+async def test_health_watch_sends_each_change(health: Health, stub: Any, parts: Parts) -> None:
     await health.check()
     watch = stub.Watch(health_pb2.HealthCheckRequest(service="rag.v1.RetrieveService"))
     assert (await watch.read()).status == SERVING
@@ -141,9 +140,7 @@ async def test_health_watch_sends_each_change(
     watch.cancel()
 
 
-async def test_health_after_leave_is_not_serving_whatever_the_checks_find(
-    health: Health, stub: health_pb2_grpc.HealthStub
-) -> None:
+async def test_health_after_leave_is_not_serving_whatever_the_checks_find(health: Health, stub: Any) -> None:
     await health.check()
     await health.leave()
     await health.check()
@@ -151,9 +148,7 @@ async def test_health_after_leave_is_not_serving_whatever_the_checks_find(
     assert await status(stub, OVERALL) == NOT_SERVING
 
 
-async def test_health_of_an_unknown_service_is_not_found(
-    health: Health, stub: health_pb2_grpc.HealthStub
-) -> None:
+async def test_health_of_an_unknown_service_is_not_found(health: Health, stub: Any) -> None:
     await health.check()
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await status(stub, "rag.v1.NoService")

@@ -49,7 +49,9 @@ async def test_reflection_describes_each_service(
     channel: grpc.aio.Channel, version: str, service: str
 ) -> None:
     answer = await ask(channel, version, file_containing_symbol=service)
-    files = [FileDescriptorProto.FromString(each) for each in answer.file_descriptor_response.file_descriptor_proto]
+    files = [
+        FileDescriptorProto.FromString(each) for each in answer.file_descriptor_response.file_descriptor_proto
+    ]
     assert service in {f"{file.package}.{each.name}" for file in files for each in file.service}
 
 

@@ -211,9 +211,7 @@ async def test_stage_on_a_broken_disk_is_unavailable_without_the_path(
     assert "secret" not in caught.value.message
 
 
-async def test_keep_on_a_full_disk_is_refused(
-    store: LocalBlobStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_keep_on_a_full_disk_is_refused(store: LocalBlobStore, monkeypatch: pytest.MonkeyPatch) -> None:
     staged = await store.stage("acme", pieces(DATA), limit_bytes=100)
     monkeypatch.setattr(Path, "replace", failing(errno.ENOSPC))
     with pytest.raises(ResourceExhausted) as caught:

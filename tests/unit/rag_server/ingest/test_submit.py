@@ -31,7 +31,7 @@ class Staged:
     async def discard(self) -> None: ...
 
 
-def name_of(uri: str = "", **fields: str) -> str:
+def name_of(uri: str = "", **fields: Any) -> str:
     return derive_document_id(NewDocument("books", "", **fields), Content(Staged(), uri))
 
 

@@ -5,8 +5,9 @@ Requests are `GetJobRequest`, whose `job_id` has rules; responses are `GetJobRes
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,9 +15,10 @@ import grpc
 import pytest
 import structlog
 from prometheus_client import CollectorRegistry
-from rag.v1.ingest_service_pb2 import GetJobRequest, GetJobResponse, Job
 
+from rag.v1.ingest_service_pb2 import GetJobRequest, GetJobResponse, Job
 from rag_server.config import ServerSettings
+from rag_server.interceptors.call import Call
 from rag_server.interceptors.order import StandardChain
 
 SERVICE = "rag.v1.TestService"
@@ -40,8 +42,16 @@ class Served:
     channel: grpc.aio.Channel
     chain: StandardChain
     registry: CollectorRegistry
+    ends: asyncio.Semaphore
 
-    def call(self, kind: str, given: Any = None, *, service: str = SERVICE, raw: bool = False, **options: Any) -> Any:
+    async def ended(self, count: int = 1) -> None:
+        """Wait until `count` more calls are through all interceptors; the caller has its answer before."""
+        for _ in range(count):
+            await self.ends.acquire()
+
+    def call(
+        self, kind: str, given: Any = None, *, service: str = SERVICE, raw: bool = False, **options: Any
+    ) -> Any:
         """Start a call of the method that is named like its kind; `raw` sends bytes as they are."""
         make = getattr(self.channel, kind)
         serialize = None if raw else GetJobRequest.SerializeToString
@@ -70,6 +80,20 @@ def requests_of(kind: str, *given: Any) -> Any:
     return each_of(*given) if kind.startswith("stream") else given[0]
 
 
+class Outermost:
+    """An interceptor around all others, which says when a call has left them."""
+
+    def __init__(self) -> None:
+        self.ends = asyncio.Semaphore(0)
+
+    @asynccontextmanager
+    async def around(self, call: Call) -> AsyncIterator[None]:
+        try:
+            yield
+        finally:
+            self.ends.release()
+
+
 Serve = Callable[..., Any]
 
 
@@ -83,6 +107,8 @@ async def serve() -> AsyncIterator[Serve]:
         ) -> Served:
             registry = CollectorRegistry()
             chain = StandardChain(ServerSettings(**settings), registry)
+            outermost = Outermost()
+            chain._interceptors = (outermost, *chain._interceptors)
             server = grpc.aio.server(interceptors=[chain])
             methods = {
                 kind: getattr(grpc, f"{kind}_rpc_method_handler")(
@@ -100,7 +126,7 @@ async def serve() -> AsyncIterator[Serve]:
                 f"127.0.0.1:{port}", options=[("grpc.use_local_subchannel_pool", 1)]
             )
             stack.push_async_callback(channel.close)
-            return Served(channel, chain, registry)
+            return Served(channel, chain, registry, outermost.ends)
 
         yield start
 

@@ -16,15 +16,15 @@ async def echo(given: Any, context: Any) -> Any:
     return response(given.job_id)
 
 
-async def calls_in(logs: list[Any]) -> list[Any]:
+def calls_in(logs: list[Any]) -> list[Any]:
     return [each for each in logs if each["event"] == "call"]
 
 
 async def test_access_log_of_a_call_has_its_outcome_and_no_content(serve: Serve, logs: list[Any]) -> None:
     served = await serve({"unary_unary": echo})
     await served.call("unary_unary", request(CONTENT), metadata=[("x-request-id", "my-id-1234")])
-    await served.chain.admission.idle()
-    (entry,) = await calls_in(logs)
+    await served.ended()
+    (entry,) = calls_in(logs)
     assert entry.pop("duration_ms") >= 0
     assert entry == {
         "event": "call",
@@ -44,7 +44,8 @@ async def test_access_log_of_an_error_has_status_and_reason_and_no_content(
 
     served = await serve({"unary_unary": fail})
     await failure(served.call("unary_unary", request(CONTENT)))
-    (entry,) = await calls_in(logs)
+    await served.ended()
+    (entry,) = calls_in(logs)
     assert (entry["status"], entry["reason"], entry["log_level"]) == ("NOT_FOUND", "JOB_NOT_FOUND", "info")
     assert CONTENT not in str(logs)
 
@@ -55,7 +56,8 @@ async def test_access_log_of_an_internal_error_is_an_error(serve: Serve, logs: l
 
     served = await serve({"unary_unary": fail})
     await failure(served.call("unary_unary", request(CONTENT)))
-    (entry,) = await calls_in(logs)
+    await served.ended()
+    (entry,) = calls_in(logs)
     assert (entry["status"], entry["log_level"]) == ("INTERNAL", "error")
     assert CONTENT not in str(logs)
 
@@ -80,9 +82,8 @@ async def test_access_log_of_a_cancelled_call_says_so(serve: Serve, logs: list[A
     await entered.wait()
     call.cancel()
     await left.wait()
-    await served.chain.admission.idle()
-    await asyncio.sleep(0)
-    (entry,) = await calls_in(logs)
+    await served.ended()
+    (entry,) = calls_in(logs)
     assert entry["status"] == "CANCELLED"
 
 
@@ -93,6 +94,6 @@ async def test_access_log_of_a_stream_is_one_line(serve: Serve, logs: list[Any])
 
     served = await serve({"unary_stream": stream})
     assert len(await read(served.call("unary_stream"))) == 3
-    await served.chain.admission.idle()
-    assert len(await calls_in(logs)) == 1
+    await served.ended()
+    assert len(calls_in(logs)) == 1
     assert CONTENT not in str(logs)

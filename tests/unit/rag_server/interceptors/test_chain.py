@@ -5,8 +5,8 @@ from typing import Any
 
 import grpc
 import pytest
-from rag.v1.ingest_service_pb2 import GetJobResponse
 
+from rag.v1.ingest_service_pb2 import GetJobResponse
 from tests.rag_client import failure
 from tests.unit.rag_server.interceptors.conftest import (
     KINDS,
@@ -88,7 +88,9 @@ async def test_chain_later_request_of_a_stream_is_checked_too(serve: Serve, bad:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-async def test_chain_call_cancelled_by_the_caller_unwinds_the_servicer_at_once(serve: Serve, kind: str) -> None:
+async def test_chain_call_cancelled_by_the_caller_unwinds_the_servicer_at_once(
+    serve: Serve, kind: str
+) -> None:
     entered, unwound = asyncio.Event(), asyncio.Event()
 
     async def hang() -> None:

@@ -32,7 +32,7 @@ async def test_metrics_count_calls_by_status_and_observe_durations(serve: Serve)
     await served.call("unary_unary")
     await failure(served.call("unary_unary"))
     await failure(served.call("unary_unary"))
-    await served.chain.admission.idle()
+    await served.ended(4)
     assert (count(served, "OK"), count(served, "NOT_FOUND"), count(served, "INTERNAL")) == (2, 1, 1)
     assert value(served, "rag_call_seconds_count") == 4
     assert value(served, "rag_calls_active") == 0
@@ -50,8 +50,7 @@ async def test_metrics_count_a_cancelled_call_and_those_in_progress(serve: Serve
     await entered.wait()
     assert value(served, "rag_calls_active") == 1
     call.cancel()
-    await served.chain.admission.idle()
-    await asyncio.sleep(0)
+    await served.ended()
     assert value(served, "rag_calls_active") == 0
     assert count(served, "CANCELLED") == 1
 
@@ -68,6 +67,7 @@ async def test_metrics_count_a_refused_call(serve: Serve) -> None:
     first = asyncio.ensure_future(served.call("unary_unary"))
     await entered.wait()
     await failure(served.call("unary_unary"))
+    await served.ended()
     assert count(served, "RESOURCE_EXHAUSTED") == 1
     release.set()
     await first

@@ -42,7 +42,9 @@ def make_collection(
     return replace(EMPTY, id=collection_id, uid=uid, language=language, metadata_fields=metadata_fields)
 
 
-def make_chunk(chunk_id: str, document_id: str = "", revision: int = 1, collection_id: str = "books") -> Chunk:
+def make_chunk(
+    chunk_id: str, document_id: str = "", revision: int = 1, collection_id: str = "books"
+) -> Chunk:
     return Chunk(
         id=chunk_id,
         tenant_id="acme",

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -42,6 +42,11 @@ class Catalog(Visible):
         return [self.collections[each] for each in collection_ids]
 
 
+def _in(collection: Collection, found: list[Candidate]) -> list[Candidate]:
+    """Return what was found as chunks of `collection`."""
+    return [replace(each, chunk=replace(each.chunk, collection_id=collection.id)) for each in found]
+
+
 @dataclass
 class Store:
     """Answers each leg with fixed candidates and notes what it was asked."""
@@ -58,13 +63,13 @@ class Store:
         if self.failure:
             raise self.failure
         self.dense_questions.append((collection.id, vector, limit, filter))
-        return self.dense
+        return _in(collection, self.dense)
 
     async def search_lexical(
         self, collection: Collection, lexemes: Sequence[str], *, limit: int, filter: Filter | None
     ) -> list[Candidate]:
         self.lexical_questions.append((collection.id, list(lexemes), limit, filter))
-        return self.lexical
+        return _in(collection, self.lexical)
 
 
 class Embedder(HashEmbedder):
@@ -111,7 +116,7 @@ async def test_retrieval_fuses_both_legs(rig: Rig) -> None:
     assert set(result.results[0].signals) == {Leg.DENSE, Leg.LEXICAL}
     assert result.degradation is Degradation.FULL
     assert result.collection_revisions == {"books": 3}
-    assert set(result.timings_us) == {"analyze", "embed", "dense", "lexical", "fuse", "total"}
+    assert set(result.timings_us) == {"analyze", "embed", "dense", "lexical", "verify", "fuse", "total"}
 
 
 async def test_retrieval_legs_get_filter_terms_and_limit(rig: Rig) -> None:
@@ -233,3 +238,32 @@ async def test_retrieval_batch_embeds_once_and_answers_in_order(rig: Rig) -> Non
 
 async def test_retrieval_batch_of_nothing_is_nothing(rig: Rig) -> None:
     assert await rig.retrieval.retrieve_batch("acme", []) == []
+
+
+async def test_retrieval_document_replaced_between_the_legs_is_there_in_one_version(rig: Rig) -> None:
+    old = candidates("old")
+    new = candidates("new", revision=2)
+    same = [replace(each, chunk=replace(each.chunk, document_id="doc")) for each in (*old, *new)]
+    revision = 1
+    searches = 0
+
+    async def visible_revisions(
+        tenant_id: str, collection_uid: str, document_ids: Sequence[str]
+    ) -> Mapping[str, int]:
+        nonlocal revision
+        answer = dict.fromkeys(document_ids, revision)
+        revision = 2  # published once the first leg has looked
+        return answer
+
+    async def search(collection: Collection, what: Any, *, limit: int, filter: Any) -> list[Candidate]:
+        nonlocal searches
+        searches += 1
+        return [same[revision - 1]]
+
+    rig.catalog.visible_revisions = visible_revisions  # type: ignore[method-assign]  # it changes meanwhile
+    rig.store.search_dense = search  # type: ignore[method-assign, assignment]  # likewise
+    rig.store.search_lexical = search  # type: ignore[method-assign, assignment]  # likewise
+    result = await rig.ask()
+    assert ids(result) == ["new"]
+    assert set(result.results[0].signals) == {Leg.DENSE, Leg.LEXICAL}
+    assert searches == 4

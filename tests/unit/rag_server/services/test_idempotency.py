@@ -4,12 +4,12 @@ import asyncio
 from collections.abc import Iterator
 
 import pytest
+
 from rag.v1.collection_service_pb2 import (
     Collection,
     CreateCollectionRequest,
     CreateCollectionResponse,
 )
-
 from rag_server.errors import AlreadyExists, NotFound
 from rag_server.metadata.database import Database, Transaction
 from rag_server.services.idempotency import Idempotency

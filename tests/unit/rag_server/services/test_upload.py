@@ -3,8 +3,8 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 import pytest
-from rag.v1.ingest_service_pb2 import UploadDocumentRequest, UploadStart
 
+from rag.v1.ingest_service_pb2 import UploadDocumentRequest, UploadStart
 from rag_server.errors import InvalidArgument
 from rag_server.services.upload import open_upload, pieces_of
 

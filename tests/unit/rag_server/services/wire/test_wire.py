@@ -11,6 +11,7 @@ import pytest
 from google.protobuf.message import Message
 from hypothesis import given
 from hypothesis import strategies as st
+
 from rag.v1 import (
     chunking_pb2,
     collection_service_pb2,
@@ -22,7 +23,6 @@ from rag.v1 import (
     retrieval_pb2,
     retrieve_service_pb2,
 )
-
 from rag_server.domain.collection import CharacterChunking, Chunking, Collection, TokenChunking
 from rag_server.domain.document import Chunk, Document, NewDocument, Span
 from rag_server.domain.filter import (
@@ -267,7 +267,9 @@ def test_document_has_every_field() -> None:
         update_time=LATER,
     )
     message = to_document(document)
-    assert {field.name for field in message.DESCRIPTOR.fields} == {each.name for each, _ in message.ListFields()}
+    assert {field.name for field in message.DESCRIPTOR.fields} == {
+        each.name for each, _ in message.ListFields()
+    }
     assert from_map(message.metadata) == {"year": 1990}
     assert not to_document(replace(document, page_count=None)).HasField("page_count")
 
@@ -320,9 +322,8 @@ def test_job_has_every_field() -> None:
 
 def test_job_that_just_came_in_has_no_end_and_no_error() -> None:
     message = to_job(replace(JOB, progress=JobProgress(), error=None, start_time=None, end_time=None))
-    assert not any(map(message.HasField, ("error", "start_time", "end_time")))
-    unknown = ("size_bytes", "page_count", "chunk_count", "token_count")
-    assert not any(map(message.progress.HasField, unknown))
+    assert not {"error", "start_time", "end_time"} & {field.name for field, _ in message.ListFields()}
+    assert not message.progress.ListFields()
 
 
 @pytest.mark.parametrize("state", JobState)
@@ -336,7 +337,9 @@ def encode(node: Filter) -> filter_pb2.Filter:
     match node:
         case Bool(must, should, must_not):
             parts = (list(map(encode, each)) for each in (must, should, must_not))
-            return pb.Filter(bool=pb.BoolFilter(**dict(zip(("must", "should", "must_not"), parts, strict=True))))
+            return pb.Filter(
+                bool=pb.BoolFilter(**dict(zip(("must", "should", "must_not"), parts, strict=True)))
+            )
         case Comparison(field, operator, value):
             number = pb.ComparisonOperator.Value(f"COMPARISON_OPERATOR_{operator.name}")
             return pb.Filter(
@@ -427,7 +430,9 @@ def test_retrieve_response_has_every_field(degradation: Degradation) -> None:
 def test_question_arrives_with_its_defaults(kind: Any) -> None:
     sparse = from_question(kind(collection_ids=["books"], question="q"))
     assert sparse.retrieval.query == "q"
-    assert sparse == GenerationRequest(replace(RetrievalRequest(("books",), "q"), top_k=sparse.retrieval.top_k))
+    assert sparse == GenerationRequest(
+        replace(RetrievalRequest(("books",), "q"), top_k=sparse.retrieval.top_k)
+    )
     full = kind(
         collection_ids=["books"],
         question="q",
@@ -500,5 +505,3 @@ def test_analysed_token_has_every_field(kind: TokenKind) -> None:
     assert absent(message) == set()
     assert retrieve_service_pb2.TokenKind.Name(message.kind) == f"TOKEN_KIND_{kind.name}"
     assert not to_token(replace(token, lexeme=None)).HasField("lexeme")
-
-
