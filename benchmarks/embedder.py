@@ -27,6 +27,7 @@ import psutil  # type: ignore[import-untyped]  # has no types of its own
 from rag_server.backends.onnx.embedder import DEFAULT_MODEL, OnnxEmbedder
 from rag_server.backends.onnx.source import resolve
 from rag_server.backends.protocols import Priority
+from rag_server.cores import usable_cores
 
 QUERY = "How long does a refund take after the goods came back?"
 CHUNK_COUNT = 64
@@ -205,7 +206,7 @@ def main() -> int:
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("--model", default=DEFAULT_MODEL)
     parser.add_argument("--cache-dir", type=Path, default=None, help="folder of exported models")
-    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--threads", type=int, default=usable_cores())
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
     figures = asyncio.run(compare(options.model, options.cache_dir, options.threads, options.rounds))

@@ -6,7 +6,6 @@ Everything it does is a `ragctl` command, shown before it runs, so that it can b
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import shlex
 import shutil
@@ -18,13 +17,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from rag_server.testing.server_process import ServerProcess
+
 ROOT = Path(__file__).resolve().parent.parent
 START_TIMEOUT_S = 180  # the first start exports the embedding model, which takes about half a minute
-STOP_TIMEOUT_S = 30
 QUESTIONS = (
-    "How long is the warranty on cordless tools?",
-    "What happens to an ingest job when the server is killed?",
-    "¿Cuántos días tengo para devolver un producto?",
+    "How soon must documents issued in contingency mode be sent?",
+    "What happens if the two counts differ?",
+    "¿Cuánto cuesta el despacho dentro de Talca?",
 )
 
 
@@ -34,43 +34,28 @@ class DemoError(Exception):
 
 @contextmanager
 def running_server(folder: Path) -> Iterator[str]:
-    """Run a server whose state is in `folder`; yield its address."""
-    log_path = folder / "server.log"
-    environment = {
-        **os.environ,
-        "RAG_STORAGE__DATA_DIR": str(folder / "data"),
-        "RAG_SERVER__PORT": "0",
-        "RAG_LOG__FORMAT": "json",
-    }
-    with log_path.open("w") as log:
-        process = subprocess.Popen([sys.executable, "-m", "rag_server"], env=environment, stderr=log)
+    """Run a server whose state is in `folder`; yield its address. Raises `DemoError`."""
+    server = ServerProcess(folder / "data")
     try:
-        yield wait_for_address(process, log_path)
+        yield wait_for_address(server)
+        server.stop()
     finally:
-        process.terminate()
-        try:
-            process.wait(STOP_TIMEOUT_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        server.close()
 
 
-def wait_for_address(process: subprocess.Popen[bytes], log_path: Path) -> str:
-    """Return the address that the server logs once it serves. Raises `DemoError`."""
+def wait_for_address(server: ServerProcess) -> str:
+    """Return where the server listens, once it does. Raises `DemoError`."""
     deadline = time.monotonic() + START_TIMEOUT_S
     has_told = False
-    while time.monotonic() < deadline:
-        for line in log_path.read_text().splitlines():
-            event = json.loads(line) if line.startswith("{") else {}
-            if event.get("event") == "serving":
+    while time.monotonic() < deadline and server.is_running:
+        for event in server.events():
+            if event["event"] == "serving":
                 return str(event["address"])
-            if str(event.get("event", "")).startswith("exporting") and not has_told:
+            if event["event"].startswith("exporting") and not has_told:
                 has_told = True
                 print("exporting the embedding model to ONNX, once (about half a minute)...", flush=True)
-        if process.poll() is not None:
-            raise DemoError(f"the server did not start:\n{log_path.read_text()}")
         time.sleep(0.1)
-    raise DemoError(f"the server did not start within {START_TIMEOUT_S} s:\n{log_path.read_text()}")
+    raise DemoError(f"the server did not start:\n{server.log}")
 
 
 def ragctl(address: str, *arguments: str) -> None:
@@ -95,9 +80,7 @@ def run(folder: Path, docs: Path | None) -> None:
         else:
             for question in QUESTIONS:
                 ragctl(address, "ask", "--collection", "demo", question)
-    print(
-        "\nThe server has stopped. `make serve` runs one to stay; `make demo DOCS=folder` takes your documents."
-    )
+    print("\nThe server has stopped. `make demo DOCS=folder` takes your documents, `make serve` stays.")
 
 
 def main() -> int:

@@ -14,7 +14,7 @@ from rag_server.backends.protocols import JobQueue, JobRef
 from rag_server.domain.job import Job, JobError, JobState
 from rag_server.errors import FailedPrecondition, Internal, NotFound, RagError
 from rag_server.logs import where_raised
-from rag_server.metadata.database import Database
+from rag_server.metadata.database import Database, Transaction
 
 log = structlog.get_logger()
 
@@ -33,6 +33,7 @@ class Consumer:
         *,
         concurrency: int,
         max_attempts: int,
+        max_starts: int,
         backoff_s: float,
     ) -> None:
         self._queue = queue
@@ -41,7 +42,9 @@ class Consumer:
         self._on_ended = on_ended
         self._concurrency = concurrency
         self._max_attempts = max_attempts
+        self._max_starts = max_starts
         self._backoff_s = backoff_s
+        self._working: set[JobRef] = set()
         self._delayed: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
@@ -58,6 +61,9 @@ class Consumer:
         while True:
             ref = await self._queue.take()
             with bound_contextvars(job=ref.job_id):
+                if ref in self._working:  # twice in the queue: once is enough
+                    continue
+                self._working.add(ref)
                 try:
                     await self._work(ref)
                     self._on_ended()
@@ -65,6 +71,8 @@ class Consumer:
                     # The store of the jobs itself is down: nothing can be recorded now.
                     log.error("job cannot be recorded", reason=error.reason)
                     self._publish_later(ref, _MAX_BACKOFF_S)
+                finally:
+                    self._working.discard(ref)
 
     async def _work(self, ref: JobRef) -> None:
         try:
@@ -75,6 +83,11 @@ class Consumer:
                 )
         except (NotFound, FailedPrecondition):
             return  # ended while it waited
+        if job.attempt_count > self._max_starts:
+            # It has taken the process with it each time, or it never comes to its end: no more of that.
+            message = f"given up after {self._max_starts} starts"
+            await self._change(job, JobState.FAILED, JobError("ATTEMPTS_EXHAUSTED", message))
+            return
         try:
             job = await self._pipeline.run(job)
         except JobCancelled:
@@ -96,22 +109,20 @@ class Consumer:
             await self._change(job, JobState.QUEUED, None)
             self._publish_later(JobRef(job.tenant_id, job.id), delay)
         else:
-            log.warning("job failed", reason=error.reason)
             reported = JobError(error.reason, error.message, error.metadata)
-            await self._change(job, JobState.FAILED, reported)
+            if await self._change(job, JobState.FAILED, reported):
+                log.warning("job failed", reason=error.reason)
 
-    async def _change(self, job: Job, state: JobState, error: JobError | None) -> None:
+    async def _change(self, job: Job, state: JobState, error: JobError | None) -> bool:
+        """Record the new state; return False when the job has ended otherwise meanwhile."""
         async with self._database.transaction() as tx:
             try:
                 await tx.jobs.change(job.tenant_id, job.id, state=state, error=error)
             except FailedPrecondition:
-                # It was ended with its collection, which was swept perhaps before the last rows were written.
-                # Perhaps, too, it succeeded, and only the answer of the store got lost: then all must stay.
-                uid = await tx.jobs.collection_uid(job.tenant_id, job.id)
-                try:
-                    await tx.collections.get_by_uid(job.tenant_id, uid)
-                except NotFound:
-                    await tx.sweeps.add_collection(job.tenant_id, uid)
+                await _sweep_if_collection_is_gone(tx, job)
+                return False
+            else:
+                return True
 
     def _publish_later(self, ref: JobRef, delay_s: float) -> None:
         async def publish() -> None:
@@ -121,3 +132,16 @@ class Consumer:
         task = asyncio.create_task(publish())
         self._delayed.add(task)
         task.add_done_callback(self._delayed.discard)
+
+
+async def _sweep_if_collection_is_gone(tx: Transaction, job: Job) -> None:
+    """Have what a job wrote after its collection was swept removed as well.
+
+    A job that has ended while it was worked on was ended with its collection; or it succeeded and only the
+    answer of the store got lost: then all must stay.
+    """
+    uid = await tx.jobs.collection_uid(job.tenant_id, job.id)
+    try:
+        await tx.collections.get_by_uid(job.tenant_id, uid)
+    except NotFound:
+        await tx.sweeps.add_collection(job.tenant_id, uid)

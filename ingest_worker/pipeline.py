@@ -52,14 +52,15 @@ class IngestPipeline:
     batch_chunks: int
 
     async def run(self, job: Job) -> Job:
-        """Take `job` to its end and return it. Raises what the stages raise, and `JobCancelled`."""
+        """Take `job`, which is FETCHING, to its end and return it.
+
+        Raises what the stages raise, and `JobCancelled`.
+        """
         async with self.database.snapshot() as tx:
             collection = await tx.collections.of_job(job.tenant_id, job.id)
-        progress = JobProgress()
 
-        await self._enter(job, JobState.FETCHING, progress)
         content = await self._fetch(job)
-        progress = replace(progress, size_bytes=len(content.data))
+        progress = JobProgress(size_bytes=len(content.data))
 
         await self._enter(job, JobState.PARSING, progress)
         media_type = await asyncio.to_thread(
@@ -83,7 +84,10 @@ class IngestPipeline:
         await self._enter(job, JobState.INDEXING, progress)
         publication = _describe(content, media_type, parsed, title, progress)
         async with self.database.transaction() as tx:
-            return await tx.documents.publish(job.tenant_id, job.id, publication)
+            published = await tx.documents.publish(job.tenant_id, job.id, publication)
+            if published.state is JobState.SUCCEEDED:
+                await tx.metadata_fields.learn(job.tenant_id, collection.uid, job.document.metadata)
+            return published
 
     async def _enter(self, job: Job, state: JobState, progress: JobProgress) -> None:
         """Record where the job stands. Raises `JobCancelled`: each call is a point where a job can stop."""

@@ -6,6 +6,7 @@ Exit codes: 0 stopped when asked to, 1 could not start or run, 2 wrong settings.
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import sys
 
@@ -29,6 +30,10 @@ async def serve(settings: Settings) -> None:
         loop.add_signal_handler(each, stop.set)
     async with running_server(settings):
         await stop.wait()
+    # A document that is being parsed holds a thread, which nothing can interrupt and which Python would wait
+    # for. Its job is unfinished and runs again at the next start; all state is written and closed.
+    sys.stderr.flush()
+    os._exit(0)
 
 
 def main() -> int:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import grpc
@@ -35,6 +36,7 @@ from rag_server.background import Background
 from rag_server.catalog import MetadataCatalog
 from rag_server.config import MetricsSettings, Settings
 from rag_server.data_folder import locked
+from rag_server.domain.job import Job
 from rag_server.errors import FailedPrecondition, ResourceExhausted
 from rag_server.generation.pipeline import Answering
 from rag_server.health import CHUNKS, EMBEDDER, INGEST, METADATA, NEEDS, Health
@@ -54,7 +56,7 @@ from rag_server.services.idempotency import Idempotency
 from rag_server.services.ingest import IngestServicer
 from rag_server.services.retrieve import RetrieveServicer
 from rag_server.text.analyzer import Analyzer
-from rag_server.transport import create_server, drain
+from rag_server.transport import address_of, create_server, drain
 
 log = structlog.get_logger()
 
@@ -90,6 +92,7 @@ async def running_server(settings: Settings) -> AsyncIterator[RunningServer]:
         folder = stack.enter_context(locked(settings.storage.data_dir))
         parts = await _open_parts(settings, folder, stack)
         queue = InProcessJobQueue(settings.ingest.max_waiting_jobs)
+        parts.database.on_jobs_changed(partial(_queue_new, queue))
         sweeper = Sweeper(parts.database, parts.chunks, parts.blobs)
         consumer = Consumer(
             queue,
@@ -98,6 +101,7 @@ async def running_server(settings: Settings) -> AsyncIterator[RunningServer]:
             sweeper.wake,
             concurrency=settings.ingest.concurrency,
             max_attempts=settings.ingest.max_attempts,
+            max_starts=settings.ingest.max_starts,
             backoff_s=settings.ingest.retry_backoff_s,
         )
         background = Background()
@@ -125,7 +129,7 @@ async def running_server(settings: Settings) -> AsyncIterator[RunningServer]:
         await health.check()
         background.start("health", health.run())
         await server.start()
-        address = f"{settings.server.host}:{port}"
+        address = address_of(settings.server.host, port)
         log.info("serving", address=address, data_dir=str(folder), embedding_model=parts.embedder.model.id)
         try:
             yield RunningServer(address, health, parts)
@@ -209,7 +213,6 @@ def _add_services(
         idempotency,
         Submitter(queue),
         parts.blobs,
-        queue,
         parts.feed,
         max_document_bytes=settings.storage.max_document_bytes,
     )
@@ -246,6 +249,13 @@ def _serve_metrics(settings: MetricsSettings, registry: CollectorRegistry, stack
 async def _check_embedder(embedder: Embedder) -> None:
     with suppress(ResourceExhausted):  # busy is not down
         await embedder.embed(["health"])
+
+
+def _queue_new(queue: InProcessJobQueue, changed: Sequence[Job]) -> None:
+    """Have jobs worked on that a transaction has just accepted."""
+    for job in changed:
+        if job.sequence == 1:
+            queue.put(JobRef(job.tenant_id, job.id))
 
 
 async def _publish_unfinished(database: Database, queue: JobQueue) -> None:

@@ -11,7 +11,7 @@ import os
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -27,7 +27,7 @@ MEBIBYTE = 1024 * 1024
 class Group(BaseModel):
     """Base of the groups: immutable, unknown names refused, descriptions taken from the docstrings."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
 
 
 class ServerSettings(Group):
@@ -43,6 +43,8 @@ class ServerSettings(Group):
     """Largest request metadata (headers), in bytes."""
     max_concurrent_calls: Annotated[int, Field(ge=1)] = 256
     """Calls worked on at once; more are refused with RESOURCE_EXHAUSTED. Health and reflection are free."""
+    max_watches: Annotated[int, Field(ge=1)] = 1024
+    """WatchJob streams open at once, which mostly wait and do not count as calls; more are refused."""
     default_deadline_s: Annotated[float, Field(gt=0)] = 30.0
     """Deadline of a unary call whose client set none, in seconds."""
     default_stream_deadline_s: Annotated[float, Field(gt=0)] = 3600.0
@@ -72,14 +74,21 @@ class DatabaseSettings(Group):
     """The relational database: collections, documents, jobs."""
 
     url: SecretStr = SecretStr("")
-    """SQLAlchemy URL of an async driver; empty: SQLite in the data folder. Never logged."""
+    """SQLAlchemy URL, `sqlite+aiosqlite:///FILE`; empty: a file in the data folder. Never logged."""
+
+    @field_validator("url")
+    @classmethod
+    def _check_url(cls, url: SecretStr) -> SecretStr:
+        if url.get_secret_value() and not url.get_secret_value().startswith("sqlite+aiosqlite:///"):
+            raise ValueError("has to be sqlite+aiosqlite:///FILE")
+        return url
 
 
 class MilvusSettings(Group):
     """The vector and chunk store."""
 
     uri: str = ""
-    """`http://host:port` of a Milvus server; empty: Milvus Lite in the data folder."""
+    """`http://host:port` of a Milvus server (experimental); empty: Milvus Lite in the data folder."""
     token: SecretStr = SecretStr("")
     """`user:password` or API key of a Milvus server; never logged."""
     timeout_s: Annotated[float, Field(gt=0)] = 10.0
@@ -102,15 +111,13 @@ class EmbeddingSettings(Group):
 class RetrievalSettings(Group):
     """Retrieval."""
 
-    overfetch: Annotated[float, Field(ge=1)] = 1.5
+    overfetch: Annotated[float, Field(ge=1, le=100)] = 1.5
     """Candidates asked from the store per candidate wanted, since some may belong to replaced documents."""
 
 
 class GenerationSettings(Group):
-    """Answers."""
+    """Answers of the extractive generator."""
 
-    generator: Literal["extractive"] = "extractive"
-    """The generator. `extractive` quotes the best sentences, needs no model server and invents nothing."""
     max_quotes: Annotated[int, Field(ge=1, le=20)] = 3
     """Sentences that an extractive answer quotes at most."""
 
@@ -122,12 +129,14 @@ class IngestSettings(Group):
     """Jobs worked on at once in this process."""
     max_attempts: Annotated[int, Field(ge=1)] = 5
     """Attempts before a job whose failures may pass (a store that is down) is given up."""
+    max_starts: Annotated[int, Field(ge=1)] = 20
+    """Starts of one job, those included that ended with the process, before it is given up as harmful."""
     retry_backoff_s: Annotated[float, Field(gt=0)] = 1.0
     """Wait before the second attempt, in seconds; doubled each time, with jitter, up to a minute."""
     embedding_batch_chunks: Annotated[int, Field(ge=1, le=1024)] = 32
     """Chunks embedded and written at a time; a cancelled job stops between two batches."""
     max_waiting_jobs: Annotated[int, Field(ge=1)] = 100_000
-    """Unfinished jobs of all tenants; more are refused with RESOURCE_EXHAUSTED."""
+    """Jobs that may wait to be worked on; more are refused with RESOURCE_EXHAUSTED."""
     request_id_ttl_s: Annotated[float, Field(gt=0)] = 86_400.0
     """How long a `request_id` is remembered, in seconds."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -31,6 +32,9 @@ NEEDS: Mapping[str, Sequence[str]] = {
 
 _SERVING = health_pb2.HealthCheckResponse.SERVING
 _NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
+
+_PATIENCE = 3
+"""Checks in a row that have to time out before a part counts as down."""
 
 OVERALL = ""
 """Name under which the health protocol asks for the server as a whole: SERVING while every service is."""
@@ -61,6 +65,7 @@ class Health:
         self._interval_s = interval_s
         self._timeout_s = timeout_s
         self._components: dict[str, Component] = {}
+        self._timeouts: Counter[str] = Counter()
 
     def components(self) -> list[Component]:
         """Return what was last found out, by name."""
@@ -86,6 +91,17 @@ class Health:
         """Say NOT_SERVING from now on, whatever the checks find: the server is about to stop."""
         await self.servicer.enter_graceful_shutdown()
 
+    def _is_merely_slow(self, name: str, reason: str) -> bool:
+        """Whether a part that worked before has not answered for once: busy is not down."""
+        self._timeouts[name] = self._timeouts[name] + 1 if reason == "TIMEOUT" else 0
+        before = self._components.get(name)
+        return (
+            reason == "TIMEOUT"
+            and self._timeouts[name] < _PATIENCE
+            and before is not None
+            and before.is_serving
+        )
+
     async def _ask(self, name: str) -> Component:
         before = self._components.get(name)
         reason = ""
@@ -99,7 +115,7 @@ class Health:
         except Exception as error:  # noqa: BLE001 - the boundary: a broken check must not end the checking
             reason = "INTERNAL"
             log.error("health check broke", component=name, where=where_raised(error))
-        is_serving = not reason
+        is_serving = not reason or self._is_merely_slow(name, reason)
         if before is not None and before.is_serving != is_serving:
             log.warning("health changed", component=name, is_serving=is_serving, reason=reason)
         return Component(name, is_serving, datetime.now(UTC))

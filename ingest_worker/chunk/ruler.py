@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from array import array
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable
-from itertools import pairwise
+from collections.abc import Iterable, Iterator
 
-from rag_server.backends.protocols import Tokenizer
+import numpy as np
+
+from rag_server.backends.protocols import Offsets, Tokenizer
 from rag_server.domain.document import Block, Span
 
 CHARACTERS_PER_TOKEN = 16
@@ -15,6 +17,8 @@ CHARACTERS_PER_TOKEN = 16
 Text has 3 to 6 characters to a token. Without this bound a megabyte that the model reads as a single
 unknown word, or a megabyte of spaces, would be one chunk.
 """
+SLICE_CHARACTERS = 16_384
+"""Tokenised at a time: a tokenizer holds the interpreter's lock, and some 500 bytes per token, that long."""
 
 
 def weight_of(text: str, tokenizer: Tokenizer) -> int:
@@ -23,21 +27,21 @@ def weight_of(text: str, tokenizer: Tokenizer) -> int:
 
 
 class TokenRuler:
-    """Cumulative token weights of a document, each block tokenised once.
+    """Cumulative token weights of a document, each block tokenised once, in slices; 8 bytes per token.
 
     Sums over spans that start and end at white space are those of the tokenizer, for tokenizers that
-    split there first (BERT's); for others they are an estimate, which callers check.
+    split there first (BERT's); for others, and within a run of more than `SLICE_CHARACTERS` without any
+    white space, they are an estimate, which callers check (see `fit`).
     """
 
     def __init__(self, text: str, blocks: Iterable[Block], tokenizer: Tokenizer) -> None:
-        self._starts: list[int] = []
-        self._sums: list[int] = [0]
+        self._starts = array("i")
+        self._sums = array("i", [0])
         for block in blocks:
             begin, end = block.span.start, block.span.end
             done = begin
-            for token in tokenizer.offsets(text[begin:end]):
-                self._append(begin + token.start, begin + token.end - done)
-                done = max(done, begin + token.end)
+            for start, stop in slices(text, begin, end):
+                done = self._extend(start, tokenizer.offsets(text[start:stop]), done)
             if end - done > CHARACTERS_PER_TOKEN or done == begin:
                 self._append(done, end - done)
 
@@ -61,6 +65,15 @@ class TokenRuler:
         index = bisect_left(self._sums, self._sum_before(end) - weight)
         return min(self._starts[index], end) if index < len(self._starts) else end
 
+    def _extend(self, begin: int, offsets: Offsets, done: int) -> int:
+        """Add tokens, which are placed from `begin` on; return `done`, up to where all is weighed, after them."""
+        starts, ends = offsets.T + np.int32(begin)
+        weighed = np.maximum.accumulate(np.append(np.int32(done), ends))
+        weights = np.maximum(1, -(-(ends - weighed[:-1]) // CHARACTERS_PER_TOKEN))
+        self._starts.frombytes(starts.astype(np.intc).tobytes())
+        self._sums.frombytes((self._sums[-1] + np.cumsum(weights)).astype(np.intc).tobytes())
+        return int(weighed[-1])
+
     def _append(self, start: int, characters: int) -> None:
         self._starts.append(start)
         self._sums.append(self._sums[-1] + max(1, -(-characters // CHARACTERS_PER_TOKEN)))
@@ -69,17 +82,34 @@ class TokenRuler:
         return self._sums[bisect_left(self._starts, position)]
 
 
+def slices(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
+    """Yield consecutive ranges that make up `[start, end)`, each of 1 to `SLICE_CHARACTERS` characters.
+
+    They are cut before white space, and anywhere in a run of text that has none for a quarter of a slice.
+    """
+    while end - start > SLICE_CHARACTERS:
+        limit = start + SLICE_CHARACTERS
+        earliest = limit - SLICE_CHARACTERS // 4
+        cut = max(text.rfind(space, earliest, limit) for space in " \n\t")
+        stop = cut if cut > 0 else limit
+        yield start, stop
+        start = stop
+    if start < end:
+        yield start, end
+
+
 def fit(span: Span, text: str, tokenizer: Tokenizer, max_tokens: int) -> list[tuple[Span, int]]:
     """Return `span` with its exact token count, in as many pieces as `max_tokens` asks for.
 
     Raises `ValueError` where a single character has more tokens than that.
     """
     piece = text[span.start : span.end]
-    count = tokenizer.count(piece)
-    if count <= max_tokens and len(piece) <= CHARACTERS_PER_TOKEN * max_tokens:
-        return [(span, count)]
-    if len(piece) == 1:
-        raise ValueError(f"one character has {count} tokens")
+    if len(piece) <= CHARACTERS_PER_TOKEN * max_tokens:
+        count = tokenizer.count(piece)
+        if count <= max_tokens:
+            return [(span, count)]
+        if len(piece) == 1:
+            raise ValueError(f"one character has {count} tokens")
     middle = _middle(piece, tokenizer)
     halves = (piece[:middle], piece[middle:])
     pieces: list[tuple[Span, int]] = []
@@ -98,6 +128,8 @@ def _middle(piece: str, tokenizer: Tokenizer) -> int:
         position = piece.rfind(space, quarter, half + quarter)
         if position > 0:
             return position
-    cuts = [after.start for before, after in pairwise(tokenizer.offsets(piece)) if after.start > before.start]
-    inner = [cut for cut in cuts if quarter <= cut <= half + quarter and cut > 0]
+    begin = max(half - SLICE_CHARACTERS // 2, 0)
+    starts = tokenizer.offsets(piece[begin : half + SLICE_CHARACTERS // 2])[:, 0]
+    cuts = (starts[1:][np.diff(starts) > 0] + begin).tolist()
+    inner = [cut for cut in cuts if max(quarter, 1) <= cut <= half + quarter]
     return min(inner, key=lambda cut: abs(cut - half), default=max(half, 1))

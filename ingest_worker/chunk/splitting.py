@@ -15,7 +15,7 @@ from rag_server.domain.document import Block, BlockKind
 
 _LINE_KINDS = {BlockKind.CODE, BlockKind.TABLE, BlockKind.LIST}
 _SENTENCE_END = re.compile(r"[.!?…。！？]['\"”’»)\]]*\Z")
-_LONG_WORD = re.compile(r"\S{257,}")
+_LONG_WORD = re.compile(r"(?<!\S)\S{257,}")
 """No word of a language with spaces: encoded data, or a script that writes none."""
 _UNSPACED_STOPS = re.compile("[。！？；，、．]")
 _SEGMENT_CHARACTERS = 16_384
@@ -69,29 +69,30 @@ class BlockSplitter:
             yield from self._prose(start, end)
 
     def _prose(self, start: int, end: int) -> Iterator[Unit]:
-        position = start
-        for word in _LONG_WORD.finditer(self._text, start, end):
-            yield from self._sentences(position, word.start())
-            yield from self._long_word(word.start(), word.end())
-            position = word.end()
-        yield from self._sentences(position, end)
-
-    def _sentences(self, start: int, end: int) -> Iterator[Unit]:
         while start < end:
             stop = self._segment_end(start, end)
-            # A line end within prose means no more than a space; semchunk would prefer it to a full stop.
-            segment = self._text[start:stop].replace("\n", " ")
-            result = split_by_meaning(
-                segment,
-                self._unit_tokens,
-                lambda piece: weight_of(piece, self._tokenizer),
-                memoize=False,
-                offsets=True,
-            )
-            offsets = cast("list[tuple[int, int]]", result[1])  # its type depends on `offsets`
-            for first, last in offsets:
-                yield from self._trimmed(start + first, start + last)
+            segment = self._text[start:stop]
+            position = 0
+            for word in _LONG_WORD.finditer(segment):
+                yield from self._sentences(start + position, start + word.start())
+                yield from self._long_word(start + word.start(), start + word.end())
+                position = word.end()
+            yield from self._sentences(start + position, stop)
             start = stop
+
+    def _sentences(self, start: int, end: int) -> Iterator[Unit]:
+        # A line end within prose means no more than a space; semchunk would prefer it to a full stop.
+        segment = self._text[start:end].replace("\n", " ")
+        result = split_by_meaning(
+            segment,
+            self._unit_tokens,
+            lambda piece: weight_of(piece, self._tokenizer),
+            memoize=False,
+            offsets=True,
+        )
+        offsets = cast("list[tuple[int, int]]", result[1])  # its type depends on `offsets`
+        for first, last in offsets:
+            yield from self._trimmed(start + first, start + last)
 
     def _segment_end(self, start: int, end: int) -> int:
         limit = start + _SEGMENT_CHARACTERS

@@ -37,6 +37,10 @@ class InProcessJobQueue:
 
     async def publish(self, ref: JobRef) -> None:
         """Append `ref`, unless it waits already. Never refuses: the job was accepted."""
+        self.put(ref)
+
+    def put(self, ref: JobRef) -> None:
+        """Do what `publish` does, at once: in memory there is nothing to wait for."""
         if ref in self._known:
             return
         self._known.add(ref)

@@ -121,8 +121,22 @@ class LocalBlobStore:
         with _translated():
             await asyncio.to_thread(self._address(tenant_id, sha256).unlink, missing_ok=True)
 
+    async def list_all(self) -> AsyncIterator[tuple[str, str]]:
+        """Yield `(tenant_id, sha256)` of all bytes, reading one folder at a time."""
+        with _translated():
+            for tenant in await asyncio.to_thread(_entries, self._root):
+                if tenant.name == _STAGING:
+                    continue
+                for folder in await asyncio.to_thread(_entries, tenant):
+                    for path in await asyncio.to_thread(_entries, folder):
+                        yield tenant.name, path.name
+
     def _address(self, tenant_id: str, sha256: str) -> Path:
         return self._root / tenant_id / sha256[:2] / sha256
+
+
+def _entries(folder: Path) -> list[Path]:
+    return sorted(folder.iterdir())
 
 
 @contextmanager

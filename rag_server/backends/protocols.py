@@ -15,13 +15,16 @@ import numpy as np
 import numpy.typing as npt
 
 from rag_server.domain.collection import Collection
-from rag_server.domain.document import Chunk, Span
+from rag_server.domain.document import Chunk
 from rag_server.domain.filter import Filter
 from rag_server.domain.generation import Cited, Delta, FinishReason, GenerationRequest, Usage
 from rag_server.domain.retrieval import Candidate, ScoredChunk
 
 Embeddings = npt.NDArray[np.float32]
 """Shape `(n, d)`, float32, rows of unit length."""
+
+Offsets = npt.NDArray[np.int32]
+"""Shape `(n, 2)`, int32: of each token its start and its end, exclusive, in code points."""
 
 
 class Priority(IntEnum):
@@ -57,8 +60,11 @@ class Tokenizer(Protocol):
         """Return the number of tokens of `text`, without special tokens."""
         ...
 
-    def offsets(self, text: str) -> list[Span]:
-        """Return each token's span in `text`, without special tokens."""
+    def offsets(self, text: str) -> Offsets:
+        """Return where each token of `text` stands, special tokens left out.
+
+        May hold the interpreter's lock for the whole of `text`: callers pass long texts in parts.
+        """
         ...
 
 
@@ -183,6 +189,10 @@ class BlobStore(Protocol):
 
     async def delete(self, tenant_id: str, sha256: str) -> None:
         """Remove the bytes. Idempotent."""
+        ...
+
+    def list_all(self) -> AsyncIterator[tuple[str, str]]:
+        """Yield `(tenant_id, sha256)` of all bytes that are kept."""
         ...
 
 

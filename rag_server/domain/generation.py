@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from rag_server.domain.document import Span
-from rag_server.domain.retrieval import Degradation, RetrievalRequest, ScoredChunk, Timings
+from rag_server.domain.retrieval import Degradation, RetrievalRequest, ScoredChunk, ScoreScale, Timings
 
 
 class FinishReason(StrEnum):
@@ -53,7 +53,8 @@ class Retrieved:
     """The sources, each once, best first."""
 
     sources: tuple[ScoredChunk, ...]
-    degradation: Degradation
+    score_scale: ScoreScale
+    degradations: tuple[Degradation, ...]
     collection_revisions: dict[str, int]
 
 

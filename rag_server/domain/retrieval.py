@@ -17,11 +17,17 @@ class Leg(StrEnum):
 
 
 class Degradation(StrEnum):
-    """What a response went without; FULL is nothing."""
+    """One thing that a response went without."""
 
-    FULL = "full"
     LEXICAL_ONLY = "lexical_only"
     DENSE_ONLY = "dense_only"
+
+
+class ScoreScale(StrEnum):
+    """What a score means."""
+
+    RRF = "rrf"
+    """A sum of weighted reciprocal ranks: comparable within one response only."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +85,14 @@ class ScoredChunk:
     signals: dict[Leg, LegSignal]
 
 
+@dataclass(frozen=True, slots=True)
+class Ranking:
+    """What fusion made of the legs' candidates, best result first."""
+
+    results: tuple[ScoredChunk, ...]
+    score_scale: ScoreScale
+
+
 Timings = dict[str, int]
 """Microseconds by stage name, in the order in which the stages ran."""
 
@@ -88,7 +102,9 @@ class RetrievalResult:
     """The answer to a `RetrievalRequest`, best result first."""
 
     results: tuple[ScoredChunk, ...]
-    degradation: Degradation
+    score_scale: ScoreScale
+    degradations: tuple[Degradation, ...]
+    """Empty when nothing was missing."""
     collection_revisions: dict[str, int]
     """Revision by collection id, as of the moment the search began."""
     timings_us: Timings

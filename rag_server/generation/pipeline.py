@@ -15,8 +15,9 @@ from rag_server.domain.generation import (
     Started,
 )
 from rag_server.errors import Internal
+from rag_server.query.field_paths import GENERATE
 from rag_server.query.pipeline import Retrieval
-from rag_server.timing import TOTAL, Stopwatch
+from rag_server.timing import Stopwatch
 
 
 class Answering:
@@ -36,17 +37,20 @@ class Answering:
         watch = Stopwatch()
         yield Started(self._generator.model)
 
-        result = await self._retrieval.retrieve(tenant_id, request.retrieval)
-        yield Retrieved(result.results, result.degradation, result.collection_revisions)
+        result = await self._retrieval.retrieve(tenant_id, request.retrieval, GENERATE)
+        yield Retrieved(result.results, result.score_scale, result.degradations, result.collection_revisions)
 
         reason: FinishReason | None = None
-        with watch.stage("generate"):
-            async with aclosing(self._generator.generate(request, result.results)) as events:
-                async for event in events:
-                    if isinstance(event, FinishReason):
-                        reason = event
-                    else:
-                        yield event
+        async with aclosing(self._generator.generate(request, result.results)) as events:
+            while True:
+                with watch.stage("generate"):  # not while the reader takes its time
+                    event = await anext(events, None)
+                if event is None:
+                    break
+                if isinstance(event, FinishReason):
+                    reason = event
+                else:
+                    yield event
         if reason is None:
             raise Internal("GENERATION_INCOMPLETE", "the generator stopped without finishing its answer")
-        yield Finished(reason, {**result.timings_us, **watch.timings(), TOTAL: watch.timings()[TOTAL]})
+        yield Finished(reason, {**result.timings_us, **watch.timings()})

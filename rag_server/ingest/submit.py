@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import re
 from dataclasses import dataclass, replace
 
 from rag_server.backends.protocols import JobQueue, StagedBlob
@@ -11,11 +9,8 @@ from rag_server.domain.collection import Chunking
 from rag_server.domain.document import MediaType, NewDocument
 from rag_server.domain.job import Job
 from rag_server.errors import InvalidArgument
+from rag_server.ingest.naming import document_id_for
 from rag_server.metadata.database import Transaction
-
-_DOCUMENT_ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:/@+=-]{0,254}")
-_UNFIT = re.compile(r"[^A-Za-z0-9_.:/@+=-]+")
-_READABLE_CHARACTERS = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,12 +53,12 @@ class Submitter:
             document_id=document.document_id or derive_document_id(document, content),
             source_uri=document.source_uri or content.uri,
         )
-        await tx.metadata_fields.learn(tenant_id, collection.uid, named.metadata, path=f"{path}.metadata")
+        await tx.metadata_fields.check(tenant_id, collection.uid, named.metadata, path=f"{path}.metadata")
         sha256, size_bytes = "", None
         if content.staged is not None:
             sha256, size_bytes = content.staged.sha256, content.staged.size_bytes
             if size_bytes == 0:
-                raise InvalidArgument("DOCUMENT_EMPTY", "the document has no bytes")
+                raise InvalidArgument.for_field("data", "the document has no bytes", reason="DOCUMENT_EMPTY")
             await tx.blobs.add(tenant_id, sha256, size_bytes)
         job = await tx.jobs.create(
             tenant_id,
@@ -83,18 +78,12 @@ class Submitter:
 
 
 def derive_document_id(document: NewDocument, content: Content) -> str:
-    """Return a name for a document that came without: of its URI, else its file name, else its content.
-
-    A name that breaks the rules for names is made fit, and kept unique by a digest of the original.
-    """
+    """Return a name for a document that came without: of its URI, else its file name, else its content."""
     name = content.uri or document.source_uri or document.file_name
-    if not name:
-        assert content.staged is not None
-        return f"sha256-{content.staged.sha256[:32]}"
-    if _DOCUMENT_ID.fullmatch(name):
-        return name
-    readable = _UNFIT.sub("-", name).strip("-._:/@+=")[:_READABLE_CHARACTERS] or "document"
-    return f"{readable}-{hashlib.sha256(name.encode()).hexdigest()[:12]}"
+    if name:
+        return document_id_for(name)
+    assert content.staged is not None
+    return f"sha256-{content.staged.sha256[:32]}"
 
 
 def _check_media_type(declared: str, path: str) -> None:

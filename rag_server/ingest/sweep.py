@@ -36,6 +36,7 @@ class Sweeper:
 
     async def run(self) -> None:
         """Sweep until cancelled."""
+        await self._reconcile()
         while True:
             self._due.clear()
             try:
@@ -48,19 +49,49 @@ class Sweeper:
             except TimeoutError:
                 continue
 
+    async def _reconcile(self) -> None:
+        try:
+            removed = await self.remove_unreferenced_blobs()
+        except RagError as error:
+            log.warning("unreferenced bytes could not be removed", reason=error.reason)
+        else:
+            if removed:
+                log.info("removed bytes that nothing refers to", count=removed)
+
     async def sweep(self) -> int:
-        """Run all sweeps that are due now; return how many were done. Raises the first failure."""
+        """Run all sweeps that are due now; return how many were done.
+
+        One that fails does not hold up the others; the first failure is raised after them.
+        """
         done = 0
         after_id = ""
+        failure: RagError | None = None
         while True:
             async with self._database.snapshot() as tx:
                 batch = await tx.sweeps.next_batch(limit=_BATCH, after_id=after_id)
             if not batch:
-                return done
+                break
             for sweep in batch:
-                await self._remove(sweep)
-                done += 1
+                try:
+                    await self._remove(sweep)
+                    done += 1
+                except RagError as error:
+                    failure = failure or error
             after_id = batch[-1].id
+        if failure is not None:
+            raise failure
+        return done
+
+    async def remove_unreferenced_blobs(self) -> int:
+        """Remove bytes that no document and no job refers to; return how many were.
+
+        A process that was killed between keeping a job's bytes and committing the job leaves such bytes,
+        of which nothing is written down.
+        """
+        removed = 0
+        async for tenant_id, sha256 in self._blobs.list_all():
+            removed += await self._remove_blob(tenant_id, sha256)
+        return removed
 
     async def _remove(self, sweep: Sweep) -> None:
         match sweep.kind:
@@ -75,14 +106,15 @@ class Sweeper:
                     before_revision=sweep.before_revision,
                 )
             case SweepKind.BLOB:
-                await self._remove_blob(sweep)
+                await self._remove_blob(sweep.tenant_id, sweep.sha256)
         async with self._database.transaction() as tx:
             await tx.sweeps.done(sweep.tenant_id, sweep.id)
 
-    async def _remove_blob(self, sweep: Sweep) -> None:
+    async def _remove_blob(self, tenant_id: str, sha256: str) -> bool:
         # In a write transaction, so that no job can be accepted for these bytes between question and deed.
         async with self._database.transaction() as tx:
-            if await tx.blobs.is_referenced(sweep.tenant_id, sweep.sha256):
-                return
-            await self._blobs.delete(sweep.tenant_id, sweep.sha256)
-            await tx.blobs.remove(sweep.tenant_id, sweep.sha256)
+            if await tx.blobs.is_referenced(tenant_id, sha256):
+                return False
+            await self._blobs.delete(tenant_id, sha256)
+            await tx.blobs.remove(tenant_id, sha256)
+            return True

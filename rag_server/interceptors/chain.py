@@ -15,7 +15,7 @@ from typing import Any, Protocol
 import grpc
 from google.protobuf.message import DecodeError, Message
 
-from rag_server.errors import InvalidArgument
+from rag_server.errors import InvalidArgument, ResourceExhausted
 from rag_server.interceptors.call import Call, current_call
 
 OUR_SERVICES = "/rag.v1."
@@ -53,7 +53,10 @@ def decode_safely(deserialize: Callable[[bytes], Message]) -> Callable[[bytes], 
 class Chain(grpc.aio.ServerInterceptor):
     """Runs `interceptors` around each call, outermost first, and `check` on each request message."""
 
-    def __init__(self, interceptors: Sequence[Interceptor], check: RequestCheck) -> None:
+    def __init__(
+        self, interceptors: Sequence[Interceptor], check: RequestCheck, *, max_response_bytes: int
+    ) -> None:
+        self._max_response_bytes = max_response_bytes
         self._interceptors = tuple(interceptors)
         self._check = check
         self._handlers: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
@@ -90,7 +93,7 @@ class Chain(grpc.aio.ServerInterceptor):
                 stream = handler.request_streaming
                 request = self._checked_stream(incoming) if stream else self._checked(incoming)
                 if not handler.response_streaming:
-                    return await inner(request, context)
+                    return self._sendable(await inner(request, context))
                 async with aclosing(inner(request, context)) as responses:
                     async for response in responses:
                         await context.write(response)
@@ -108,6 +111,16 @@ class Chain(grpc.aio.ServerInterceptor):
             request_deserializer=decode_safely(handler.request_deserializer),
             response_serializer=handler.response_serializer,
         )
+
+    def _sendable(self, response: Message) -> Message:
+        """Return `response`; gRPC would refuse one that is too large without saying why."""
+        if response.ByteSize() > self._max_response_bytes:
+            raise ResourceExhausted(
+                "RESPONSE_TOO_LARGE",
+                f"the response has more than {self._max_response_bytes} bytes: ask for fewer results",
+                metadata={"limit_bytes": str(self._max_response_bytes)},
+            )
+        return response
 
     def _checked(self, request: Message | Undecodable) -> Message:
         if isinstance(request, Undecodable):

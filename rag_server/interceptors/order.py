@@ -19,7 +19,7 @@ class StandardChain(Chain):
     """The chain that the server runs."""
 
     def __init__(self, settings: ServerSettings, registry: CollectorRegistry) -> None:
-        self.admission = Admission(settings.max_concurrent_calls)
+        self.admission = Admission(settings.max_concurrent_calls, settings.max_watches)
         super().__init__(
             [
                 RequestId(),  # first: all that follows logs with it
@@ -30,4 +30,5 @@ class StandardChain(Chain):
                 Deadline(unary_s=settings.default_deadline_s, stream_s=settings.default_stream_deadline_s),
             ],
             check,  # validation, innermost: on every request message, those of streams too
+            max_response_bytes=settings.max_message_bytes,
         )

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
+from rag_server.concurrency import finish
 from rag_server.domain.job import Job
 from rag_server.metadata import schema
 from rag_server.metadata.blobs import BlobRepository
@@ -86,15 +87,21 @@ class Database:
     async def transaction(self) -> AsyncIterator[Transaction]:
         """Open a write transaction; it commits at the end of the block, and rolls back if that raises.
 
+        A caller that is cancelled while it commits waits for the end of that, so that what is committed
+        is always told to the listeners.
+
         On SQLite only one is open at a time: keep the block short and wait for nothing else in it.
         """
         async with self._session(self._writer) as session:
             tx = Transaction(session, self._clock)
             yield tx
-            await session.commit()
-        if tx.jobs.changed:
+            await finish(self._commit(session, tx.jobs.changed))
+
+    async def _commit(self, session: AsyncSession, changed: Sequence[Job]) -> None:
+        await session.commit()
+        if changed:
             for listener in self._job_listeners:
-                listener(tx.jobs.changed)
+                listener(changed)
 
     @asynccontextmanager
     async def snapshot(self) -> AsyncIterator[Transaction]:

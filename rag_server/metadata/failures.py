@@ -11,6 +11,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError, SQLAlch
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from rag_server.errors import RagError, ResourceExhausted, Unavailable
+from rag_server.logs import where_raised
 
 _LOG = structlog.get_logger(__name__)
 
@@ -58,10 +59,10 @@ def translated(*, is_connecting: bool = False) -> Iterator[None]:
         meaning = translate(error)
         if meaning is None:
             raise
-        _LOG.warning("metadata_store_failed", reason=meaning.reason, error=str(error))
+        _LOG.warning("metadata store failed", reason=meaning.reason, where=where_raised(error))
         raise meaning from error
     except (OSError, sqlite3.Error) as error:
         if not is_connecting:
             raise
-        _LOG.warning("metadata_store_failed", reason="METADATA_STORE_UNAVAILABLE", error=str(error))
+        _LOG.warning("metadata store failed", reason="METADATA_STORE_UNAVAILABLE", where=where_raised(error))
         raise unavailable() from error

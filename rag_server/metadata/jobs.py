@@ -123,9 +123,13 @@ class JobRepository:
         statement = statement.order_by(*key).limit(limit)
         return [job_from_row(row) for row in await self._scope.session.scalars(statement)]
 
-    async def count_unfinished(self) -> int:
-        """Return how many jobs of all tenants are not finished."""
-        statement = select(func.count()).select_from(JobRow).where(col(JobRow.state).in_(UNFINISHED_STATES))
+    async def count_unfinished(self, tenant_id: str) -> int:
+        """Return how many jobs of the tenant are not finished."""
+        statement = (
+            select(func.count())
+            .select_from(JobRow)
+            .where(col(JobRow.tenant_id) == tenant_id, col(JobRow.state).in_(UNFINISHED_STATES))
+        )
         return (await self._scope.session.scalars(statement)).one()
 
     async def events_after(

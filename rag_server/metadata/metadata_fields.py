@@ -75,23 +75,37 @@ class MetadataFieldRepository:
     ) -> None:
         """Check `metadata` against the collection's fields and fix the types of new ones.
 
-        Raises `InvalidArgument` (`METADATA_TYPE_MISMATCH`, one violation per field, below `path`) and
-        `NotFound` for the collection.
+        Raises what `check` raises, and `NotFound` for the collection.
         """
         await self._scope.lock_collection(tenant_id, collection_uid)
+        known = await self.check(tenant_id, collection_uid, metadata, path=path)
+        new = {name: type_of(value) for name, value in metadata.items() if name not in known}
+        await self.declare(tenant_id, collection_uid, new)
+
+    async def check(
+        self,
+        tenant_id: str,
+        collection_uid: str,
+        metadata: Metadata,
+        *,
+        path: str = "document.metadata",
+    ) -> dict[str, MetadataType]:
+        """Return the collection's fields, to which `metadata` does not run counter.
+
+        Raises `InvalidArgument` (`METADATA_TYPE_MISMATCH`, one violation per field, below `path`).
+        """
         known = (await self.of_collections(tenant_id, [collection_uid]))[collection_uid]
         violations = [
             FieldViolation(
                 f"{path}.{name}",
-                f"is a {type_of(value).value}; in this collection it is a {known[name].value}",
+                f"is of type {type_of(value).value}; in this collection it is of type {known[name].value}",
             )
             for name, value in metadata.items()
             if name in known and not accepts(known[name], value)
         ]
         if violations:
             raise _mismatch(violations)
-        new = {name: type_of(value) for name, value in metadata.items() if name not in known}
-        await self.declare(tenant_id, collection_uid, new)
+        return known
 
 
 def _mismatch(violations: Sequence[FieldViolation]) -> InvalidArgument:

@@ -19,13 +19,16 @@ from rag_server.domain.filter import (
 from rag_server.domain.metadata import MetadataType, MetadataValue, accepts, type_of
 from rag_server.errors import FieldViolation, InvalidArgument
 
+_SHOWN_FIELDS = 20
 METADATA_PREFIX = "metadata."
 ORDERED = frozenset({MetadataType.INTEGER, MetadataType.DOUBLE, MetadataType.TIMESTAMP})
 _EQUALITY = frozenset({Operator.EQUAL, Operator.NOT_EQUAL})
 
 
-def check_filter(filter: Filter, collections: Sequence[Collection], *, path: str = "filter") -> None:
+def check_filter(filter: Filter, collections: Sequence[Collection], *, path: str) -> None:
     """Raise `InvalidArgument` for a field that no collection knows, or a value that its field cannot have.
+
+    `path` is where the filter stands in the request; violations name what is below it.
 
     Reasons: `UNKNOWN_FILTER_FIELD`, `FILTER_TYPE_MISMATCH`. A field that only some of the collections know
     is allowed: documents of the others simply lack it.
@@ -46,9 +49,11 @@ class _Checker:
             case Bool(must, should, must_not):
                 for name, children in (("must", must), ("should", should), ("must_not", must_not)):
                     for index, child in enumerate(children):
-                        self.visit(child, f"{path}.bool.{name}[{index}]")
+                        self.visit(child, f"{path}.boolean.{name}[{index}]")
             case Comparison(field, operator, value):
                 types = self._types(field, f"{path}.comparison.field")
+                if isinstance(value, tuple):
+                    raise _mismatch(f"{path}.comparison.value", "lists are not compared: use a membership")
                 self._check_value(types, field, value, f"{path}.comparison.value")
                 if operator not in _EQUALITY:
                     self._check_ordered(types, field, f"{path}.comparison.operator")
@@ -75,7 +80,7 @@ class _Checker:
     def _types(self, field: str, path: str) -> set[MetadataType]:
         types = self._known.get(field)
         if types is None:
-            known = ", ".join(sorted(self._known))
+            known = ", ".join(sorted(self._known)[:_SHOWN_FIELDS])
             raise InvalidArgument(
                 "UNKNOWN_FILTER_FIELD",
                 f"{path}: no field {field!r}; known are {known}",

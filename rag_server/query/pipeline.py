@@ -14,22 +14,19 @@ import structlog
 from rag_server.backends.protocols import ChunkStore, Embedder
 from rag_server.concurrency import run_all
 from rag_server.domain.collection import Collection
-from rag_server.domain.document import Chunk
 from rag_server.domain.filter import Filter
 from rag_server.domain.retrieval import Candidate, Degradation, Leg, RetrievalRequest, RetrievalResult
 from rag_server.errors import FieldViolation, InvalidArgument, Unavailable
+from rag_server.query.field_paths import RETRIEVE, FieldPaths, in_batch
 from rag_server.query.filtering import check_filter
 from rag_server.query.fuse.rrf import fuse_rrf
-from rag_server.query.legs import Search, Visibility, find_candidates
+from rag_server.query.legs import Search, Visibility, search_legs
 from rag_server.text.analyzer import Analyzer
 from rag_server.timing import Stopwatch
 
 log = structlog.get_logger()
 
 Vector = npt.NDArray[np.float32]
-
-_ROUNDS = 3
-"""Searches for one answer while its documents are replaced under it."""
 
 
 class Catalog(Visibility, Protocol):
@@ -77,32 +74,33 @@ class Retrieval:
         self._analyzer_for = analyzer_for
         self._overfetch = overfetch
 
-    async def retrieve(self, tenant_id: str, request: RetrievalRequest) -> RetrievalResult:
-        """Answer one request."""
-        return (await self._retrieve(tenant_id, {"": request}))[0]
+    async def retrieve(
+        self, tenant_id: str, request: RetrievalRequest, paths: FieldPaths = RETRIEVE
+    ) -> RetrievalResult:
+        """Answer one request; `paths` is where its parts stand in the call, which errors name."""
+        return (await self._retrieve(tenant_id, [(request, paths)]))[0]
 
     async def retrieve_batch(
         self, tenant_id: str, requests: Sequence[RetrievalRequest]
     ) -> list[RetrievalResult]:
         """Answer several requests, in order; their queries are embedded in one batch."""
-        by_path = {f"requests[{index}].": request for index, request in enumerate(requests)}
-        return await self._retrieve(tenant_id, by_path)
+        placed = [(request, in_batch(index)) for index, request in enumerate(requests)]
+        return await self._retrieve(tenant_id, placed)
 
     async def _retrieve(
-        self, tenant_id: str, requests: Mapping[str, RetrievalRequest]
+        self, tenant_id: str, placed: Sequence[tuple[RetrievalRequest, FieldPaths]]
     ) -> list[RetrievalResult]:
-        """Answer requests by where they stand in the call, which errors name."""
-        queries = await run_all(self._prepare(tenant_id, request, path) for path, request in requests.items())
+        queries = await run_all(self._prepare(tenant_id, request, paths) for request, paths in placed)
         vectors = await self._embed(queries)
         return await run_all(
             self._answer(query, vector) for query, vector in zip(queries, vectors, strict=True)
         )
 
-    async def _prepare(self, tenant_id: str, request: RetrievalRequest, path: str) -> _Query:
+    async def _prepare(self, tenant_id: str, request: RetrievalRequest, paths: FieldPaths) -> _Query:
         watch = Stopwatch()
         collections = await self._catalog.get_collections(tenant_id, request.collection_ids)
         if request.filter is not None:
-            check_filter(request.filter, collections, path=f"{path}filter")
+            check_filter(request.filter, collections, path=paths.filter)
         lexemes: dict[str, Sequence[str]] = {}
         if request.fusion.lexical_weight > 0:
             with watch.stage("analyze"):
@@ -112,8 +110,8 @@ class Retrieval:
         if not query.wants_dense and not query.has_lexemes:
             raise InvalidArgument(
                 "QUERY_HAS_NO_TERMS",
-                f"{path}query: only stop words or signs, and the vector leg is switched off",
-                violations=[FieldViolation(f"{path}query", "has no term to search for")],
+                f"{paths.query}: only stop words or signs, and the vector leg is switched off",
+                violations=[FieldViolation(paths.query, "has no term to search for")],
             )
         return query
 
@@ -138,54 +136,16 @@ class Retrieval:
         return vectors
 
     async def _answer(self, query: _Query, vector: Vector | None) -> RetrievalResult:
-        candidates = await self._search_one_version(query, vector)
+        candidates = await self._search(query, vector)
         with query.watch.stage("fuse"):
-            results = fuse_rrf(candidates, query.request.fusion, top_k=query.request.top_k)
+            ranking = fuse_rrf(candidates, query.request.fusion, top_k=query.request.top_k)
         return RetrievalResult(
-            tuple(results),
-            _degradation(query, vector),
+            ranking.results,
+            ranking.score_scale,
+            _degradations(query, vector),
             {collection.id: collection.revision for collection in query.collections},
             query.watch.timings(),
         )
-
-    async def _search_one_version(self, query: _Query, vector: Vector | None) -> dict[Leg, list[Candidate]]:
-        """Search so that no two candidates are of different revisions of one document.
-
-        Each leg goes by what was visible when it ended. A document that got a new revision between the two
-        would be there twice, so both are held against one later moment, and the search starts anew while
-        that takes something away: another round finds the new revision in both.
-        """
-        verified: dict[Leg, list[Candidate]] = {}
-        for _ in range(_ROUNDS):
-            found = await self._search(query, vector)
-            with query.watch.stage("verify"):
-                verified = await self._still_visible(query, found)
-            if verified == found:
-                break
-        return verified
-
-    async def _still_visible(
-        self, query: _Query, found: Mapping[Leg, Sequence[Candidate]]
-    ) -> dict[Leg, list[Candidate]]:
-        """Return the candidates whose revision is the visible one now, of each document one at most."""
-        visible: dict[tuple[str, str], int] = {}
-        for collection in query.collections:
-            ids = {
-                candidate.chunk.document_id
-                for candidates in found.values()
-                for candidate in candidates
-                if candidate.chunk.collection_id == collection.id
-            }
-            revisions = await self._catalog.visible_revisions(collection.tenant_id, collection.uid, list(ids))
-            visible.update({(collection.id, document_id): each for document_id, each in revisions.items()})
-
-        def is_visible(chunk: Chunk) -> bool:
-            return visible.get((chunk.collection_id, chunk.document_id)) == chunk.document_revision
-
-        return {
-            leg: [candidate for candidate in candidates if is_visible(candidate.chunk)]
-            for leg, candidates in found.items()
-        }
 
     async def _search(self, query: _Query, vector: Vector | None) -> dict[Leg, list[Candidate]]:
         """Run the legs that the query has, side by side."""
@@ -196,18 +156,14 @@ class Retrieval:
         if query.has_lexemes:
             searches[Leg.LEXICAL] = partial(self._search_lexical, lexemes=query.lexemes, filter=condition)
 
-        async def run(leg: Leg, search: Search) -> list[Candidate]:
-            with query.watch.stage(leg):
-                return await find_candidates(
-                    search,
-                    query.collections,
-                    self._catalog,
-                    count=max(query.request.candidate_count, query.request.top_k),
-                    overfetch=self._overfetch,
-                )
-
-        found = await run_all(run(leg, search) for leg, search in searches.items())
-        return dict(zip(searches, found, strict=True))
+        return await search_legs(
+            searches,
+            query.collections,
+            self._catalog,
+            query.watch,
+            count=max(query.request.candidate_count, query.request.top_k),
+            overfetch=self._overfetch,
+        )
 
     async def _search_dense(
         self, collection: Collection, limit: int, *, vector: Vector, filter: Filter | None
@@ -228,9 +184,9 @@ class Retrieval:
         )
 
 
-def _degradation(query: _Query, vector: Vector | None) -> Degradation:
+def _degradations(query: _Query, vector: Vector | None) -> tuple[Degradation, ...]:
     if query.wants_dense and vector is None:
-        return Degradation.LEXICAL_ONLY
+        return (Degradation.LEXICAL_ONLY,)
     if query.request.fusion.lexical_weight > 0 and not query.has_lexemes:
-        return Degradation.DENSE_ONLY
-    return Degradation.FULL
+        return (Degradation.DENSE_ONLY,)
+    return ()

@@ -13,6 +13,7 @@ from rag_server.backends.protocols import EmbeddingModel
 from rag_server.config import Settings
 from rag_server.domain.document import MediaType
 from rag_server.health import Health
+from rag_server.interceptors.call import current_call
 from rag_server.metadata.database import Database
 from rag_server.services.wire.metadata import to_timestamp
 from rag_server.text.analyzer import SUPPORTED_LANGUAGES
@@ -40,7 +41,7 @@ class AdminServicer(pb_grpc.AdminServiceServicer):
     async def GetServerInfo(self, request: pb.GetServerInfoRequest, context: Any) -> pb.GetServerInfoResponse:
         """Say which version runs, with which models and limits, and how its parts fare."""
         async with self._database.snapshot() as tx:
-            unfinished = await tx.jobs.count_unfinished()
+            unfinished = await tx.jobs.count_unfinished(current_call.get().tenant_id)
         return pb.GetServerInfoResponse(
             version=__version__,
             start_time=to_timestamp(self._start_time),

@@ -7,6 +7,8 @@ from typing import Any
 from rag.v1 import document_service_pb2 as pb
 from rag.v1 import document_service_pb2_grpc as pb_grpc
 from rag_server.backends.protocols import ChunkStore
+from rag_server.domain.collection import Collection
+from rag_server.domain.document import Document
 from rag_server.ingest.sweep import Sweeper
 from rag_server.interceptors.call import current_call
 from rag_server.metadata.database import Database, Transaction
@@ -30,10 +32,7 @@ class DocumentServicer(pb_grpc.DocumentServiceServicer):
 
     async def GetDocument(self, request: pb.GetDocumentRequest, context: Any) -> pb.GetDocumentResponse:
         """Show one document."""
-        tenant_id = current_call.get().tenant_id
-        async with self._database.snapshot() as tx:
-            collection = await tx.collections.get(tenant_id, request.collection_id)
-            document = await tx.documents.get(tenant_id, collection.uid, request.document_id)
+        _, document = await self._find(request)
         return pb.GetDocumentResponse(document=to_document(document))
 
     async def ListDocuments(self, request: pb.ListDocumentsRequest, context: Any) -> pb.ListDocumentsResponse:
@@ -65,15 +64,25 @@ class DocumentServicer(pb_grpc.DocumentServiceServicer):
 
     async def ListChunks(self, request: pb.ListChunksRequest, context: Any) -> pb.ListChunksResponse:
         """List the chunks of a document's visible revision in order."""
+        collection, document = await self._find(request)
+        while True:
+            arguments = (collection.uid, document.id, document.revision)
+            pager = Pager(value_or_default(request, "page_size"), request.page_token, *arguments)
+            first = pager.after[0] + 1 if pager.after else 0
+            found = await self._chunks.list_chunks(
+                collection, document.id, document.revision, first_ordinal=first, limit=pager.limit
+            )
+            read = document.revision
+            collection, document = await self._find(request)
+            if document.revision == read:  # else it was replaced, and perhaps swept, while it was read
+                break
+        page, token = pager.cut(found, lambda chunk: [chunk.ordinal])
+        return pb.ListChunksResponse(chunks=map(to_chunk, page), next_page_token=token)
+
+    async def _find(
+        self, request: pb.GetDocumentRequest | pb.ListChunksRequest
+    ) -> tuple[Collection, Document]:
         tenant_id = current_call.get().tenant_id
         async with self._database.snapshot() as tx:
             collection = await tx.collections.get(tenant_id, request.collection_id)
-            document = await tx.documents.get(tenant_id, collection.uid, request.document_id)
-        arguments = (collection.uid, document.id, document.revision)
-        pager = Pager(value_or_default(request, "page_size"), request.page_token, *arguments)
-        first = pager.after[0] + 1 if pager.after else 0
-        found = await self._chunks.list_chunks(
-            collection, document.id, document.revision, first_ordinal=first, limit=pager.limit
-        )
-        page, token = pager.cut(found, lambda chunk: [chunk.ordinal])
-        return pb.ListChunksResponse(chunks=map(to_chunk, page), next_page_token=token)
+            return collection, await tx.documents.get(tenant_id, collection.uid, request.document_id)

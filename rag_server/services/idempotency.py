@@ -34,20 +34,16 @@ class Idempotency:
         request: Identified,
         response_type: type[ResponseT],
         work: Callable[[Transaction], Awaitable[ResponseT]],
-        *,
-        content: str = "",
     ) -> ResponseT:
         """Return the response of `work`, or the one that the same request got before.
 
-        `content` stands for what belongs to the request but not to its message, such as the digest of
-        uploaded bytes. Raises `AlreadyExists` (`REQUEST_ID_REUSED`) for another request with the id.
+        Raises `AlreadyExists` (`REQUEST_ID_REUSED`) for another request with the id.
         """
         call = current_call.get()
         async with self._database.transaction() as tx:
             if not request.request_id:
                 return await work(tx)
-            body = request.SerializeToString(deterministic=True) + content.encode()
-            body_hash = hashlib.sha256(body).hexdigest()
+            body_hash = hashlib.sha256(request.SerializeToString(deterministic=True)).hexdigest()
             key = (call.tenant_id, call.method, request.request_id)
             earlier = await tx.idempotency.replay(*key, body_hash)
             if earlier is not None:

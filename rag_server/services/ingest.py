@@ -9,7 +9,7 @@ from typing import Any
 
 from rag.v1 import ingest_service_pb2 as pb
 from rag.v1 import ingest_service_pb2_grpc as pb_grpc
-from rag_server.backends.protocols import BlobStore, JobQueue, JobRef
+from rag_server.backends.protocols import BlobStore
 from rag_server.errors import FailedPrecondition, InvalidArgument
 from rag_server.ingest.submit import Content, Submitter
 from rag_server.ingest.watch import JobFeed, invalid_cursor, watch_job
@@ -36,7 +36,6 @@ class IngestServicer(pb_grpc.IngestServiceServicer):
         idempotency: Idempotency,
         submitter: Submitter,
         blobs: BlobStore,
-        queue: JobQueue,
         feed: JobFeed,
         *,
         max_document_bytes: int,
@@ -45,7 +44,6 @@ class IngestServicer(pb_grpc.IngestServiceServicer):
         self._idempotency = idempotency
         self._submitter = submitter
         self._blobs = blobs
-        self._queue = queue
         self._feed = feed
         self._max_document_bytes = max_document_bytes
 
@@ -64,8 +62,9 @@ class IngestServicer(pb_grpc.IngestServiceServicer):
     ) -> pb.UploadDocumentResponse:
         """Accept one document as a stream."""
         start, pieces = await open_upload(request_iterator)
-        async with self._database.snapshot() as tx:  # before the bytes travel, not after
-            await tx.collections.get(current_call.get().tenant_id, start.collection_id)
+        if not start.request_id:  # with one, the answer may be that of an earlier call
+            async with self._database.snapshot() as tx:  # before the bytes travel, not after
+                await tx.collections.get(current_call.get().tenant_id, start.collection_id)
         content = await self._stage(pieces)
         assert content.staged is not None
         if start.sha256 not in {"", content.staged.sha256}:
@@ -152,14 +151,22 @@ class IngestServicer(pb_grpc.IngestServiceServicer):
             )
             return to_job(job)
 
-        digest = content.staged.sha256 if content.staged else ""
         try:
-            job = await self._idempotency.once(request, pb.Job, accept, content=digest)
+            return await self._idempotency.once(_identity_of(request, content), pb.Job, accept)
         finally:
             if content.staged:
                 await content.staged.discard()
-        await self._queue.publish(JobRef(call.tenant_id, job.id))
-        return job
+
+
+def _identity_of(request: pb.IngestDocumentRequest | pb.UploadStart, content: Content) -> pb.UploadStart:
+    """Return what makes two requests the same: megabytes of content are told apart by their digest."""
+    return pb.UploadStart(
+        collection_id=request.collection_id,
+        document=request.document if request.HasField("document") else None,
+        chunking=request.chunking if request.HasField("chunking") else None,
+        sha256=content.staged.sha256 if content.staged else content.uri,
+        request_id=request.request_id,
+    )
 
 
 def _sequence_of(cursor: str) -> int:

@@ -8,7 +8,7 @@ from typing import Any
 
 from rag.v1 import retrieve_service_pb2 as pb
 from rag.v1 import retrieve_service_pb2_grpc as pb_grpc
-from rag_server.backends.protocols import Embedder
+from rag_server.backends.protocols import Embedder, Priority
 from rag_server.interceptors.call import current_call
 from rag_server.metadata.database import Database
 from rag_server.query.pipeline import Retrieval
@@ -55,7 +55,8 @@ class RetrieveServicer(pb_grpc.RetrieveServiceServicer):
         watch = Stopwatch()
         texts = list(request.texts)
         with watch.stage("embed"):
-            vectors = await self._embedder.embed(texts)
+            # Behind the questions of others: these texts may be many and long.
+            vectors = await self._embedder.embed(texts, priority=Priority.BULK)
         with watch.stage("count"):
             counts = await asyncio.to_thread(lambda: [self._embedder.tokenizer.count(text) for text in texts])
         return pb.EmbedResponse(

@@ -11,8 +11,7 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
-from rag_server.backends.protocols import EmbeddingModel, Embeddings, Priority
-from rag_server.domain.document import Span
+from rag_server.backends.protocols import EmbeddingModel, Embeddings, Offsets, Priority
 from rag_server.errors import Unavailable
 
 _TOKEN = re.compile(r"\w+|[^\w\s]")
@@ -26,8 +25,8 @@ class WordTokenizer:
     def count(self, text: str) -> int:
         return sum(1 for _ in _TOKEN.finditer(text))
 
-    def offsets(self, text: str) -> list[Span]:
-        return [Span(*match.span()) for match in _TOKEN.finditer(text)]
+    def offsets(self, text: str) -> Offsets:
+        return np.array([match.span() for match in _TOKEN.finditer(text)], np.int32).reshape(-1, 2)
 
 
 class HashEmbedder:

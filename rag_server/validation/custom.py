@@ -10,7 +10,15 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Final, NamedTuple, Protocol
 
-from rag.v1 import chunking_pb2, collection_service_pb2, filter_pb2, fusion_pb2, ingest_service_pb2
+from rag.v1 import (
+    chunking_pb2,
+    collection_service_pb2,
+    filter_pb2,
+    fusion_pb2,
+    ingest_service_pb2,
+    options_pb2,
+    retrieve_service_pb2,
+)
 from rag_server.validation.defaults import value_or_default
 from rag_server.validation.paths import entry_path
 from rag_server.validation.rules import METADATA_KEY
@@ -20,6 +28,12 @@ MAX_LABEL_CHARACTERS: Final = 128
 
 UPDATABLE_FIELDS: Final = ("display_name", "description", "labels", "chunking", "metadata_fields")
 """What an `update_mask` may name."""
+
+MAX_SOURCES: Final = 100
+"""The greatest `top_k` of a question: an answer draws on few passages."""
+
+MAX_BATCH_CANDIDATES: Final = 10_000
+"""The most candidates that one leg may be asked for by all requests of a batch."""
 
 _METADATA_KEY: Final = re.compile(METADATA_KEY)
 _ORDERED_KINDS: Final = frozenset({"integer_value", "double_value", "timestamp_value"})
@@ -47,6 +61,11 @@ Check = Callable[[Any], Iterable[Finding]]
 class _SearchesCollections(Protocol):
     @property
     def collection_ids(self) -> Iterable[str]: ...
+
+
+class _Asks(Protocol):
+    @property
+    def retrieval(self) -> options_pb2.RetrievalOptions: ...
 
 
 def overlap_is_at_most_half(message: chunking_pb2.CharacterChunking) -> Iterator[Finding]:
@@ -86,7 +105,7 @@ def update_mask_is_updatable(
             yield Finding(f"update_mask.paths[{index}]", f"must be one of {', '.join(UPDATABLE_FIELDS)}")
 
 
-def bool_has_conditions(message: filter_pb2.BoolFilter) -> Iterator[Finding]:
+def boolean_has_conditions(message: filter_pb2.BooleanFilter) -> Iterator[Finding]:
     """At least one of the three lists is not empty."""
     if not (message.must or message.should or message.must_not):
         yield Finding("", "must, should and must_not are all empty")
@@ -130,18 +149,41 @@ def collections_are_distinct(message: _SearchesCollections) -> Iterator[Finding]
         yield Finding(f"collection_ids[{index}]", "repeats an earlier collection")
 
 
+def sources_are_few(message: _Asks) -> Iterator[Finding]:
+    """`top_k` is at most 100 for a question."""
+    top_k = message.retrieval.top_k
+    if top_k > MAX_SOURCES:
+        yield Finding("retrieval.top_k", f"must be at most {MAX_SOURCES} for a question")
+
+
+def batch_is_bounded(message: retrieve_service_pb2.BatchRetrieveRequest) -> Iterator[Finding]:
+    """All requests together ask a leg for at most 10 000 candidates, with the defaults."""
+    candidates = sum(
+        max(value_or_default(each.options, name) for name in ("top_k", "candidate_count"))
+        * len(each.collection_ids)
+        for each in message.requests
+    )
+    if candidates > MAX_BATCH_CANDIDATES:
+        yield Finding(
+            "requests",
+            "the greater of top_k and candidate_count, times the number of collections, "
+            f"is {candidates} for all requests together, the maximum is {MAX_BATCH_CANDIDATES}",
+        )
+
+
 CHECKS: Final[Mapping[str, tuple[Check, ...]]] = {
     "rag.v1.CharacterChunking": (overlap_is_at_most_half,),
     "rag.v1.Collection": (labels_are_short, declared_names_are_distinct),
     "rag.v1.UpdateCollectionRequest": (update_mask_is_updatable,),
-    "rag.v1.BoolFilter": (bool_has_conditions,),
+    "rag.v1.BooleanFilter": (boolean_has_conditions,),
     "rag.v1.ComparisonFilter": (ordering_has_ordered_value,),
     "rag.v1.RangeFilter": (range_is_bounded,),
     "rag.v1.RrfFusion": (some_weight_is_positive,),
     "rag.v1.DocumentSpec": (metadata_keys_are_names,),
     "rag.v1.RetrieveRequest": (collections_are_distinct,),
-    "rag.v1.GenerateRequest": (collections_are_distinct,),
-    "rag.v1.StreamGenerateRequest": (collections_are_distinct,),
+    "rag.v1.BatchRetrieveRequest": (batch_is_bounded,),
+    "rag.v1.GenerateRequest": (collections_are_distinct, sources_are_few),
+    "rag.v1.StreamGenerateRequest": (collections_are_distinct, sources_are_few),
 }
 """The conditions by the full name of the message."""
 

@@ -37,8 +37,8 @@ def excess_of(root: filter_pb2.Filter) -> Excess | None:
     for _ in range(MAX_DEPTH):
         children: list[filter_pb2.Filter] = []
         for node in level:
-            if node.HasField("bool"):
-                lists = (node.bool.must, node.bool.should, node.bool.must_not)
+            if node.HasField("boolean"):
+                lists = (node.boolean.must, node.boolean.should, node.boolean.must_not)
                 nodes += sum(map(len, lists))
                 if nodes > MAX_NODES:
                     return _TOO_LARGE

@@ -1,8 +1,8 @@
 """How a violation names the entry of a map.
 
-Fields are written as in the proto (`filter.bool.must[2].comparison.field`). An entry whose key looks
-like a name continues the path (`document.metadata.price`); any other key is quoted as a JSON string
-in ASCII (`labels["a b"]`), so that a hostile key can neither break the path nor a log line.
+Fields are written as in the proto (`options.filter.boolean.must[2].comparison.field`). An entry whose
+key looks like a name continues the path (`document.metadata.price`); any other key is quoted as a JSON
+string in ASCII (`labels["a b"]`), so that a hostile key can neither break the path nor a log line.
 """
 
 from __future__ import annotations

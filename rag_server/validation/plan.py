@@ -29,7 +29,7 @@ _ValueCheck = Callable[[Any, str, Report], None]
 """Checks one value of a field; gets the value's own path."""
 
 _FILTER: Final = "rag.v1.Filter"
-_BOOL_FILTER: Final = "rag.v1.BoolFilter"
+_BOOLEAN_FILTER: Final = "rag.v1.BooleanFilter"
 _TIMESTAMP: Final = "google.protobuf.Timestamp"
 
 
@@ -175,7 +175,7 @@ def _value_check(field: FieldDescriptor, constraints: Sequence[Constraint] = ())
         return _scalar_check(problem) if problem else None
     if field.message_type.full_name == _TIMESTAMP:
         return _scalar_check(timestamp_problem)
-    is_in_filter = field.containing_type is not None and field.containing_type.full_name == _BOOL_FILTER
+    is_in_filter = field.containing_type is not None and field.containing_type.full_name == _BOOLEAN_FILTER
     begins_filter = field.message_type.full_name == _FILTER and not is_in_filter
     return _message_check(field.message_type, begins_filter=begins_filter)
 

@@ -33,11 +33,13 @@ _COLLECTION_ID: Final = (Required(), Length(1, 63))
 _COLLECTION_IDS: Final = (Items(1, 16), Length(1, 63))
 _DOCUMENT_ID: Final = (Required(), Length(1, 255))
 _JOB_ID: Final = (Required(), Length(1, 64))
-_REQUEST_ID: Final = (Pattern("[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"),)
+_HEX: Final = "[0-9A-Fa-f]"
+_REQUEST_ID: Final = (Pattern(f"{_HEX}{{8}}-{_HEX}{{4}}-{_HEX}{{4}}-{_HEX}{{4}}-{_HEX}{{12}}"),)
 _PAGE_SIZE: Final = (Range(1, 1000), Default(50))
 _PAGE_TOKEN: Final = (Length(0, 2048),)
 _QUESTION: Final = (Required(), Length(1, 8192))
-_CANDIDATE_COUNT: Final = (Range(1, 2000), Default(50))
+_LANGUAGE: Final = 35
+"""The length that BCP 47 (RFC 5646, 4.4.1) asks to make room for, in code points."""
 _FILTER_FIELD: Final = (Required(), Length(1, 128))
 _FILTERS: Final = (Items(0, 255),)
 
@@ -46,10 +48,6 @@ FieldRules = Mapping[str, tuple[Constraint, ...]]
 _GENERATE: Final[FieldRules] = {
     "collection_ids": _COLLECTION_IDS,
     "question": _QUESTION,
-    "source_count": (Range(1, 100), Default(10)),
-    "candidate_count": _CANDIDATE_COUNT,
-    "max_answer_tokens": (Range(1, 8192), Default(512)),
-    "language": (Length(0, 8),),
 }
 
 FIELD_RULES: Final[Mapping[str, FieldRules]] = {
@@ -67,7 +65,7 @@ FIELD_RULES: Final[Mapping[str, FieldRules]] = {
         "id": (OutputOnly(),),
         "display_name": (Length(0, 200),),
         "description": (Length(0, 2000),),
-        "language": (Length(0, 8),),
+        "language": (Length(0, _LANGUAGE),),
         "embedding_model": (OutputOnly(),),
         "dimension": (OutputOnly(),),
         "labels": (Items(0, 64),),
@@ -111,7 +109,7 @@ FIELD_RULES: Final[Mapping[str, FieldRules]] = {
     },
     # filter.proto
     "rag.v1.Filter": {"kind": (Required(),)},
-    "rag.v1.BoolFilter": {"must": _FILTERS, "should": _FILTERS, "must_not": _FILTERS},
+    "rag.v1.BooleanFilter": {"must": _FILTERS, "should": _FILTERS, "must_not": _FILTERS},
     "rag.v1.ComparisonFilter": {
         "field": _FILTER_FIELD,
         "operator": (Required(),),
@@ -170,19 +168,26 @@ FIELD_RULES: Final[Mapping[str, FieldRules]] = {
     },
     "rag.v1.MetadataValue": {"kind": (Required(),), "string_value": (Length(0, 4096),)},
     "rag.v1.StringList": {"values": (Items(0, 256), Length(0, 4096))},
+    # options.proto
+    "rag.v1.RetrievalOptions": {
+        "top_k": (Range(1, 1000), Default(10)),
+        "candidate_count": (Range(1, 2000), Default(50)),
+    },
+    "rag.v1.GenerationOptions": {
+        "max_answer_tokens": (Range(1, 8192), Default(512)),
+        "language": (Length(0, _LANGUAGE),),
+    },
     # retrieve_service.proto
     "rag.v1.RetrieveRequest": {
         "collection_ids": _COLLECTION_IDS,
         "query": _QUESTION,
-        "top_k": (Range(1, 1000), Default(10)),
-        "candidate_count": _CANDIDATE_COUNT,
     },
     "rag.v1.BatchRetrieveRequest": {"requests": (Items(1, 64),)},
-    "rag.v1.EmbedRequest": {"texts": (Items(1, 256), Length(1, 32_768))},
+    "rag.v1.EmbedRequest": {"texts": (Items(1, 128), Length(1, 8192))},
     "rag.v1.AnalyzeRequest": {
         "text": (Required(), Length(1, 32_768)),
         "analyzer": (Required(),),
         "collection_id": (Length(1, 63),),
-        "language": (Length(1, 8),),
+        "language": (Length(1, _LANGUAGE),),
     },
 }

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-import rag.v1
 from google.protobuf import descriptor_pool, message_factory
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
-from rag.v1 import collection_service_pb2, filter_pb2
 
+import rag.v1
+from rag.v1 import collection_service_pb2, filter_pb2
 from rag_server.validation.constraint import (
     Constraint,
     Content,
@@ -30,7 +30,7 @@ from rag_server.validation.constraint import (
 )
 from rag_server.validation.rules import FIELD_RULES, METADATA_KEY
 
-REQUEST_ID = "[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
+REQUEST_ID = "[0-9A-Fa-f]{8}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{12}"
 _UUID = "01234567-89ab-cdef-0123-456789abcdef"
 
 for _module in pkgutil.iter_modules(rag.v1.__path__, "rag.v1."):
@@ -38,7 +38,10 @@ for _module in pkgutil.iter_modules(rag.v1.__path__, "rag.v1."):
         importlib.import_module(_module.name)  # which registers its messages in the pool
 
 PATTERN_EXAMPLES: dict[str, tuple[list[str], list[str]]] = {
-    REQUEST_ID: ([_UUID], [_UUID.upper(), _UUID[:-1], _UUID + "0", _UUID + "\n", _UUID.replace("-", "")]),
+    REQUEST_ID: (
+        [_UUID, _UUID.upper()],
+        [_UUID[:-1], _UUID + "0", _UUID + "\n", _UUID.replace("-", ""), _UUID.replace("f", "g")],
+    ),
     "[a-z][a-z0-9_-]{0,62}": (
         ["a", "z0_-", "a" + "9" * 62],
         ["A", "9a", "_a", "a b", "a.b", "a\n", "ñ", "a" + "9" * 63],
@@ -130,7 +133,7 @@ def valid(full_name: str) -> Message:
 def _satisfy_conditions(message: Message) -> None:
     """Set what the conditions over several fields ask for."""
     match message:
-        case filter_pb2.BoolFilter():  # two lists, so that each may be emptied
+        case filter_pb2.BooleanFilter():  # two lists, so that each may be emptied
             message.must.add().exists.field = "media_type"
             message.must_not.add().exists.field = "source_uri"
         case filter_pb2.RangeFilter():
@@ -272,6 +275,6 @@ def _add_items(message: Any, field: FieldDescriptor, count: int) -> None:
             target.append(1 if field.enum_type is not None else f"x{index}")
 
 
-def empty_bool_filter() -> Message:
-    """Return a BoolFilter that says nothing, wrong as a whole."""
-    return filter_pb2.BoolFilter()
+def empty_boolean_filter() -> Message:
+    """Return a BooleanFilter that says nothing, wrong as a whole."""
+    return filter_pb2.BooleanFilter()

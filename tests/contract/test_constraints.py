@@ -11,20 +11,8 @@ from collections import deque
 from typing import Any
 
 import pytest
-from tests.contract.constraint_examples import (
-    CASES,
-    PATTERN_EXAMPLES,
-    Case,
-    descriptor_of,
-    empty_bool_filter,
-    inside,
-    new,
-    outside,
-    valid,
-)
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
-from tests.contract.proto_source import constraints_in, elements, files, near_misses_in
 
 from rag_server.domain.collection import CharacterChunking, TokenChunking
 from rag_server.domain.retrieval import RetrievalRequest, RrfFusion
@@ -42,6 +30,18 @@ from rag_server.validation.constraint import (
     Size,
 )
 from rag_server.validation.rules import FIELD_RULES
+from tests.contract.constraint_examples import (
+    CASES,
+    PATTERN_EXAMPLES,
+    Case,
+    descriptor_of,
+    empty_boolean_filter,
+    inside,
+    new,
+    outside,
+    valid,
+)
+from tests.contract.proto_source import constraints_in, elements, files, near_misses_in
 
 COMMENTED = [element for element in elements() if element.kind in {"field", "oneof"}]
 INTEGERS = {FieldDescriptor.TYPE_INT32, FieldDescriptor.TYPE_INT64}
@@ -230,7 +230,7 @@ def test_default_lies_within_its_range(case: Case) -> None:
         ("rag.v1.TokenChunking", TokenChunking),
         ("rag.v1.CharacterChunking", CharacterChunking),
         ("rag.v1.RrfFusion", RrfFusion),
-        ("rag.v1.RetrieveRequest", RetrievalRequest),
+        ("rag.v1.RetrievalOptions", RetrievalRequest),
     ],
 )
 def test_default_is_that_of_the_domain(message: str, domain: type) -> None:
@@ -269,8 +269,8 @@ def test_pattern_examples_are_those_of_the_table() -> None:
 
 def _wrong(message: str) -> tuple[Message, str]:
     """Return a message of the given type with one violation, and its path."""
-    if message == "rag.v1.BoolFilter":  # one that is too long would be refused as a filter too large
-        return empty_bool_filter(), ""
+    if message == "rag.v1.BooleanFilter":  # one that is too long would be refused as a filter too large
+        return empty_boolean_filter(), ""
     cases = [case for case in CASES if case.message == message]
     return next(attempt for case in cases for attempt in outside(case))
 

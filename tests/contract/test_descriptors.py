@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 from google.protobuf.descriptor_pb2 import DescriptorProto, FieldDescriptorProto, MethodDescriptorProto
+
 from tests.contract.proto_source import Element, elements, files
 
 SIGNED = {FieldDescriptorProto.TYPE_INT32, FieldDescriptorProto.TYPE_INT64}

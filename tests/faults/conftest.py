@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.server_process import ServerProcess, ServerStarter
+from rag_server.testing.server_process import ServerProcess, ServerStarter
 
 
 @pytest.fixture

@@ -232,7 +232,7 @@ async def test_top_k_out_of_range_is_refused(client: RagClient, collection: str,
     found = await failure(client.search(collection, "question", top_k=top_k))
 
     assert (found.code, found.reason) == (INVALID, "INVALID_REQUEST")
-    assert list(found.violations) == ["top_k"]
+    assert list(found.violations) == ["options.top_k"]
 
 
 async def test_unknown_collection_is_not_found_by_every_search(client: RagClient) -> None:

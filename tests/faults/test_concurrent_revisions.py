@@ -9,7 +9,7 @@ from collections.abc import Iterable
 import grpc
 import pytest
 
-from rag.v1 import chunking_pb2, retrieval_pb2
+from rag.v1 import chunking_pb2, retrieved_chunk_pb2
 from rag.v1 import document_service_pb2 as document_pb
 from rag.v1 import ingest_service_pb2 as ingest_pb
 from rag_server.ingest.sweep import Sweeper
@@ -33,7 +33,7 @@ def version(number: int) -> str:
     )
 
 
-def versions_in(results: Iterable[retrieval_pb2.RetrievedChunk]) -> dict[str, list[str]]:
+def versions_in(results: Iterable[retrieved_chunk_pb2.RetrievedChunk]) -> dict[str, list[str]]:
     """Return the numbers that the chunks of each document carry."""
     found: dict[str, list[str]] = {}
     for result in results:

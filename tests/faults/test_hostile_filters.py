@@ -16,7 +16,15 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 BY_NAME = {str(method): method for method in methods()}
 TAKERS = ["Retrieve", "BatchRetrieve", "Generate", "StreamGenerate"]
-FILTER_NUMBER = 4
+OPTIONS_NUMBER = 3
+"""Of `options` and of `retrieval`, the field of a request that holds the filter."""
+FILTER_NUMBER = 2
+PATHS = {
+    "Retrieve": "options.filter",
+    "BatchRetrieve": "requests[0].options.filter",
+    "Generate": "retrieval.filter",
+    "StreamGenerate": "retrieval.filter",
+}
 TEXT = metadata_pb2.MetadataValue(string_value="text")
 NUMBER = metadata_pb2.MetadataValue(integer_value=1)
 
@@ -38,15 +46,20 @@ def deep(levels: int) -> bytes:
     return found
 
 
-async def refusal(client: RagClient, taker: str, collection: str, filter_bytes: bytes) -> tuple[Failure, str]:
-    """Search with the filter; return the error, and what stands before `filter` in its paths."""
+def filtered_by(filter_bytes: bytes) -> bytes:
+    """Return the field of a request that holds the filter."""
+    return nested(OPTIONS_NUMBER, nested(FILTER_NUMBER, filter_bytes))
+
+
+async def refusal(client: RagClient, taker: str, collection: str, filter_bytes: bytes) -> Failure:
+    """Search with the filter; return the error."""
     method: Method = BY_NAME[taker]
-    request = nested(1, collection.encode()) + nested(2, b"question") + nested(FILTER_NUMBER, filter_bytes)
+    request = nested(1, collection.encode()) + nested(2, b"question") + filtered_by(filter_bytes)
     is_batch = taker == "BatchRetrieve"
     error = await send(client.channel, method, nested(1, request) if is_batch else request)
     assert error is not None
     assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
-    return failure_of(error), "requests[0]." if is_batch else ""
+    return failure_of(error)
 
 
 @pytest.mark.parametrize("taker", TAKERS)
@@ -54,15 +67,15 @@ async def refusal(client: RagClient, taker: str, collection: str, filter_bytes: 
 async def test_filter_over_16_levels_is_too_deep(
     client: RagClient, collection: str, taker: str, levels: int
 ) -> None:
-    found, before = await refusal(client, taker, collection, deep(levels))
+    found = await refusal(client, taker, collection, deep(levels))
 
     assert found.reason == "FILTER_TOO_DEEP"
-    assert list(found.violations) == [f"{before}filter"]
+    assert list(found.violations) == [PATHS[taker]]
 
 
 @pytest.mark.parametrize("taker", TAKERS)
 async def test_filter_of_5_000_levels_is_not_decoded(client: RagClient, collection: str, taker: str) -> None:
-    found, _ = await refusal(client, taker, collection, deep(5_000))
+    found = await refusal(client, taker, collection, deep(5_000))
 
     assert found.reason == "UNDECODABLE_REQUEST"
     assert "16 levels" in found.message
@@ -71,7 +84,7 @@ async def test_filter_of_5_000_levels_is_not_decoded(client: RagClient, collecti
 @pytest.mark.parametrize("taker", TAKERS)
 async def test_filter_of_16_levels_is_taken(client: RagClient, collection: str, taker: str) -> None:
     method = BY_NAME[taker]
-    request = nested(1, collection.encode()) + nested(2, b"question") + nested(FILTER_NUMBER, deep(16))
+    request = nested(1, collection.encode()) + nested(2, b"question") + filtered_by(deep(16))
 
     assert (
         await send(client.channel, method, nested(1, request) if taker == "BatchRetrieve" else request)
@@ -89,31 +102,24 @@ async def test_filter_of_10_000_nodes_is_too_large(
             membership=filter_pb2.MembershipFilter(field="source_uri", values=[TEXT] * 10_000)
         )
     else:
-        wide = filter_pb2.Filter(bool=filter_pb2.BoolFilter(**{kind: [exists()] * 10_000}))
+        wide = filter_pb2.Filter(boolean=filter_pb2.BooleanFilter(**{kind: [exists()] * 10_000}))
 
-    found, before = await refusal(client, taker, collection, wide.SerializeToString())
+    found = await refusal(client, taker, collection, wide.SerializeToString())
 
     assert found.reason == "FILTER_TOO_LARGE"
-    assert list(found.violations) == [f"{before}filter"]
+    assert list(found.violations) == [PATHS[taker]]
 
 
 @pytest.mark.parametrize("taker", TAKERS)
 async def test_unknown_field_is_named_with_its_path(client: RagClient, collection: str, taker: str) -> None:
-    inner = filter_pb2.Filter(bool=filter_pb2.BoolFilter(must=[exists(), exists("metadata.nothing")]))
+    inner = filter_pb2.Filter(boolean=filter_pb2.BooleanFilter(must=[exists(), exists("metadata.nothing")]))
 
-    found, _ = await refusal(client, taker, collection, inner.SerializeToString())
+    found = await refusal(client, taker, collection, inner.SerializeToString())
 
     assert found.reason == "UNKNOWN_FILTER_FIELD"
     assert found.metadata["field"] == "metadata.nothing"
-    assert list(found.violations) == [PATHS[taker] + ".bool.must[1].exists.field"]
+    assert list(found.violations) == [PATHS[taker] + ".boolean.must[1].exists.field"]
 
-
-PATHS = {
-    "Retrieve": "filter",
-    "BatchRetrieve": "requests[0].filter",
-    "Generate": "filter",
-    "StreamGenerate": "filter",
-}
 
 MISMATCHES: dict[str, tuple[Any, str]] = {
     "number asked of a text": (
@@ -149,7 +155,7 @@ async def test_value_of_another_type_is_named_with_its_path(
     await client.ingest_text(collection, "A year.", "dated", metadata={"year": NUMBER})
     condition, path = MISMATCHES[kind]
 
-    found, _ = await refusal(client, taker, collection, condition.SerializeToString())
+    found = await refusal(client, taker, collection, condition.SerializeToString())
 
     assert found.reason == "FILTER_TYPE_MISMATCH"
     assert list(found.violations) == [f"{PATHS[taker]}.{path}"]

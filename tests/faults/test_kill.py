@@ -20,8 +20,8 @@ from rag_server.backends.local_blobs import LocalBlobStore
 from rag_server.backends.milvus.store import MilvusChunkStore
 from rag_server.ingest.sweep import Sweeper
 from rag_server.metadata.database import Database
+from rag_server.testing.server_process import ServerStarter
 from tests.faults.polling import until
-from tests.faults.server_process import ServerStarter
 from tests.rag_client import RagClient
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(300)]

@@ -12,7 +12,7 @@ import pytest_asyncio
 from rag.v1 import admin_service_pb2 as admin_pb
 from rag.v1 import ingest_service_pb2 as ingest_pb
 from rag.v1 import ingest_service_pb2_grpc as ingest_grpc
-from tests.faults.server_process import ServerStarter
+from rag_server.testing.server_process import ServerStarter
 from tests.rag_client import RagClient, ServerUnderTest
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")

@@ -13,7 +13,7 @@ import pytest
 from rag.v1 import generate_service_pb2 as generate_pb
 from rag.v1 import ingest_service_pb2 as ingest_pb
 from rag.v1 import retrieve_service_pb2 as retrieve_pb
-from tests.faults.server_process import ServerStarter
+from rag_server.testing.server_process import ServerStarter
 from tests.rag_client import RagClient, failure_of
 
 FAILING_SERVER = Path(__file__).with_name("failing_server.py")

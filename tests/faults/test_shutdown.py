@@ -15,8 +15,8 @@ from grpc_health.v1 import health_pb2
 
 from rag.v1 import generate_service_pb2 as generate_pb
 from rag.v1 import ingest_service_pb2 as ingest_pb
+from rag_server.testing.server_process import ServerProcess, ServerStarter
 from tests.faults.polling import until
-from tests.faults.server_process import ServerProcess, ServerStarter
 from tests.rag_client import RagClient, failure_of
 
 GATED_SERVER = Path(__file__).with_name("gated_server.py")

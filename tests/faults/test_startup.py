@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from rag.v1 import admin_service_pb2 as admin_pb
-from tests.faults.server_process import ServerProcess, ServerStarter
+from rag_server.testing.server_process import ServerProcess, ServerStarter
 from tests.rag_client import RagClient
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from rag.v1 import admin_service_pb2 as admin_pb
 from rag.v1 import collection_service_pb2 as collection_pb
-from rag.v1 import filter_pb2
+from rag.v1 import filter_pb2, options_pb2
 from rag.v1 import retrieve_service_pb2 as retrieve_pb
 from tests.faults.wire import Method, methods, send
 from tests.rag_client import RagClient, ServerUnderTest, failure_of
@@ -28,9 +28,11 @@ UNDECODABLE = {
 QUESTION = retrieve_pb.RetrieveRequest(
     collection_ids=["none"],
     query="question",
-    top_k=5,
-    filter=filter_pb2.Filter(exists=filter_pb2.ExistsFilter(field="source_uri")),
-    candidate_count=50,
+    options=options_pb2.RetrievalOptions(
+        top_k=5,
+        filter=filter_pb2.Filter(exists=filter_pb2.ExistsFilter(field="source_uri")),
+        candidate_count=50,
+    ),
 ).SerializeToString()
 """A request for Retrieve and, since the fields have the same numbers, for StreamGenerate."""
 

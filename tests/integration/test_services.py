@@ -19,7 +19,7 @@ from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from rag.v1 import admin_service_pb2 as admin_pb
-from rag.v1 import chunking_pb2, filter_pb2, fusion_pb2, retrieval_pb2
+from rag.v1 import chunking_pb2, filter_pb2, fusion_pb2, options_pb2, retrieved_chunk_pb2
 from rag.v1 import collection_service_pb2 as collection_pb
 from rag.v1 import document_service_pb2 as document_pb
 from rag.v1 import generate_service_pb2 as generate_pb
@@ -665,7 +665,7 @@ def starts(field: str, prefix: str) -> filter_pb2.Filter:
 
 
 def combine(**parts: list[filter_pb2.Filter]) -> filter_pb2.Filter:
-    return filter_pb2.Filter(bool=filter_pb2.BoolFilter(**parts))
+    return filter_pb2.Filter(boolean=filter_pb2.BooleanFilter(**parts))
 
 
 @pytest.mark.parametrize(
@@ -710,9 +710,9 @@ async def test_retrieve_filter_leaves_what_it_says(
 @pytest.mark.parametrize(
     ("condition", "reason", "path"),
     [
-        (has("metadata.nope"), "UNKNOWN_FILTER_FIELD", "filter.exists.field"),
-        (compare("metadata.year", "EQUAL", "x"), "FILTER_TYPE_MISMATCH", "filter.comparison.value"),
-        (within("metadata.name", less_than=3), "FILTER_TYPE_MISMATCH", "filter.range.field"),
+        (has("metadata.nope"), "UNKNOWN_FILTER_FIELD", "options.filter.exists.field"),
+        (compare("metadata.year", "EQUAL", "x"), "FILTER_TYPE_MISMATCH", "options.filter.comparison.value"),
+        (within("metadata.name", less_than=3), "FILTER_TYPE_MISMATCH", "options.filter.range.field"),
     ],
 )
 async def test_retrieve_with_a_wrong_filter_names_its_place(
@@ -732,8 +732,8 @@ async def test_retrieve_explains_each_result(client: RagClient, collection: str)
     assert (result.signals.dense.rank, result.signals.lexical.rank) == (1, 1)
     assert 0 < result.signals.dense.score <= 1
     assert result.score == result.signals.fused_score == pytest.approx(2 / 61)
-    assert response.score_scale == retrieval_pb2.SCORE_SCALE_RRF
-    assert response.degradation == retrieval_pb2.DEGRADATION_FULL
+    assert response.score_scale == retrieved_chunk_pb2.SCORE_SCALE_RRF
+    assert not response.degradations
     stages = {each.stage for each in response.timings.stages}
     assert stages == {"analyze", "embed", "dense", "lexical", "verify", "fuse"}
 
@@ -760,7 +760,11 @@ async def test_retrieve_of_stop_words_without_vectors_is_refused(client: RagClie
 
 @pytest.mark.parametrize(
     ("fields", "path"),
-    [({"top_k": 0}, "top_k"), ({"top_k": 10_000}, "top_k"), ({"candidate_count": 0}, "candidate_count")],
+    [
+        ({"top_k": 0}, "options.top_k"),
+        ({"top_k": 10_000}, "options.top_k"),
+        ({"candidate_count": 0}, "options.candidate_count"),
+    ],
 )
 async def test_retrieve_with_numbers_out_of_range_names_the_field(
     client: RagClient, collection: str, fields: dict[str, int], path: str
@@ -807,13 +811,15 @@ async def test_batch_retrieve_names_the_filter_that_is_wrong(client: RagClient, 
                 requests=[
                     retrieve_pb.RetrieveRequest(collection_ids=[collection], query="x"),
                     retrieve_pb.RetrieveRequest(
-                        collection_ids=[collection], query="x", filter=has("metadata.nope")
+                        collection_ids=[collection],
+                        query="x",
+                        options=options_pb2.RetrievalOptions(filter=has("metadata.nope")),
                     ),
                 ]
             )
         )
     )
-    assert list(refused.violations) == ["requests[1].filter.exists.field"]
+    assert list(refused.violations) == ["requests[1].options.filter.exists.field"]
 
 
 async def test_embed_gives_unit_vectors_in_order(client: RagClient) -> None:

@@ -11,7 +11,8 @@ import typer
 
 from rag.v1.generate_service_pb2 import Citation, FinishReason, GenerationFinished, StreamGenerateRequest
 from rag.v1.generate_service_pb2_grpc import GenerateServiceStub
-from rag.v1.retrieval_pb2 import RetrievedChunk
+from rag.v1.options_pb2 import GenerationOptions, RetrievalOptions
+from rag.v1.retrieved_chunk_pb2 import RetrievedChunk
 from ragctl.answer_text import CitedText
 from ragctl.errors import UNREACHABLE, CommandFailed, Problem, from_rpc, show, unreachable
 from ragctl.moments import shown_timings
@@ -50,10 +51,8 @@ def ask(
     """
     request = StreamGenerateRequest(
         collection_ids=collections,
-        filter=filter_of(filters),
-        source_count=sources,
-        max_answer_tokens=max_tokens,
-        language=language,
+        retrieval=RetrievalOptions(top_k=sources, filter=filter_of(filters)),
+        generation=GenerationOptions(max_answer_tokens=max_tokens, language=language),
     )
     if question is not None:
         request.question = question
@@ -120,7 +119,7 @@ def _answer(session: Session, request: StreamGenerateRequest) -> None:
             match event.WhichOneof("event"):
                 case "retrieved":
                     sources = list(event.retrieved.sources)
-                    note = degradation_note(event.retrieved.degradation)
+                    note = degradation_note(event.retrieved.degradations)
                     if note:
                         output.line(note, style="yellow")
                 case "delta":

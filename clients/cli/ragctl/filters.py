@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from google.protobuf import json_format
 
 from rag.v1.filter_pb2 import (
-    BoolFilter,
+    BooleanFilter,
     ComparisonFilter,
     ComparisonOperator,
     ExistsFilter,
@@ -56,7 +56,7 @@ def parse_filters(texts: Sequence[str]) -> Filter | None:
     parsed = [parse_filter(text) for text in texts]
     if not parsed:
         return None
-    return parsed[0] if len(parsed) == 1 else Filter(bool=BoolFilter(must=parsed))
+    return parsed[0] if len(parsed) == 1 else Filter(boolean=BooleanFilter(must=parsed))
 
 
 def parse_filter(text: str) -> Filter:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Annotated
 
 import typer
 from rich.text import Text
 
 from rag.v1.filter_pb2 import Filter
-from rag.v1.retrieval_pb2 import Degradation, LegSignal, RetrievedChunk, ScoreScale
+from rag.v1.options_pb2 import RetrievalOptions
 from rag.v1.retrieve_service_pb2 import RetrieveRequest, RetrieveResponse
 from rag.v1.retrieve_service_pb2_grpc import RetrieveServiceStub
+from rag.v1.retrieved_chunk_pb2 import Degradation, LegSignal, RetrievedChunk, ScoreScale
 from ragctl.errors import CommandFailed
 from ragctl.filters import parse_filters
 from ragctl.highlight import snippet
@@ -50,11 +52,13 @@ def filter_of(texts: list[str] | None) -> Filter | None:
         raise CommandFailed.for_usage(str(error)) from error
 
 
-def degradation_note(degradation: Degradation.ValueType) -> str:
+def degradation_note(degradations: Iterable[Degradation.ValueType]) -> str:
     """Return what the answer had to go without; empty when nothing was missing."""
-    if degradation in (Degradation.DEGRADATION_FULL, Degradation.DEGRADATION_UNSPECIFIED):
-        return ""
-    return f"degraded: {DEGRADATIONS.get(degradation, f'kind {int(degradation)}, unknown to this ragctl')}"
+    notes = [
+        DEGRADATIONS.get(degradation, f"kind {int(degradation)}, unknown to this ragctl")
+        for degradation in degradations
+    ]
+    return f"degraded: {'; '.join(notes)}" if notes else ""
 
 
 @command
@@ -78,9 +82,7 @@ def search(
     request = RetrieveRequest(
         collection_ids=collections,
         query=query,
-        top_k=top_k,
-        filter=filter_of(filters),
-        candidate_count=candidates,
+        options=RetrievalOptions(top_k=top_k, filter=filter_of(filters), candidate_count=candidates),
     )
     stub = RetrieveServiceStub(session.channel)
     response = stub.Retrieve(request, timeout=session.unary_timeout_s)
@@ -113,7 +115,7 @@ def _show(session: Session, response: RetrieveResponse, query: str, *, explain: 
         output.table(columns, rows)
     else:
         output.line("nothing found")
-    note = degradation_note(response.degradation)
+    note = degradation_note(response.degradations)
     if note:
         output.line(note, style="yellow")
     if explain:

@@ -17,6 +17,8 @@ Rows = list[dict[str, Any]]
 _log = structlog.get_logger(__name__)
 _MISSING = (4, 100)  # CollectionNotExists in the old and the new numbering of Milvus errors
 _NOT_LOADED = 101
+_CONCURRENT_READS = 8
+"""Milvus Lite works on so many calls at once; more would only wait there, with their time running."""
 _ATTEMPTS = 2
 
 
@@ -44,6 +46,7 @@ class CollectionCalls:
         self._is_single_writer = is_single_writer
         self._loaded: set[str] = set()
         self._locks: dict[str, FairLock] = {}
+        self._slots = asyncio.Semaphore(_CONCURRENT_READS)
         self._writes: set[asyncio.Task[Any]] = set()
 
     def is_loaded(self, name: str) -> bool:
@@ -62,7 +65,8 @@ class CollectionCalls:
                     break
                 await self._acquire(name, exclusive=False)
                 try:
-                    async with asyncio.timeout(self._timeout_s):
+                    # the wait for a slot is not the store's fault: it does not count
+                    async with self._slots, asyncio.timeout(self._timeout_s):
                         return await call()
                 except MilvusException as error:
                     self._loaded.discard(name)

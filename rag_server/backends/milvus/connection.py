@@ -21,6 +21,7 @@ from pymilvus.exceptions import MilvusException
 from pymilvus.milvus_client.index import IndexParams
 
 from rag_server.errors import Unavailable
+from rag_server.logs import where_raised
 
 _log = structlog.get_logger(__name__)
 
@@ -38,7 +39,7 @@ _CHANNEL = {"grpc.keepalive_time_ms": 600_000, "grpc.keepalive_permit_without_ca
 def unavailable(action: str, error: BaseException) -> Unavailable:
     """Log what Milvus said, and return the error that tells the caller nothing of it."""
     _log.warning(
-        "vector_store_failed", action=action, error_type=type(error).__name__, error=str(error)[:500]
+        "vector store failed", action=action, code=getattr(error, "code", None), where=where_raised(error)
     )
     return Unavailable("VECTOR_STORE_UNAVAILABLE", "the vector store does not answer")
 
@@ -60,7 +61,7 @@ class _Engine:
             folder.parent.mkdir(parents=True, exist_ok=True)
             server, database, port = start_server_in_thread(str(folder), max_workers=_ENGINE_THREADS)
         except DataDirLockedError as error:
-            _log.warning("vector_store_locked", error=str(error))
+            _log.warning("vector store locked")
             raise Unavailable(
                 "VECTOR_STORE_LOCKED",
                 "the vector store's folder is in use by another process; "

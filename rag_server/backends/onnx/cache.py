@@ -61,7 +61,7 @@ async def ensure_exported(source: ModelSource, cache_dir: Path) -> ExportedModel
                 return found
             return await _export(source, cache_dir)
     except OSError as error:
-        _logger.error("model cache unusable", model=source.id, folder=str(cache_dir), error=str(error))
+        _logger.error("model cache unusable", model=source.id, folder=str(cache_dir), error=error.strerror)
         raise _unavailable(
             source, "the folder for exported models, or the model's own, cannot be read or written"
         ) from error

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -19,6 +18,7 @@ from rag_server.backends.onnx.source import REASON, default_cache_dir, resolve
 from rag_server.backends.onnx.tokenizer import OnnxTokenizer
 from rag_server.backends.onnx.worker import EmbeddingWorker
 from rag_server.backends.protocols import EmbeddingModel, Embeddings, Priority
+from rag_server.cores import usable_cores
 from rag_server.errors import Unavailable
 
 _logger = structlog.get_logger(__name__)
@@ -77,7 +77,7 @@ class OnnxEmbedder:
         """
         source = await asyncio.to_thread(resolve, model_id)
         folder = cache_dir if cache_dir is not None else default_cache_dir()
-        thread_count = threads or len(os.sched_getaffinity(0))
+        thread_count = threads or usable_cores()
         for is_last in (False, True):
             exported = await ensure_exported(source, folder)
             try:

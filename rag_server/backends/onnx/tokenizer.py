@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 from tokenizers import Tokenizer as FastTokenizer
 
 from rag_server.backends.onnx.artifact import CorruptArtifact
-from rag_server.domain.document import Span
+from rag_server.backends.protocols import Offsets
 
 
 class OnnxTokenizer:
@@ -43,9 +44,9 @@ class OnnxTokenizer:
     def count(self, text: str) -> int:
         return len(self._fast.encode(text, add_special_tokens=False))
 
-    def offsets(self, text: str) -> list[Span]:
+    def offsets(self, text: str) -> Offsets:
         encoding = self._fast.encode(text, add_special_tokens=False)
-        return [Span(start, end) for start, end in encoding.offsets]
+        return np.array(encoding.offsets, np.int32).reshape(-1, 2)
 
     def windows(self, text: str) -> list[list[int]]:
         """Return the ids of every window of `text`, special tokens included; at least one, none truncated.

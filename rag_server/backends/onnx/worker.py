@@ -178,7 +178,7 @@ class EmbeddingWorker:
         except RunStopped:
             _logger.debug("embedding stopped", windows=len(windows))
         except RunFailed as error:
-            _logger.error("embedding failed", error=str(error), windows=len(windows))
+            _logger.error("embedding failed", where=where_raised(error), windows=len(windows))
             self._fail(batch, Unavailable(REASON, "the embedding model failed on a text of this call"))
         except Exception as error:  # noqa: BLE001
             # whatever broke, the callers must hear of it and the thread must go on for the others

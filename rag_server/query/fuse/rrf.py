@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from rag_server.domain.document import Chunk
-from rag_server.domain.retrieval import Candidate, Leg, LegSignal, RrfFusion, ScoredChunk
+from rag_server.domain.retrieval import Candidate, Leg, LegSignal, Ranking, RrfFusion, ScoredChunk, ScoreScale
 
 
-def fuse_rrf(legs: Mapping[Leg, Sequence[Candidate]], fusion: RrfFusion, *, top_k: int) -> list[ScoredChunk]:
+def fuse_rrf(legs: Mapping[Leg, Sequence[Candidate]], fusion: RrfFusion, *, top_k: int) -> Ranking:
     """Return the `top_k` candidates by the sum over legs of weight / (k + rank), best first.
 
     Each leg's candidates come best first. Equal scores are ordered by the best rank in any leg, then by
@@ -32,4 +32,6 @@ def fuse_rrf(legs: Mapping[Leg, Sequence[Candidate]], fusion: RrfFusion, *, top_
     def order(key: str) -> tuple[float, int, str]:
         return -scores[key], min(signal.rank for signal in signals[key].values()), key
 
-    return [ScoredChunk(chunks[key], scores[key], signals[key]) for key in sorted(scores, key=order)[:top_k]]
+    best = sorted(scores, key=order)[:top_k]
+    results = tuple(ScoredChunk(chunks[key], scores[key], signals[key]) for key in best)
+    return Ranking(results, ScoreScale.RRF)

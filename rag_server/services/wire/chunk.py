@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from rag.v1 import chunk_pb2, retrieval_pb2, timings_pb2
+from rag.v1 import chunk_pb2, retrieved_chunk_pb2, timings_pb2
 from rag_server.domain.document import Chunk, Span
-from rag_server.domain.retrieval import Degradation, Leg, LegSignal, ScoredChunk, Timings
+from rag_server.domain.retrieval import Degradation, Leg, LegSignal, ScoredChunk, ScoreScale, Timings
 from rag_server.timing import TOTAL
 
 _DEGRADATIONS = {
-    Degradation.FULL: retrieval_pb2.DEGRADATION_FULL,
-    Degradation.LEXICAL_ONLY: retrieval_pb2.DEGRADATION_LEXICAL_ONLY,
-    Degradation.DENSE_ONLY: retrieval_pb2.DEGRADATION_DENSE_ONLY,
+    Degradation.LEXICAL_ONLY: retrieved_chunk_pb2.DEGRADATION_LEXICAL_ONLY,
+    Degradation.DENSE_ONLY: retrieved_chunk_pb2.DEGRADATION_DENSE_ONLY,
 }
+_SCORE_SCALES = {ScoreScale.RRF: retrieved_chunk_pb2.SCORE_SCALE_RRF}
 
 
 def to_span(span: Span) -> chunk_pb2.Span:
@@ -43,14 +43,14 @@ def to_chunk(chunk: Chunk) -> chunk_pb2.Chunk:
     )
 
 
-def to_retrieved(results: Iterable[ScoredChunk]) -> list[retrieval_pb2.RetrievedChunk]:
+def to_retrieved(results: Iterable[ScoredChunk]) -> list[retrieved_chunk_pb2.RetrievedChunk]:
     """Return results as messages, ranked in their order."""
     return [
-        retrieval_pb2.RetrievedChunk(
+        retrieved_chunk_pb2.RetrievedChunk(
             chunk=to_chunk(result.chunk),
             rank=rank,
             score=result.score,
-            signals=retrieval_pb2.Signals(
+            signals=retrieved_chunk_pb2.Signals(
                 dense=_to_signal(result.signals.get(Leg.DENSE)),
                 lexical=_to_signal(result.signals.get(Leg.LEXICAL)),
                 fused_score=result.score,
@@ -60,19 +60,24 @@ def to_retrieved(results: Iterable[ScoredChunk]) -> list[retrieval_pb2.Retrieved
     ]
 
 
-def _to_signal(signal: LegSignal | None) -> retrieval_pb2.LegSignal | None:
-    return None if signal is None else retrieval_pb2.LegSignal(rank=signal.rank, score=signal.score)
+def _to_signal(signal: LegSignal | None) -> retrieved_chunk_pb2.LegSignal | None:
+    return None if signal is None else retrieved_chunk_pb2.LegSignal(rank=signal.rank, score=signal.score)
 
 
-def to_degradation(degradation: Degradation) -> retrieval_pb2.Degradation.ValueType:
-    """Return a degradation as the contract names it."""
-    return _DEGRADATIONS[degradation]
+def to_degradations(degradations: Iterable[Degradation]) -> list[retrieved_chunk_pb2.Degradation.ValueType]:
+    """Return degradations as the contract names them."""
+    return [_DEGRADATIONS[degradation] for degradation in degradations]
 
 
-def to_revisions(revisions: Mapping[str, int]) -> list[retrieval_pb2.CollectionRevision]:
+def to_score_scale(scale: ScoreScale) -> retrieved_chunk_pb2.ScoreScale.ValueType:
+    """Return a scale as the contract names it."""
+    return _SCORE_SCALES[scale]
+
+
+def to_revisions(revisions: Mapping[str, int]) -> list[retrieved_chunk_pb2.CollectionRevision]:
     """Return the searched revisions in their order."""
     return [
-        retrieval_pb2.CollectionRevision(collection_id=collection_id, revision=revision)
+        retrieved_chunk_pb2.CollectionRevision(collection_id=collection_id, revision=revision)
         for collection_id, revision in revisions.items()
     ]
 

@@ -29,8 +29,8 @@ _BOUNDS = ("greater_than", "greater_or_equal", "less_than", "less_or_equal")
 def from_filter(message: pb.Filter) -> Filter:
     """Return the tree of a validated message, whose depth is bounded."""
     match message.WhichOneof("kind"):
-        case "bool":
-            node = message.bool
+        case "boolean":
+            node = message.boolean
             return Bool(
                 must=tuple(from_filter(child) for child in node.must),
                 should=tuple(from_filter(child) for child in node.should),

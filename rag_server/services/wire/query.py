@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from rag.v1 import fusion_pb2, generate_service_pb2, retrieval_pb2, retrieve_service_pb2
+from collections.abc import Sequence
+
+from rag.v1 import fusion_pb2, generate_service_pb2, options_pb2, retrieve_service_pb2
 from rag_server.domain.generation import (
     Citation,
     Cited,
@@ -17,9 +19,10 @@ from rag_server.domain.generation import (
 )
 from rag_server.domain.retrieval import Fusion, RetrievalRequest, RetrievalResult, RrfFusion, ScoredChunk
 from rag_server.services.wire.chunk import (
-    to_degradation,
+    to_degradations,
     to_retrieved,
     to_revisions,
+    to_score_scale,
     to_span,
     to_timings,
 )
@@ -36,7 +39,7 @@ QuestionMessage = generate_service_pb2.GenerateRequest | generate_service_pb2.St
 
 
 def from_fusion(message: fusion_pb2.Fusion) -> Fusion:
-    """Return the method with its defaults filled in; none chosen means RRF."""
+    """Return the method with its defaults filled in; none chosen means the default one, RRF."""
     return RrfFusion(
         k=value_or_default(message.rrf, "k"),
         dense_weight=value_or_default(message.rrf, "dense_weight"),
@@ -46,22 +49,15 @@ def from_fusion(message: fusion_pb2.Fusion) -> Fusion:
 
 def from_retrieve(message: retrieve_service_pb2.RetrieveRequest) -> RetrievalRequest:
     """Return a validated request with its defaults filled in."""
-    return RetrievalRequest(
-        collection_ids=tuple(message.collection_ids),
-        query=message.query,
-        top_k=value_or_default(message, "top_k"),
-        filter=from_filter(message.filter) if message.HasField("filter") else None,
-        fusion=from_fusion(message.fusion),
-        candidate_count=value_or_default(message, "candidate_count"),
-    )
+    return _to_retrieval(message.collection_ids, message.query, message.options)
 
 
 def to_retrieve_response(result: RetrievalResult) -> retrieve_service_pb2.RetrieveResponse:
     """Return a result as a message."""
     return retrieve_service_pb2.RetrieveResponse(
         results=to_retrieved(result.results),
-        score_scale=retrieval_pb2.SCORE_SCALE_RRF,
-        degradation=to_degradation(result.degradation),
+        score_scale=to_score_scale(result.score_scale),
+        degradations=to_degradations(result.degradations),
         collection_revisions=to_revisions(result.collection_revisions),
         timings=to_timings(result.timings_us),
     )
@@ -70,16 +66,22 @@ def to_retrieve_response(result: RetrievalResult) -> retrieve_service_pb2.Retrie
 def from_question(message: QuestionMessage) -> GenerationRequest:
     """Return a validated question with its defaults filled in."""
     return GenerationRequest(
-        retrieval=RetrievalRequest(
-            collection_ids=tuple(message.collection_ids),
-            query=message.question,
-            top_k=value_or_default(message, "source_count"),
-            filter=from_filter(message.filter) if message.HasField("filter") else None,
-            fusion=from_fusion(message.fusion),
-            candidate_count=value_or_default(message, "candidate_count"),
-        ),
-        max_tokens=value_or_default(message, "max_answer_tokens"),
-        language=message.language,
+        retrieval=_to_retrieval(message.collection_ids, message.question, message.retrieval),
+        max_tokens=value_or_default(message.generation, "max_answer_tokens"),
+        language=message.generation.language,
+    )
+
+
+def _to_retrieval(
+    collection_ids: Sequence[str], query: str, options: options_pb2.RetrievalOptions
+) -> RetrievalRequest:
+    return RetrievalRequest(
+        collection_ids=tuple(collection_ids),
+        query=query,
+        top_k=value_or_default(options, "top_k"),
+        filter=from_filter(options.filter) if options.HasField("filter") else None,
+        fusion=from_fusion(options.fusion),
+        candidate_count=value_or_default(options, "candidate_count"),
     )
 
 
@@ -99,8 +101,8 @@ class AnswerWriter:
                 self._sources = event.sources
                 retrieved = pb.GenerationRetrieved(
                     sources=to_retrieved(event.sources),
-                    score_scale=retrieval_pb2.SCORE_SCALE_RRF,
-                    degradation=to_degradation(event.degradation),
+                    score_scale=to_score_scale(event.score_scale),
+                    degradations=to_degradations(event.degradations),
                     collection_revisions=to_revisions(event.collection_revisions),
                 )
                 return pb.StreamGenerateResponse(retrieved=retrieved)
@@ -139,7 +141,7 @@ def collect(
         case "retrieved":
             response.sources.extend(event.retrieved.sources)
             response.score_scale = event.retrieved.score_scale
-            response.degradation = event.retrieved.degradation
+            response.degradations.extend(event.retrieved.degradations)
             response.collection_revisions.extend(event.retrieved.collection_revisions)
         case "delta":
             response.answer += event.delta.text

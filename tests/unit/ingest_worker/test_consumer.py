@@ -28,7 +28,7 @@ async def consume(workshop: Workshop) -> AsyncIterator[Consume]:
     tasks: list[asyncio.Task[None]] = []
 
     def start(**settings: Any) -> asyncio.Task[None]:
-        options = {"concurrency": 2, "max_attempts": 3, "backoff_s": 0.001, **settings}
+        options = {"concurrency": 2, "max_attempts": 3, "max_starts": 9, "backoff_s": 0.001, **settings}
         consumer = Consumer(
             workshop.queue, workshop.database, workshop.pipeline, workshop.ended.release, **options
         )
@@ -77,6 +77,31 @@ async def test_consumer_gives_up_after_the_last_attempt(workshop: Workshop, cons
     assert ended.error is not None
     assert (ended.error.reason, ended.error.message) == (DOWN.reason, DOWN.message)
     await nothing_is_left(workshop)
+
+
+async def test_consumer_job_that_never_ends_is_given_up(workshop: Workshop, consume: Consume) -> None:
+    job = await workshop.accept()
+    async with workshop.database.transaction() as tx:  # as after two processes that it took with it
+        await tx.jobs.change(job.tenant_id, job.id, attempt_count=2)
+    consume(max_starts=2)
+    ended = await workshop.end_of(job.id)
+    assert ended.state is JobState.FAILED
+    assert ended.error is not None
+    assert ended.error.reason == "ATTEMPTS_EXHAUSTED"
+    await nothing_is_left(workshop)
+
+
+async def test_consumer_job_that_is_queued_twice_is_worked_on_once(
+    workshop: Workshop, consume: Consume
+) -> None:
+    job = await workshop.accept()
+    for _ in range(3):
+        ref = JobRef(job.tenant_id, job.id)
+        workshop.queue._known.discard(ref)  # as if it had been taken already
+        await workshop.queue.publish(ref)
+    consume(concurrency=4)
+    ended = await workshop.end_of(job.id)
+    assert (ended.state, ended.attempt_count) == (JobState.SUCCEEDED, 1)
 
 
 async def test_consumer_waits_longer_after_each_failure_up_to_a_minute(

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from rag_server.concurrency import run_all
+from rag_server.concurrency import finish, run_all
 
 
 async def value_of(value: int) -> int:
@@ -79,3 +79,37 @@ async def test_run_all_cancelled_from_outside_cancels_all() -> None:
     with pytest.raises(asyncio.CancelledError):
         await task
     assert sorted(ends) == [1, 2]
+
+
+async def test_finish_runs_to_the_end_though_the_caller_is_cancelled() -> None:
+    entered, leave = asyncio.Event(), asyncio.Event()
+    done = []
+
+    async def work() -> None:
+        entered.set()
+        await leave.wait()
+        done.append(1)
+
+    task = asyncio.create_task(finish(work()))
+    await entered.wait()
+    task.cancel()
+    await asyncio.sleep(0)
+    task.cancel()  # impatient
+    await asyncio.sleep(0)
+    assert not task.done()
+    leave.set()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert done == [1]
+
+
+async def test_finish_passes_on_result_and_error() -> None:
+    async def one() -> int:
+        return 1
+
+    async def broken() -> int:
+        raise KeyError
+
+    assert await finish(one()) == 1
+    with pytest.raises(KeyError):
+        await finish(broken())

@@ -130,12 +130,27 @@ def test_describe_invalid_names_variables_and_shows_no_value(
 
 
 def test_secrets_are_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("RAG_DATABASE__URL", "postgresql://rag:hunter2@db/rag")
+    monkeypatch.setenv("RAG_DATABASE__URL", "sqlite+aiosqlite:///hunter2")
     monkeypatch.setenv("RAG_MILVUS__TOKEN", "root:hunter2")
     settings = Settings()
     assert "hunter2" not in repr(settings)
     assert "hunter2" not in settings.model_dump_json()
-    assert settings.database.url.get_secret_value().endswith("hunter2@db/rag")
+    assert settings.database.url.get_secret_value().endswith("hunter2")
+
+
+def test_database_of_another_kind_is_refused_without_showing_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAG_DATABASE__URL", "postgresql://rag:hunter2@db/rag")
+    with pytest.raises(ValidationError) as caught:
+        Settings()
+    described = describe_invalid(caught.value)
+    assert "RAG_DATABASE__URL" in described
+    assert "hunter2" not in described
+
+
+def test_infinite_numbers_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAG_SERVER__DEFAULT_DEADLINE_S", "inf")
+    with pytest.raises(ValidationError):
+        Settings()
 
 
 def test_ambient_variables_do_not_reach_tests() -> None:

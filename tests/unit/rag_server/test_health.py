@@ -103,6 +103,18 @@ async def test_health_retrieval_does_without_the_embedder(health: Health, stub: 
     assert await status(stub, "rag.v1.GenerateService") == NOT_SERVING
 
 
+async def test_health_part_that_worked_and_is_slow_for_once_is_busy_not_down(
+    health: Health, stub: Any, parts: Parts
+) -> None:
+    await health.check()
+    parts[METADATA].hangs = True
+    for _ in range(2):
+        await health.check()
+        assert await status(stub, OVERALL) == SERVING
+    await health.check()
+    assert await status(stub, OVERALL) == NOT_SERVING
+
+
 async def test_health_part_that_does_not_answer_in_time_is_down(
     health: Health, parts: Parts, stub: Any
 ) -> None:

@@ -54,7 +54,7 @@ class GetServerInfoResponse(_message.Message):
     version: _builtins.str
     """version is the version of the server, as in its change log."""
     unfinished_job_count: _builtins.int
-    """unfinished_job_count is the number of ingest jobs that wait or run, all tenants together."""
+    """unfinished_job_count is the number of ingest jobs of the caller's tenant that wait or run."""
     @_builtins.property
     def start_time(self) -> _timestamp_pb2.Timestamp:
         """start_time is when the process started to serve."""

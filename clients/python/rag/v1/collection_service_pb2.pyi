@@ -76,7 +76,7 @@ class Collection(_message.Message):
     """language is the language of the lexical analyser as a BCP 47 code, such as `es` or `en`;
     `mul` suits mixed collections (no stemming). Fixed at creation. GetServerInfo lists the languages.
     Absent means `mul`.
-    Length: 0 to 8 code points.
+    Length: 0 to 35 code points.
     """
     embedding_model: _builtins.str
     """embedding_model is the model that embeds the chunks. Output only."""
@@ -157,7 +157,7 @@ class CreateCollectionRequest(_message.Message):
     request_id: _builtins.str
     """request_id makes the call idempotent: the same id with the same request gives the first answer
     again, with another request ALREADY_EXISTS. Remembered for 24 hours. Absent means no such check.
-    Pattern: `[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}`.
+    Pattern: `[0-9A-Fa-f]{8}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{12}`.
     """
     @_builtins.property
     def collection(self) -> Global___Collection:
@@ -326,7 +326,7 @@ class UpdateCollectionRequest(_message.Message):
     """
     request_id: _builtins.str
     """request_id makes the call idempotent, see CreateCollectionRequest. Absent means no such check.
-    Pattern: `[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}`.
+    Pattern: `[0-9A-Fa-f]{8}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{12}`.
     """
     @_builtins.property
     def collection(self) -> Global___Collection:
@@ -395,7 +395,7 @@ class DeleteCollectionRequest(_message.Message):
     """
     request_id: _builtins.str
     """request_id makes the call idempotent, see CreateCollectionRequest. Absent means no such check.
-    Pattern: `[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}`.
+    Pattern: `[0-9A-Fa-f]{8}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{12}`.
     """
     def __init__(
         self,

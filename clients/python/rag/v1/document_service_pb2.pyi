@@ -267,7 +267,7 @@ class DeleteDocumentRequest(_message.Message):
     """
     request_id: _builtins.str
     """request_id makes the call idempotent, see CreateCollectionRequest. Absent means no such check.
-    Pattern: `[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}`.
+    Pattern: `[0-9A-Fa-f]{8}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{12}`.
     """
     def __init__(
         self,
@@ -325,7 +325,8 @@ class ListChunksRequest(_message.Message):
     Required. Length: 1 to 255 code points.
     """
     page_size: _builtins.int
-    """page_size is the greatest number of chunks in the response.
+    """page_size is the greatest number of chunks in the response. A gRPC client accepts messages of 4 MiB
+    unless it is told otherwise: raise its limit where this is large.
     Range: 1 to 1000. Default: 50.
     """
     page_token: _builtins.str

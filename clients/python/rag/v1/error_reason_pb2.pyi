@@ -164,7 +164,9 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_VECTOR_STORE_UNAVAILABLE: _ErrorReason.ValueType  # 43
     """ERROR_REASON_VECTOR_STORE_UNAVAILABLE (UNAVAILABLE): the vector store does not answer."""
     ERROR_REASON_VECTOR_STORE_LOCKED: _ErrorReason.ValueType  # 44
-    """ERROR_REASON_VECTOR_STORE_LOCKED (UNAVAILABLE): another process holds the vector store's folder."""
+    """ERROR_REASON_VECTOR_STORE_LOCKED (UNAVAILABLE, Start-up): another process holds the vector store's
+    folder.
+    """
     ERROR_REASON_BLOB_STORE_UNAVAILABLE: _ErrorReason.ValueType  # 45
     """ERROR_REASON_BLOB_STORE_UNAVAILABLE (UNAVAILABLE): the store of uploaded bytes does not answer."""
     ERROR_REASON_EMBEDDER_UNAVAILABLE: _ErrorReason.ValueType  # 46
@@ -174,18 +176,20 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     shows it.
     """
     ERROR_REASON_ADDRESS_UNUSABLE: _ErrorReason.ValueType  # 48
-    """ERROR_REASON_ADDRESS_UNUSABLE (FAILED_PRECONDITION): the server cannot listen on its address."""
+    """ERROR_REASON_ADDRESS_UNUSABLE (FAILED_PRECONDITION, Start-up): the server cannot listen on its
+    address.
+    """
     ERROR_REASON_CONFIG_FILE_UNUSABLE: _ErrorReason.ValueType  # 49
-    """ERROR_REASON_CONFIG_FILE_UNUSABLE (FAILED_PRECONDITION): the file of settings is missing or is not
-    TOML.
+    """ERROR_REASON_CONFIG_FILE_UNUSABLE (FAILED_PRECONDITION, Start-up): the file of settings is missing or
+    is not TOML.
     """
     ERROR_REASON_DATA_DIR_IN_USE: _ErrorReason.ValueType  # 50
-    """ERROR_REASON_DATA_DIR_IN_USE (FAILED_PRECONDITION): another server uses the data folder."""
+    """ERROR_REASON_DATA_DIR_IN_USE (FAILED_PRECONDITION, Start-up): another server uses the data folder."""
     ERROR_REASON_DATA_DIR_UNUSABLE: _ErrorReason.ValueType  # 51
-    """ERROR_REASON_DATA_DIR_UNUSABLE (FAILED_PRECONDITION): the data folder cannot be written to."""
+    """ERROR_REASON_DATA_DIR_UNUSABLE (FAILED_PRECONDITION, Start-up): the data folder cannot be written to."""
     ERROR_REASON_SCHEMA_TOO_NEW: _ErrorReason.ValueType  # 52
-    """ERROR_REASON_SCHEMA_TOO_NEW (FAILED_PRECONDITION): the database was written by a later release.
-    Metadata: `schema`, `supported`.
+    """ERROR_REASON_SCHEMA_TOO_NEW (FAILED_PRECONDITION, Start-up): the database was written by a later
+    release. Metadata: `schema`, `supported`.
     """
     ERROR_REASON_INTERNAL: _ErrorReason.ValueType  # 53
     """ERROR_REASON_INTERNAL (INTERNAL): something broke that no caller can mend; the server's log has it
@@ -201,10 +205,19 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """ERROR_REASON_LEXEMES_INVALID (INTERNAL): passages and their lexemes do not match."""
     ERROR_REASON_VECTOR_INVALID: _ErrorReason.ValueType  # 57
     """ERROR_REASON_VECTOR_INVALID (INTERNAL): the embedding model gave a vector that cannot be used."""
+    ERROR_REASON_ATTEMPTS_EXHAUSTED: _ErrorReason.ValueType  # 58
+    """ERROR_REASON_ATTEMPTS_EXHAUSTED (INTERNAL): a job was started too often without coming to an end; only
+    jobs carry it. Metadata: `max_starts`.
+    """
+    ERROR_REASON_RESPONSE_TOO_LARGE: _ErrorReason.ValueType  # 59
+    """ERROR_REASON_RESPONSE_TOO_LARGE (RESOURCE_EXHAUSTED): the response would exceed the limit of messages;
+    ask for fewer results. Metadata: `limit_bytes`.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """ErrorReason lists the reasons that `google.rpc.ErrorInfo` (domain `rag-server`) and `JobError` carry,
-    there without the prefix `ERROR_REASON_`. Reasons are stable: clients may branch on them.
+    there without the prefix `ERROR_REASON_`. Reasons are stable: clients may branch on them. Those marked
+    "Start-up" no call returns: they stand in the server's log and exit message only.
     """
 
 ERROR_REASON_UNSPECIFIED: ErrorReason.ValueType  # 0
@@ -349,7 +362,9 @@ ERROR_REASON_METADATA_STORE_UNAVAILABLE: ErrorReason.ValueType  # 42
 ERROR_REASON_VECTOR_STORE_UNAVAILABLE: ErrorReason.ValueType  # 43
 """ERROR_REASON_VECTOR_STORE_UNAVAILABLE (UNAVAILABLE): the vector store does not answer."""
 ERROR_REASON_VECTOR_STORE_LOCKED: ErrorReason.ValueType  # 44
-"""ERROR_REASON_VECTOR_STORE_LOCKED (UNAVAILABLE): another process holds the vector store's folder."""
+"""ERROR_REASON_VECTOR_STORE_LOCKED (UNAVAILABLE, Start-up): another process holds the vector store's
+folder.
+"""
 ERROR_REASON_BLOB_STORE_UNAVAILABLE: ErrorReason.ValueType  # 45
 """ERROR_REASON_BLOB_STORE_UNAVAILABLE (UNAVAILABLE): the store of uploaded bytes does not answer."""
 ERROR_REASON_EMBEDDER_UNAVAILABLE: ErrorReason.ValueType  # 46
@@ -359,18 +374,20 @@ ERROR_REASON_BACKGROUND_TASK_FAILED: ErrorReason.ValueType  # 47
 shows it.
 """
 ERROR_REASON_ADDRESS_UNUSABLE: ErrorReason.ValueType  # 48
-"""ERROR_REASON_ADDRESS_UNUSABLE (FAILED_PRECONDITION): the server cannot listen on its address."""
+"""ERROR_REASON_ADDRESS_UNUSABLE (FAILED_PRECONDITION, Start-up): the server cannot listen on its
+address.
+"""
 ERROR_REASON_CONFIG_FILE_UNUSABLE: ErrorReason.ValueType  # 49
-"""ERROR_REASON_CONFIG_FILE_UNUSABLE (FAILED_PRECONDITION): the file of settings is missing or is not
-TOML.
+"""ERROR_REASON_CONFIG_FILE_UNUSABLE (FAILED_PRECONDITION, Start-up): the file of settings is missing or
+is not TOML.
 """
 ERROR_REASON_DATA_DIR_IN_USE: ErrorReason.ValueType  # 50
-"""ERROR_REASON_DATA_DIR_IN_USE (FAILED_PRECONDITION): another server uses the data folder."""
+"""ERROR_REASON_DATA_DIR_IN_USE (FAILED_PRECONDITION, Start-up): another server uses the data folder."""
 ERROR_REASON_DATA_DIR_UNUSABLE: ErrorReason.ValueType  # 51
-"""ERROR_REASON_DATA_DIR_UNUSABLE (FAILED_PRECONDITION): the data folder cannot be written to."""
+"""ERROR_REASON_DATA_DIR_UNUSABLE (FAILED_PRECONDITION, Start-up): the data folder cannot be written to."""
 ERROR_REASON_SCHEMA_TOO_NEW: ErrorReason.ValueType  # 52
-"""ERROR_REASON_SCHEMA_TOO_NEW (FAILED_PRECONDITION): the database was written by a later release.
-Metadata: `schema`, `supported`.
+"""ERROR_REASON_SCHEMA_TOO_NEW (FAILED_PRECONDITION, Start-up): the database was written by a later
+release. Metadata: `schema`, `supported`.
 """
 ERROR_REASON_INTERNAL: ErrorReason.ValueType  # 53
 """ERROR_REASON_INTERNAL (INTERNAL): something broke that no caller can mend; the server's log has it
@@ -386,4 +403,12 @@ ERROR_REASON_LEXEMES_INVALID: ErrorReason.ValueType  # 56
 """ERROR_REASON_LEXEMES_INVALID (INTERNAL): passages and their lexemes do not match."""
 ERROR_REASON_VECTOR_INVALID: ErrorReason.ValueType  # 57
 """ERROR_REASON_VECTOR_INVALID (INTERNAL): the embedding model gave a vector that cannot be used."""
+ERROR_REASON_ATTEMPTS_EXHAUSTED: ErrorReason.ValueType  # 58
+"""ERROR_REASON_ATTEMPTS_EXHAUSTED (INTERNAL): a job was started too often without coming to an end; only
+jobs carry it. Metadata: `max_starts`.
+"""
+ERROR_REASON_RESPONSE_TOO_LARGE: ErrorReason.ValueType  # 59
+"""ERROR_REASON_RESPONSE_TOO_LARGE (RESOURCE_EXHAUSTED): the response would exceed the limit of messages;
+ask for fewer results. Metadata: `limit_bytes`.
+"""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from rag.v1 import metadata_pb2 as rag_dot_v1_dot_metadata__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x13rag/v1/filter.proto\x12\x06rag.v1\x1a\x15rag/v1/metadata.proto\"\xbf\x02\n\x06\x46ilter\x12(\n\x04\x62ool\x18\x01 \x01(\x0b\x32\x12.rag.v1.BoolFilterH\x00R\x04\x62ool\x12:\n\ncomparison\x18\x02 \x01(\x0b\x32\x18.rag.v1.ComparisonFilterH\x00R\ncomparison\x12:\n\nmembership\x18\x03 \x01(\x0b\x32\x18.rag.v1.MembershipFilterH\x00R\nmembership\x12+\n\x05range\x18\x04 \x01(\x0b\x32\x13.rag.v1.RangeFilterH\x00R\x05range\x12.\n\x06\x65xists\x18\x05 \x01(\x0b\x32\x14.rag.v1.ExistsFilterH\x00R\x06\x65xists\x12.\n\x06prefix\x18\x06 \x01(\x0b\x32\x14.rag.v1.PrefixFilterH\x00R\x06prefixB\x06\n\x04kind\"\x83\x01\n\nBoolFilter\x12\"\n\x04must\x18\x01 \x03(\x0b\x32\x0e.rag.v1.FilterR\x04must\x12&\n\x06should\x18\x02 \x03(\x0b\x32\x0e.rag.v1.FilterR\x06should\x12)\n\x08must_not\x18\x03 \x03(\x0b\x32\x0e.rag.v1.FilterR\x07mustNot\"\x8d\x01\n\x10\x43omparisonFilter\x12\x14\n\x05\x66ield\x18\x01 \x01(\tR\x05\x66ield\x12\x36\n\x08operator\x18\x02 \x01(\x0e\x32\x1a.rag.v1.ComparisonOperatorR\x08operator\x12+\n\x05value\x18\x03 \x01(\x0b\x32\x15.rag.v1.MetadataValueR\x05value\"W\n\x10MembershipFilter\x12\x14\n\x05\x66ield\x18\x01 \x01(\tR\x05\x66ield\x12-\n\x06values\x18\x02 \x03(\x0b\x32\x15.rag.v1.MetadataValueR\x06values\"\x8d\x02\n\x0bRangeFilter\x12\x14\n\x05\x66ield\x18\x01 \x01(\tR\x05\x66ield\x12\x38\n\x0cgreater_than\x18\x02 \x01(\x0b\x32\x15.rag.v1.MetadataValueR\x0bgreaterThan\x12?\n\x10greater_or_equal\x18\x03 \x01(\x0b\x32\x15.rag.v1.MetadataValueR\x0egreaterOrEqual\x12\x32\n\tless_than\x18\x04 \x01(\x0b\x32\x15.rag.v1.MetadataValueR\x08lessThan\x12\x39\n\rless_or_equal\x18\x05 \x01(\x0b\x32\x15.rag.v1.MetadataValueR\x0blessOrEqual\"$\n\x0c\x45xistsFilter\x12\x14\n\x05\x66ield\x18\x01 \x01(\tR\x05\x66ield\"<\n\x0cPrefixFilter\x12\x14\n\x05\x66ield\x18\x01 \x01(\tR\x05\x66ield\x12\x16\n\x06prefix\x18\x02 \x01(\tR\x06prefix*\x8b\x02\n\x12\x43omparisonOperator\x12#\n\x1f\x43OMPARISON_OPERATOR_UNSPECIFIED\x10\x00\x12\x1d\n\x19\x43OMPARISON_OPERATOR_EQUAL\x10\x01\x12!\n\x1d\x43OMPARISON_OPERATOR_NOT_EQUAL\x10\x02\x12\x1c\n\x18\x43OMPARISON_OPERATOR_LESS\x10\x03\x12%\n!COMPARISON_OPERATOR_LESS_OR_EQUAL\x10\x04\x12\x1f\n\x1b\x43OMPARISON_OPERATOR_GREATER\x10\x05\x12(\n$COMPARISON_OPERATOR_GREATER_OR_EQUAL\x10\x06\x42I\n\x0fio.ragserver.v1P\x01Z4github.com/rag-server/rag-server/gen/go/rag/v1;ragv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x13rag/v1/filter.proto\x12\x06rag.v1\x1a\x15rag/v1/metadata.proto\"\xc8\x02\n\x06\x46ilter\x12\x31\n\x07\x62oolean\x18\x01 \x01(\x0b\x32\x15.rag.v1.BooleanFilterH\x00R\x07\x62oolean\x12:\n\ncomparison\x18\x02 \x01(\x0b\x32\x18.rag.v1.ComparisonFilterH\x00R\ncomparison\x12:\n\nmembership\x18\x03 \x01(\x0b\x32\x18.rag.v1.MembershipFilterH\x00R\nmembership\x12+\n\x05range\x18\x04 \x01(\x0b\x32\x13.rag.v1.RangeFilterH\x00R\x05range\x12.\n\x06\x65xists\x18\x05 \x01(\x0b\x32\x14.rag.v1.ExistsFilterH\x00R\x06\x65xists\x12.\n\x06prefix\x18\x06 \x01(\x0b\x32\x14.rag.v1.PrefixFilterH\x00R\x06prefixB\x06\n\x04kind\"\x86\x01\n\rBooleanFilter\x12\"\n\x04must\x18\x01 \x03(\x0b\x32\x0e.rag.v1.FilterR\x04must\x12&\n\x06should\x18\x02 \x03(\x0b\x32\x0e.rag.v1.FilterR\x06should\x12)\n\x08must_not\x18\x03 \x03(\x0b\x32\x0e.rag.v1.FilterR\x07mustNot\"\x8d\x01\n\x10\x43omparisonFilter\x12\x14\n\x05\x66ield\x18\x01 \x01(\tR\x05\x66ield\x12\x36\n\x08operator\x18\x02 \x01(\x0e\x32\x1a.rag.v1.ComparisonOperatorR\x08operator\x12+\n\x05value\x18\x03 \x01(\x0b\x32\x15.rag.v1.MetadataValueR\x05value\"W\n\x10MembershipFilter\x12\x14\n\x05\x66ield\x18\x01 \x01(\tR\x05\x66ield\x12-\n\x06values\x18\x02 \x03(\x0b\x32\x15.rag.v1.MetadataValueR\x06values\"\x8d\x02\n\x0bRangeFilter\x12\x14\n\x05\x66ield\x18\x01 \x01(\tR\x05\x66ield\x12\x38\n\x0cgreater_than\x18\x02 \x01(\x0b\x32\x15.rag.v1.MetadataValueR\x0bgreaterThan\x12?\n\x10greater_or_equal\x18\x03 \x01(\x0b\x32\x15.rag.v1.MetadataValueR\x0egreaterOrEqual\x12\x32\n\tless_than\x18\x04 \x01(\x0b\x32\x15.rag.v1.MetadataValueR\x08lessThan\x12\x39\n\rless_or_equal\x18\x05 \x01(\x0b\x32\x15.rag.v1.MetadataValueR\x0blessOrEqual\"$\n\x0c\x45xistsFilter\x12\x14\n\x05\x66ield\x18\x01 \x01(\tR\x05\x66ield\"<\n\x0cPrefixFilter\x12\x14\n\x05\x66ield\x18\x01 \x01(\tR\x05\x66ield\x12\x16\n\x06prefix\x18\x02 \x01(\tR\x06prefix*\x8b\x02\n\x12\x43omparisonOperator\x12#\n\x1f\x43OMPARISON_OPERATOR_UNSPECIFIED\x10\x00\x12\x1d\n\x19\x43OMPARISON_OPERATOR_EQUAL\x10\x01\x12!\n\x1d\x43OMPARISON_OPERATOR_NOT_EQUAL\x10\x02\x12\x1c\n\x18\x43OMPARISON_OPERATOR_LESS\x10\x03\x12%\n!COMPARISON_OPERATOR_LESS_OR_EQUAL\x10\x04\x12\x1f\n\x1b\x43OMPARISON_OPERATOR_GREATER\x10\x05\x12(\n$COMPARISON_OPERATOR_GREATER_OR_EQUAL\x10\x06\x42I\n\x0fio.ragserver.v1P\x01Z4github.com/rag-server/rag-server/gen/go/rag/v1;ragv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,20 +33,20 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'rag.v1.filter_pb2', _global
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\017io.ragserver.v1P\001Z4github.com/rag-server/rag-server/gen/go/rag/v1;ragv1'
-  _globals['_COMPARISONOPERATOR']._serialized_start=1116
-  _globals['_COMPARISONOPERATOR']._serialized_end=1383
+  _globals['_COMPARISONOPERATOR']._serialized_start=1128
+  _globals['_COMPARISONOPERATOR']._serialized_end=1395
   _globals['_FILTER']._serialized_start=55
-  _globals['_FILTER']._serialized_end=374
-  _globals['_BOOLFILTER']._serialized_start=377
-  _globals['_BOOLFILTER']._serialized_end=508
-  _globals['_COMPARISONFILTER']._serialized_start=511
-  _globals['_COMPARISONFILTER']._serialized_end=652
-  _globals['_MEMBERSHIPFILTER']._serialized_start=654
-  _globals['_MEMBERSHIPFILTER']._serialized_end=741
-  _globals['_RANGEFILTER']._serialized_start=744
-  _globals['_RANGEFILTER']._serialized_end=1013
-  _globals['_EXISTSFILTER']._serialized_start=1015
-  _globals['_EXISTSFILTER']._serialized_end=1051
-  _globals['_PREFIXFILTER']._serialized_start=1053
-  _globals['_PREFIXFILTER']._serialized_end=1113
+  _globals['_FILTER']._serialized_end=383
+  _globals['_BOOLEANFILTER']._serialized_start=386
+  _globals['_BOOLEANFILTER']._serialized_end=520
+  _globals['_COMPARISONFILTER']._serialized_start=523
+  _globals['_COMPARISONFILTER']._serialized_end=664
+  _globals['_MEMBERSHIPFILTER']._serialized_start=666
+  _globals['_MEMBERSHIPFILTER']._serialized_end=753
+  _globals['_RANGEFILTER']._serialized_start=756
+  _globals['_RANGEFILTER']._serialized_end=1025
+  _globals['_EXISTSFILTER']._serialized_start=1027
+  _globals['_EXISTSFILTER']._serialized_end=1063
+  _globals['_PREFIXFILTER']._serialized_start=1065
+  _globals['_PREFIXFILTER']._serialized_end=1125
 # @@protoc_insertion_point(module_scope)

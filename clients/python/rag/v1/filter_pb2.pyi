@@ -71,15 +71,15 @@ class Filter(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
-    BOOL_FIELD_NUMBER: _builtins.int
+    BOOLEAN_FIELD_NUMBER: _builtins.int
     COMPARISON_FIELD_NUMBER: _builtins.int
     MEMBERSHIP_FIELD_NUMBER: _builtins.int
     RANGE_FIELD_NUMBER: _builtins.int
     EXISTS_FIELD_NUMBER: _builtins.int
     PREFIX_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def bool(self) -> Global___BoolFilter:
-        """bool combines other filters."""
+    def boolean(self) -> Global___BooleanFilter:
+        """boolean combines other filters."""
 
     @_builtins.property
     def comparison(self) -> Global___ComparisonFilter:
@@ -104,26 +104,26 @@ class Filter(_message.Message):
     def __init__(
         self,
         *,
-        bool: Global___BoolFilter | None = ...,
+        boolean: Global___BooleanFilter | None = ...,
         comparison: Global___ComparisonFilter | None = ...,
         membership: Global___MembershipFilter | None = ...,
         range: Global___RangeFilter | None = ...,
         exists: Global___ExistsFilter | None = ...,
         prefix: Global___PrefixFilter | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["bool", b"bool", "comparison", b"comparison", "exists", b"exists", "kind", b"kind", "membership", b"membership", "prefix", b"prefix", "range", b"range"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["boolean", b"boolean", "comparison", b"comparison", "exists", b"exists", "kind", b"kind", "membership", b"membership", "prefix", b"prefix", "range", b"range"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bool", b"bool", "comparison", b"comparison", "exists", b"exists", "kind", b"kind", "membership", b"membership", "prefix", b"prefix", "range", b"range"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["boolean", b"boolean", "comparison", b"comparison", "exists", b"exists", "kind", b"kind", "membership", b"membership", "prefix", b"prefix", "range", b"range"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["bool", "comparison", "membership", "range", "exists", "prefix"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["boolean", "comparison", "membership", "range", "exists", "prefix"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 
 Global___Filter: _TypeAlias = Filter  # noqa: Y015
 
 @_typing.final
-class BoolFilter(_message.Message):
-    """BoolFilter matches when all of `must`, none of `must_not` and, where `should` is not empty, at
+class BooleanFilter(_message.Message):
+    """BooleanFilter matches when all of `must`, none of `must_not` and, where `should` is not empty, at
     least one of `should` match. At least one of the three lists is not empty.
     """
 
@@ -163,7 +163,7 @@ class BoolFilter(_message.Message):
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___BoolFilter: _TypeAlias = BoolFilter  # noqa: Y015
+Global___BooleanFilter: _TypeAlias = BooleanFilter  # noqa: Y015
 
 @_typing.final
 class ComparisonFilter(_message.Message):

@@ -18,8 +18,8 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class Fusion(_message.Message):
-    """Fusion chooses how the legs' candidates are merged. Absent, or without a method, means `rrf` with
-    its defaults.
+    """Fusion chooses how the legs' candidates are merged. Absent, or without a method, means the server's
+    default method, currently `rrf` with its defaults.
     """
 
     DESCRIPTOR: _descriptor.Descriptor

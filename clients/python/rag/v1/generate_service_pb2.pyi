@@ -9,9 +9,8 @@ from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from rag.v1 import chunk_pb2 as _chunk_pb2
-from rag.v1 import filter_pb2 as _filter_pb2
-from rag.v1 import fusion_pb2 as _fusion_pb2
-from rag.v1 import retrieval_pb2 as _retrieval_pb2
+from rag.v1 import options_pb2 as _options_pb2
+from rag.v1 import retrieved_chunk_pb2 as _retrieved_chunk_pb2
 from rag.v1 import timings_pb2 as _timings_pb2
 import builtins as _builtins
 import sys
@@ -64,31 +63,11 @@ class GenerateRequest(_message.Message):
 
     COLLECTION_IDS_FIELD_NUMBER: _builtins.int
     QUESTION_FIELD_NUMBER: _builtins.int
-    SOURCE_COUNT_FIELD_NUMBER: _builtins.int
-    FILTER_FIELD_NUMBER: _builtins.int
-    FUSION_FIELD_NUMBER: _builtins.int
-    CANDIDATE_COUNT_FIELD_NUMBER: _builtins.int
-    MAX_ANSWER_TOKENS_FIELD_NUMBER: _builtins.int
-    LANGUAGE_FIELD_NUMBER: _builtins.int
+    RETRIEVAL_FIELD_NUMBER: _builtins.int
+    GENERATION_FIELD_NUMBER: _builtins.int
     question: _builtins.str
     """question is the question, in natural language.
     Required. Length: 1 to 8192 code points.
-    """
-    source_count: _builtins.int
-    """source_count is the greatest number of passages that the answer may draw on.
-    Range: 1 to 100. Default: 10.
-    """
-    candidate_count: _builtins.int
-    """candidate_count is how many candidates each leg contributes; at least `source_count` are taken.
-    Range: 1 to 2000. Default: 50.
-    """
-    max_answer_tokens: _builtins.int
-    """max_answer_tokens is the upper bound of the answer in tokens of the generator.
-    Range: 1 to 8192. Default: 512.
-    """
-    language: _builtins.str
-    """language is the language of fixed phrases, such as `es` or `en`. Absent means that of the question.
-    Length: 0 to 8 code points.
     """
     @_builtins.property
     def collection_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
@@ -97,41 +76,28 @@ class GenerateRequest(_message.Message):
         """
 
     @_builtins.property
-    def filter(self) -> _filter_pb2.Filter:
-        """filter keeps the documents that match. Absent means all documents."""
+    def retrieval(self) -> _options_pb2.RetrievalOptions:
+        """retrieval says how to find the passages that the answer may draw on. Its `top_k` is at most 100 here.
+        Absent means the defaults.
+        """
 
     @_builtins.property
-    def fusion(self) -> _fusion_pb2.Fusion:
-        """fusion is how the retrieval legs are merged. Absent means the default method."""
+    def generation(self) -> _options_pb2.GenerationOptions:
+        """generation says how to write the answer. Absent means the defaults."""
 
     def __init__(
         self,
         *,
         collection_ids: _abc.Iterable[_builtins.str] | None = ...,
         question: _builtins.str = ...,
-        source_count: _builtins.int | None = ...,
-        filter: _filter_pb2.Filter | None = ...,
-        fusion: _fusion_pb2.Fusion | None = ...,
-        candidate_count: _builtins.int | None = ...,
-        max_answer_tokens: _builtins.int | None = ...,
-        language: _builtins.str = ...,
+        retrieval: _options_pb2.RetrievalOptions | None = ...,
+        generation: _options_pb2.GenerationOptions | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_candidate_count", b"_candidate_count", "_max_answer_tokens", b"_max_answer_tokens", "_source_count", b"_source_count", "candidate_count", b"candidate_count", "filter", b"filter", "fusion", b"fusion", "max_answer_tokens", b"max_answer_tokens", "source_count", b"source_count"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["generation", b"generation", "retrieval", b"retrieval"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_candidate_count", b"_candidate_count", "_max_answer_tokens", b"_max_answer_tokens", "_source_count", b"_source_count", "candidate_count", b"candidate_count", "collection_ids", b"collection_ids", "filter", b"filter", "fusion", b"fusion", "language", b"language", "max_answer_tokens", b"max_answer_tokens", "question", b"question", "source_count", b"source_count"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection_ids", b"collection_ids", "generation", b"generation", "question", b"question", "retrieval", b"retrieval"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType__candidate_count: _TypeAlias = _typing.Literal["candidate_count"]  # noqa: Y015
-    _WhichOneofArgType__candidate_count: _TypeAlias = _typing.Literal["_candidate_count", b"_candidate_count"]  # noqa: Y015
-    _WhichOneofReturnType__max_answer_tokens: _TypeAlias = _typing.Literal["max_answer_tokens"]  # noqa: Y015
-    _WhichOneofArgType__max_answer_tokens: _TypeAlias = _typing.Literal["_max_answer_tokens", b"_max_answer_tokens"]  # noqa: Y015
-    _WhichOneofReturnType__source_count: _TypeAlias = _typing.Literal["source_count"]  # noqa: Y015
-    _WhichOneofArgType__source_count: _TypeAlias = _typing.Literal["_source_count", b"_source_count"]  # noqa: Y015
-    @_typing.overload
-    def WhichOneof(self, oneof_group: _WhichOneofArgType__candidate_count) -> _WhichOneofReturnType__candidate_count | None: ...
-    @_typing.overload
-    def WhichOneof(self, oneof_group: _WhichOneofArgType__max_answer_tokens) -> _WhichOneofReturnType__max_answer_tokens | None: ...
-    @_typing.overload
-    def WhichOneof(self, oneof_group: _WhichOneofArgType__source_count) -> _WhichOneofReturnType__source_count | None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GenerateRequest: _TypeAlias = GenerateRequest  # noqa: Y015
 
@@ -148,7 +114,7 @@ class GenerateResponse(_message.Message):
     MODEL_FIELD_NUMBER: _builtins.int
     USAGE_FIELD_NUMBER: _builtins.int
     SCORE_SCALE_FIELD_NUMBER: _builtins.int
-    DEGRADATION_FIELD_NUMBER: _builtins.int
+    DEGRADATIONS_FIELD_NUMBER: _builtins.int
     COLLECTION_REVISIONS_FIELD_NUMBER: _builtins.int
     TIMINGS_FIELD_NUMBER: _builtins.int
     answer: _builtins.str
@@ -157,16 +123,14 @@ class GenerateResponse(_message.Message):
     """finish_reason says why the answer ended."""
     model: _builtins.str
     """model is the generator."""
-    score_scale: _retrieval_pb2.ScoreScale.ValueType
+    score_scale: _retrieved_chunk_pb2.ScoreScale.ValueType
     """score_scale says what the sources' scores mean."""
-    degradation: _retrieval_pb2.Degradation.ValueType
-    """degradation says what the retrieval had to go without."""
     @_builtins.property
     def citations(self) -> _containers.RepeatedCompositeFieldContainer[Global___Citation]:
         """citations say which spans of the answer come from which source."""
 
     @_builtins.property
-    def sources(self) -> _containers.RepeatedCompositeFieldContainer[_retrieval_pb2.RetrievedChunk]:
+    def sources(self) -> _containers.RepeatedCompositeFieldContainer[_retrieved_chunk_pb2.RetrievedChunk]:
         """sources are the passages that were retrieved, best first."""
 
     @_builtins.property
@@ -174,7 +138,11 @@ class GenerateResponse(_message.Message):
         """usage is what the answer cost."""
 
     @_builtins.property
-    def collection_revisions(self) -> _containers.RepeatedCompositeFieldContainer[_retrieval_pb2.CollectionRevision]:
+    def degradations(self) -> _containers.RepeatedScalarFieldContainer[_retrieved_chunk_pb2.Degradation.ValueType]:
+        """degradations say what the retrieval had to go without. Absent means that nothing was missing."""
+
+    @_builtins.property
+    def collection_revisions(self) -> _containers.RepeatedCompositeFieldContainer[_retrieved_chunk_pb2.CollectionRevision]:
         """collection_revisions say which states were searched, in the order of the request."""
 
     @_builtins.property
@@ -186,18 +154,18 @@ class GenerateResponse(_message.Message):
         *,
         answer: _builtins.str = ...,
         citations: _abc.Iterable[Global___Citation] | None = ...,
-        sources: _abc.Iterable[_retrieval_pb2.RetrievedChunk] | None = ...,
+        sources: _abc.Iterable[_retrieved_chunk_pb2.RetrievedChunk] | None = ...,
         finish_reason: Global___FinishReason.ValueType = ...,
         model: _builtins.str = ...,
         usage: Global___Usage | None = ...,
-        score_scale: _retrieval_pb2.ScoreScale.ValueType = ...,
-        degradation: _retrieval_pb2.Degradation.ValueType = ...,
-        collection_revisions: _abc.Iterable[_retrieval_pb2.CollectionRevision] | None = ...,
+        score_scale: _retrieved_chunk_pb2.ScoreScale.ValueType = ...,
+        degradations: _abc.Iterable[_retrieved_chunk_pb2.Degradation.ValueType] | None = ...,
+        collection_revisions: _abc.Iterable[_retrieved_chunk_pb2.CollectionRevision] | None = ...,
         timings: _timings_pb2.Timings | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["timings", b"timings", "usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "citations", b"citations", "collection_revisions", b"collection_revisions", "degradation", b"degradation", "finish_reason", b"finish_reason", "model", b"model", "score_scale", b"score_scale", "sources", b"sources", "timings", b"timings", "usage", b"usage"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "citations", b"citations", "collection_revisions", b"collection_revisions", "degradations", b"degradations", "finish_reason", b"finish_reason", "model", b"model", "score_scale", b"score_scale", "sources", b"sources", "timings", b"timings", "usage", b"usage"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -211,31 +179,11 @@ class StreamGenerateRequest(_message.Message):
 
     COLLECTION_IDS_FIELD_NUMBER: _builtins.int
     QUESTION_FIELD_NUMBER: _builtins.int
-    SOURCE_COUNT_FIELD_NUMBER: _builtins.int
-    FILTER_FIELD_NUMBER: _builtins.int
-    FUSION_FIELD_NUMBER: _builtins.int
-    CANDIDATE_COUNT_FIELD_NUMBER: _builtins.int
-    MAX_ANSWER_TOKENS_FIELD_NUMBER: _builtins.int
-    LANGUAGE_FIELD_NUMBER: _builtins.int
+    RETRIEVAL_FIELD_NUMBER: _builtins.int
+    GENERATION_FIELD_NUMBER: _builtins.int
     question: _builtins.str
     """question is the question, in natural language.
     Required. Length: 1 to 8192 code points.
-    """
-    source_count: _builtins.int
-    """source_count is the greatest number of passages that the answer may draw on.
-    Range: 1 to 100. Default: 10.
-    """
-    candidate_count: _builtins.int
-    """candidate_count is how many candidates each leg contributes; at least `source_count` are taken.
-    Range: 1 to 2000. Default: 50.
-    """
-    max_answer_tokens: _builtins.int
-    """max_answer_tokens is the upper bound of the answer in tokens of the generator.
-    Range: 1 to 8192. Default: 512.
-    """
-    language: _builtins.str
-    """language is the language of fixed phrases, such as `es` or `en`. Absent means that of the question.
-    Length: 0 to 8 code points.
     """
     @_builtins.property
     def collection_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
@@ -244,41 +192,28 @@ class StreamGenerateRequest(_message.Message):
         """
 
     @_builtins.property
-    def filter(self) -> _filter_pb2.Filter:
-        """filter keeps the documents that match. Absent means all documents."""
+    def retrieval(self) -> _options_pb2.RetrievalOptions:
+        """retrieval says how to find the passages that the answer may draw on. Its `top_k` is at most 100 here.
+        Absent means the defaults.
+        """
 
     @_builtins.property
-    def fusion(self) -> _fusion_pb2.Fusion:
-        """fusion is how the retrieval legs are merged. Absent means the default method."""
+    def generation(self) -> _options_pb2.GenerationOptions:
+        """generation says how to write the answer. Absent means the defaults."""
 
     def __init__(
         self,
         *,
         collection_ids: _abc.Iterable[_builtins.str] | None = ...,
         question: _builtins.str = ...,
-        source_count: _builtins.int | None = ...,
-        filter: _filter_pb2.Filter | None = ...,
-        fusion: _fusion_pb2.Fusion | None = ...,
-        candidate_count: _builtins.int | None = ...,
-        max_answer_tokens: _builtins.int | None = ...,
-        language: _builtins.str = ...,
+        retrieval: _options_pb2.RetrievalOptions | None = ...,
+        generation: _options_pb2.GenerationOptions | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_candidate_count", b"_candidate_count", "_max_answer_tokens", b"_max_answer_tokens", "_source_count", b"_source_count", "candidate_count", b"candidate_count", "filter", b"filter", "fusion", b"fusion", "max_answer_tokens", b"max_answer_tokens", "source_count", b"source_count"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["generation", b"generation", "retrieval", b"retrieval"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_candidate_count", b"_candidate_count", "_max_answer_tokens", b"_max_answer_tokens", "_source_count", b"_source_count", "candidate_count", b"candidate_count", "collection_ids", b"collection_ids", "filter", b"filter", "fusion", b"fusion", "language", b"language", "max_answer_tokens", b"max_answer_tokens", "question", b"question", "source_count", b"source_count"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection_ids", b"collection_ids", "generation", b"generation", "question", b"question", "retrieval", b"retrieval"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType__candidate_count: _TypeAlias = _typing.Literal["candidate_count"]  # noqa: Y015
-    _WhichOneofArgType__candidate_count: _TypeAlias = _typing.Literal["_candidate_count", b"_candidate_count"]  # noqa: Y015
-    _WhichOneofReturnType__max_answer_tokens: _TypeAlias = _typing.Literal["max_answer_tokens"]  # noqa: Y015
-    _WhichOneofArgType__max_answer_tokens: _TypeAlias = _typing.Literal["_max_answer_tokens", b"_max_answer_tokens"]  # noqa: Y015
-    _WhichOneofReturnType__source_count: _TypeAlias = _typing.Literal["source_count"]  # noqa: Y015
-    _WhichOneofArgType__source_count: _TypeAlias = _typing.Literal["_source_count", b"_source_count"]  # noqa: Y015
-    @_typing.overload
-    def WhichOneof(self, oneof_group: _WhichOneofArgType__candidate_count) -> _WhichOneofReturnType__candidate_count | None: ...
-    @_typing.overload
-    def WhichOneof(self, oneof_group: _WhichOneofArgType__max_answer_tokens) -> _WhichOneofReturnType__max_answer_tokens | None: ...
-    @_typing.overload
-    def WhichOneof(self, oneof_group: _WhichOneofArgType__source_count) -> _WhichOneofReturnType__source_count | None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___StreamGenerateRequest: _TypeAlias = StreamGenerateRequest  # noqa: Y015
 
@@ -370,31 +305,33 @@ class GenerationRetrieved(_message.Message):
 
     SOURCES_FIELD_NUMBER: _builtins.int
     SCORE_SCALE_FIELD_NUMBER: _builtins.int
-    DEGRADATION_FIELD_NUMBER: _builtins.int
+    DEGRADATIONS_FIELD_NUMBER: _builtins.int
     COLLECTION_REVISIONS_FIELD_NUMBER: _builtins.int
-    score_scale: _retrieval_pb2.ScoreScale.ValueType
+    score_scale: _retrieved_chunk_pb2.ScoreScale.ValueType
     """score_scale says what the sources' scores mean."""
-    degradation: _retrieval_pb2.Degradation.ValueType
-    """degradation says what the retrieval had to go without."""
     @_builtins.property
-    def sources(self) -> _containers.RepeatedCompositeFieldContainer[_retrieval_pb2.RetrievedChunk]:
+    def sources(self) -> _containers.RepeatedCompositeFieldContainer[_retrieved_chunk_pb2.RetrievedChunk]:
         """sources are the passages that were retrieved, best first. Absent means that none was found."""
 
     @_builtins.property
-    def collection_revisions(self) -> _containers.RepeatedCompositeFieldContainer[_retrieval_pb2.CollectionRevision]:
+    def degradations(self) -> _containers.RepeatedScalarFieldContainer[_retrieved_chunk_pb2.Degradation.ValueType]:
+        """degradations say what the retrieval had to go without. Absent means that nothing was missing."""
+
+    @_builtins.property
+    def collection_revisions(self) -> _containers.RepeatedCompositeFieldContainer[_retrieved_chunk_pb2.CollectionRevision]:
         """collection_revisions say which states were searched, in the order of the request."""
 
     def __init__(
         self,
         *,
-        sources: _abc.Iterable[_retrieval_pb2.RetrievedChunk] | None = ...,
-        score_scale: _retrieval_pb2.ScoreScale.ValueType = ...,
-        degradation: _retrieval_pb2.Degradation.ValueType = ...,
-        collection_revisions: _abc.Iterable[_retrieval_pb2.CollectionRevision] | None = ...,
+        sources: _abc.Iterable[_retrieved_chunk_pb2.RetrievedChunk] | None = ...,
+        score_scale: _retrieved_chunk_pb2.ScoreScale.ValueType = ...,
+        degradations: _abc.Iterable[_retrieved_chunk_pb2.Degradation.ValueType] | None = ...,
+        collection_revisions: _abc.Iterable[_retrieved_chunk_pb2.CollectionRevision] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection_revisions", b"collection_revisions", "degradation", b"degradation", "score_scale", b"score_scale", "sources", b"sources"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection_revisions", b"collection_revisions", "degradations", b"degradations", "score_scale", b"score_scale", "sources", b"sources"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

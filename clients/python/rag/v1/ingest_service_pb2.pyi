@@ -381,7 +381,7 @@ class IngestDocumentRequest(_message.Message):
     """
     request_id: _builtins.str
     """request_id makes the call idempotent, see CreateCollectionRequest. Absent means no such check.
-    Pattern: `[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}`.
+    Pattern: `[0-9A-Fa-f]{8}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{12}`.
     """
     @_builtins.property
     def document(self) -> Global___DocumentSpec:
@@ -490,7 +490,7 @@ class UploadStart(_message.Message):
     """
     request_id: _builtins.str
     """request_id makes the call idempotent, see CreateCollectionRequest. Absent means no such check.
-    Pattern: `[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}`.
+    Pattern: `[0-9A-Fa-f]{8}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{12}`.
     """
     @_builtins.property
     def document(self) -> Global___DocumentSpec:
@@ -749,7 +749,7 @@ class CancelJobRequest(_message.Message):
     """
     request_id: _builtins.str
     """request_id makes the call idempotent, see CreateCollectionRequest. Absent means no such check.
-    Pattern: `[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}`.
+    Pattern: `[0-9A-Fa-f]{8}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{12}`.
     """
     def __init__(
         self,

@@ -9,9 +9,8 @@ from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from rag.v1 import chunk_pb2 as _chunk_pb2
-from rag.v1 import filter_pb2 as _filter_pb2
-from rag.v1 import fusion_pb2 as _fusion_pb2
-from rag.v1 import retrieval_pb2 as _retrieval_pb2
+from rag.v1 import options_pb2 as _options_pb2
+from rag.v1 import retrieved_chunk_pb2 as _retrieved_chunk_pb2
 from rag.v1 import timings_pb2 as _timings_pb2
 import builtins as _builtins
 import sys
@@ -60,21 +59,10 @@ class RetrieveRequest(_message.Message):
 
     COLLECTION_IDS_FIELD_NUMBER: _builtins.int
     QUERY_FIELD_NUMBER: _builtins.int
-    TOP_K_FIELD_NUMBER: _builtins.int
-    FILTER_FIELD_NUMBER: _builtins.int
-    FUSION_FIELD_NUMBER: _builtins.int
-    CANDIDATE_COUNT_FIELD_NUMBER: _builtins.int
+    OPTIONS_FIELD_NUMBER: _builtins.int
     query: _builtins.str
     """query is the question, in natural language or as key words.
     Required. Length: 1 to 8192 code points.
-    """
-    top_k: _builtins.int
-    """top_k is the greatest number of results.
-    Range: 1 to 1000. Default: 10.
-    """
-    candidate_count: _builtins.int
-    """candidate_count is how many candidates each leg contributes; at least `top_k` are taken.
-    Range: 1 to 2000. Default: 50.
     """
     @_builtins.property
     def collection_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
@@ -84,35 +72,21 @@ class RetrieveRequest(_message.Message):
         """
 
     @_builtins.property
-    def filter(self) -> _filter_pb2.Filter:
-        """filter keeps the documents that match; it is applied before scoring. Absent means all documents."""
-
-    @_builtins.property
-    def fusion(self) -> _fusion_pb2.Fusion:
-        """fusion is how the legs are merged. Absent means the default method."""
+    def options(self) -> _options_pb2.RetrievalOptions:
+        """options say how to search. Absent means the defaults."""
 
     def __init__(
         self,
         *,
         collection_ids: _abc.Iterable[_builtins.str] | None = ...,
         query: _builtins.str = ...,
-        top_k: _builtins.int | None = ...,
-        filter: _filter_pb2.Filter | None = ...,
-        fusion: _fusion_pb2.Fusion | None = ...,
-        candidate_count: _builtins.int | None = ...,
+        options: _options_pb2.RetrievalOptions | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_candidate_count", b"_candidate_count", "_top_k", b"_top_k", "candidate_count", b"candidate_count", "filter", b"filter", "fusion", b"fusion", "top_k", b"top_k"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["options", b"options"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_candidate_count", b"_candidate_count", "_top_k", b"_top_k", "candidate_count", b"candidate_count", "collection_ids", b"collection_ids", "filter", b"filter", "fusion", b"fusion", "query", b"query", "top_k", b"top_k"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection_ids", b"collection_ids", "options", b"options", "query", b"query"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType__candidate_count: _TypeAlias = _typing.Literal["candidate_count"]  # noqa: Y015
-    _WhichOneofArgType__candidate_count: _TypeAlias = _typing.Literal["_candidate_count", b"_candidate_count"]  # noqa: Y015
-    _WhichOneofReturnType__top_k: _TypeAlias = _typing.Literal["top_k"]  # noqa: Y015
-    _WhichOneofArgType__top_k: _TypeAlias = _typing.Literal["_top_k", b"_top_k"]  # noqa: Y015
-    @_typing.overload
-    def WhichOneof(self, oneof_group: _WhichOneofArgType__candidate_count) -> _WhichOneofReturnType__candidate_count | None: ...
-    @_typing.overload
-    def WhichOneof(self, oneof_group: _WhichOneofArgType__top_k) -> _WhichOneofReturnType__top_k | None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___RetrieveRequest: _TypeAlias = RetrieveRequest  # noqa: Y015
 
@@ -124,19 +98,23 @@ class RetrieveResponse(_message.Message):
 
     RESULTS_FIELD_NUMBER: _builtins.int
     SCORE_SCALE_FIELD_NUMBER: _builtins.int
-    DEGRADATION_FIELD_NUMBER: _builtins.int
+    DEGRADATIONS_FIELD_NUMBER: _builtins.int
     COLLECTION_REVISIONS_FIELD_NUMBER: _builtins.int
     TIMINGS_FIELD_NUMBER: _builtins.int
-    score_scale: _retrieval_pb2.ScoreScale.ValueType
+    score_scale: _retrieved_chunk_pb2.ScoreScale.ValueType
     """score_scale says what the scores mean."""
-    degradation: _retrieval_pb2.Degradation.ValueType
-    """degradation says what the response had to go without."""
     @_builtins.property
-    def results(self) -> _containers.RepeatedCompositeFieldContainer[_retrieval_pb2.RetrievedChunk]:
-        """results are the passages, best first."""
+    def results(self) -> _containers.RepeatedCompositeFieldContainer[_retrieved_chunk_pb2.RetrievedChunk]:
+        """results are the passages, best first. A gRPC client accepts messages of 4 MiB unless it is told
+        otherwise: raise its limit where `top_k` is large.
+        """
 
     @_builtins.property
-    def collection_revisions(self) -> _containers.RepeatedCompositeFieldContainer[_retrieval_pb2.CollectionRevision]:
+    def degradations(self) -> _containers.RepeatedScalarFieldContainer[_retrieved_chunk_pb2.Degradation.ValueType]:
+        """degradations say what the response had to go without. Absent means that nothing was missing."""
+
+    @_builtins.property
+    def collection_revisions(self) -> _containers.RepeatedCompositeFieldContainer[_retrieved_chunk_pb2.CollectionRevision]:
         """collection_revisions say which states were searched, in the order of the request."""
 
     @_builtins.property
@@ -146,15 +124,15 @@ class RetrieveResponse(_message.Message):
     def __init__(
         self,
         *,
-        results: _abc.Iterable[_retrieval_pb2.RetrievedChunk] | None = ...,
-        score_scale: _retrieval_pb2.ScoreScale.ValueType = ...,
-        degradation: _retrieval_pb2.Degradation.ValueType = ...,
-        collection_revisions: _abc.Iterable[_retrieval_pb2.CollectionRevision] | None = ...,
+        results: _abc.Iterable[_retrieved_chunk_pb2.RetrievedChunk] | None = ...,
+        score_scale: _retrieved_chunk_pb2.ScoreScale.ValueType = ...,
+        degradations: _abc.Iterable[_retrieved_chunk_pb2.Degradation.ValueType] | None = ...,
+        collection_revisions: _abc.Iterable[_retrieved_chunk_pb2.CollectionRevision] | None = ...,
         timings: _timings_pb2.Timings | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["timings", b"timings"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection_revisions", b"collection_revisions", "degradation", b"degradation", "results", b"results", "score_scale", b"score_scale", "timings", b"timings"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection_revisions", b"collection_revisions", "degradations", b"degradations", "results", b"results", "score_scale", b"score_scale", "timings", b"timings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -169,7 +147,9 @@ class BatchRetrieveRequest(_message.Message):
     REQUESTS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def requests(self) -> _containers.RepeatedCompositeFieldContainer[Global___RetrieveRequest]:
-        """requests are the requests, answered in this order.
+        """requests are the requests, answered in this order. The greater of a request's `top_k` and
+        `candidate_count`, times the number of its collections, is at most 10000 for all requests together,
+        defaults included.
         Items: 1 to 64.
         """
 
@@ -226,7 +206,7 @@ class EmbedRequest(_message.Message):
     @_builtins.property
     def texts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """texts are the texts. One longer than the model's window becomes the mean of its windows.
-        Items: 1 to 256. Length: 1 to 32768 code points.
+        Items: 1 to 128. Length: 1 to 8192 code points.
         """
 
     def __init__(
@@ -259,7 +239,7 @@ class EmbedResponse(_message.Message):
 
     @_builtins.property
     def timings(self) -> _timings_pb2.Timings:
-        """timings say where the time went: `embed`."""
+        """timings say where the time went: `embed`, `count`."""
 
     def __init__(
         self,
@@ -323,7 +303,7 @@ class AnalyzeRequest(_message.Message):
     """
     language: _builtins.str
     """language is a BCP 47 code that GetServerInfo lists.
-    Length: 1 to 8 code points.
+    Length: 1 to 35 code points.
     """
     def __init__(
         self,

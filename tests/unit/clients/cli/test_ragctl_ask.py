@@ -20,7 +20,7 @@ from rag.v1.generate_service_pb2 import (
     StreamGenerateResponse,
     Usage,
 )
-from rag.v1.retrieval_pb2 import Degradation, RetrievedChunk
+from rag.v1.retrieved_chunk_pb2 import Degradation, RetrievedChunk
 from rag.v1.timings_pb2 import Timings
 from ragctl.answer_text import CitedText
 from tests.unit.clients.cli.ragctl_fake_server import FakeRag, refusal
@@ -34,7 +34,7 @@ def _citation(source: int, start: int, end: int, quote: str = "") -> Citation:
 
 def _events(
     reason: FinishReason.ValueType = FinishReason.FINISH_REASON_COMPLETE,
-    degradation: Degradation.ValueType = Degradation.DEGRADATION_FULL,
+    *degradations: Degradation.ValueType,
 ) -> list[StreamGenerateResponse]:
     sources = [
         RetrievedChunk(chunk=Chunk(document_id="zero.md", title="Zero")),
@@ -50,7 +50,7 @@ def _events(
     ]
     return [
         StreamGenerateResponse(started=GenerationStarted(model="extractive")),
-        StreamGenerateResponse(retrieved=GenerationRetrieved(sources=sources, degradation=degradation)),
+        StreamGenerateResponse(retrieved=GenerationRetrieved(sources=sources, degradations=degradations)),
         StreamGenerateResponse(delta=AnswerDelta(text=FIRST)),
         StreamGenerateResponse(citation=_citation(1, 0, len(FIRST), "Charge it with USB.")),
         StreamGenerateResponse(delta=AnswerDelta(text=SECOND)),
@@ -82,8 +82,9 @@ def test_ask_sends_question_collections_and_options(run: Any, rag: FakeRag) -> N
     run("ask", "how?", *options)
     request = rag.calls["StreamGenerate"][0]
     assert (request.question, list(request.collection_ids)) == ("how?", ["a", "b"])
-    assert (request.source_count, request.max_answer_tokens, request.language) == (4, 99, "es")
-    assert request.filter.comparison.field == "metadata.x"
+    assert request.retrieval.top_k == 4
+    assert (request.generation.max_answer_tokens, request.generation.language) == (99, "es")
+    assert request.retrieval.filter.comparison.field == "metadata.x"
     assert 100 < rag.timeouts["StreamGenerate"][0] < 330
 
 

@@ -58,7 +58,7 @@ def test_filter_as_json_is_taken_as_it_is() -> None:
 def test_filters_together_all_have_to_match() -> None:
     both = parse_filters(["a=1", "b=2"])
     assert both is not None
-    assert [each.comparison.field for each in both.bool.must] == ["metadata.a", "metadata.b"]
+    assert [each.comparison.field for each in both.boolean.must] == ["metadata.a", "metadata.b"]
     assert parse_filters([]) is None
     single = parse_filters(["a=1"])
     assert single is not None

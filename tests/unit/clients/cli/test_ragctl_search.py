@@ -6,14 +6,6 @@ from typing import Any
 import pytest
 
 from rag.v1.chunk_pb2 import Chunk, PageRange, Span
-from rag.v1.retrieval_pb2 import (
-    CollectionRevision,
-    Degradation,
-    LegSignal,
-    RetrievedChunk,
-    ScoreScale,
-    Signals,
-)
 from rag.v1.retrieve_service_pb2 import (
     AnalyzedToken,
     AnalyzeResponse,
@@ -21,6 +13,14 @@ from rag.v1.retrieve_service_pb2 import (
     EmbedResponse,
     RetrieveResponse,
     TokenKind,
+)
+from rag.v1.retrieved_chunk_pb2 import (
+    CollectionRevision,
+    Degradation,
+    LegSignal,
+    RetrievedChunk,
+    ScoreScale,
+    Signals,
 )
 from rag.v1.timings_pb2 import StageTiming, Timings
 from ragctl.highlight import query_terms, snippet, term_spans
@@ -49,7 +49,7 @@ def results(rag: FakeRag) -> None:
             )
         ],
         score_scale=ScoreScale.SCORE_SCALE_RRF,
-        degradation=Degradation.DEGRADATION_LEXICAL_ONLY,
+        degradations=[Degradation.DEGRADATION_LEXICAL_ONLY],
         collection_revisions=[CollectionRevision(collection_id="docs", revision=12)],
         timings=Timings(total_us=4200, stages=[StageTiming(stage="embed", duration_us=1500)]),
     )
@@ -78,25 +78,26 @@ def test_search_sends_collections_filter_and_limits(run: Any, rag: FakeRag) -> N
     assert run("search", "why", *options).exit_code == 0
     request = rag.calls["Retrieve"][0]
     assert list(request.collection_ids) == ["a", "b"]
-    assert (request.query, request.top_k, request.candidate_count) == ("why", 3, 9)
-    assert len(request.filter.bool.must) == 2
+    asked = request.options
+    assert (request.query, asked.top_k, asked.candidate_count) == ("why", 3, 9)
+    assert len(asked.filter.boolean.must) == 2
 
 
 def test_search_without_limits_leaves_them_to_the_server(run: Any, rag: FakeRag) -> None:
     run("search", "why", "-c", "a")
     request = rag.calls["Retrieve"][0]
-    assert not request.HasField("top_k")
-    assert not request.HasField("filter")
+    assert not request.options.HasField("top_k")
+    assert not request.options.HasField("filter")
 
 
 def test_search_with_json_is_the_response_in_the_contracts_names(run: Any, json_of: Any) -> None:
     response = json_of(run("search", "x", "-c", "docs", "--json"))
     assert response["results"][0]["chunk"]["heading_path"] == ["Power", "Charging"]
-    assert response["degradation"] == "DEGRADATION_LEXICAL_ONLY"
+    assert response["degradations"] == ["DEGRADATION_LEXICAL_ONLY"]
 
 
 def test_search_that_finds_nothing_says_so(run: Any, rag: FakeRag) -> None:
-    rag.retrieve_response = RetrieveResponse(degradation=Degradation.DEGRADATION_FULL)
+    rag.retrieve_response = RetrieveResponse()
     result = run("search", "x", "-c", "docs")
     assert result.exit_code == 0
     assert result.stdout.strip() == "nothing found"

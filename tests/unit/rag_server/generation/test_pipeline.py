@@ -19,9 +19,16 @@ from rag_server.domain.generation import (
     Started,
     Usage,
 )
-from rag_server.domain.retrieval import Degradation, RetrievalRequest, RetrievalResult, ScoredChunk
+from rag_server.domain.retrieval import (
+    Degradation,
+    RetrievalRequest,
+    RetrievalResult,
+    ScoredChunk,
+    ScoreScale,
+)
 from rag_server.errors import Internal, NotFound
 from rag_server.generation.pipeline import Answering
+from rag_server.query.field_paths import GENERATE, FieldPaths
 from tests.unit.rag_server.query.conftest import make_chunk
 
 REQUEST = GenerationRequest(RetrievalRequest(("books",), "where?"))
@@ -33,11 +40,13 @@ class Retrieval:
     def __init__(self, failure: Exception | None = None) -> None:
         self.failure = failure
 
-    async def retrieve(self, tenant_id: str, request: RetrievalRequest) -> RetrievalResult:
-        assert (tenant_id, request) == ("acme", REQUEST.retrieval)
+    async def retrieve(self, tenant_id: str, request: RetrievalRequest, paths: FieldPaths) -> RetrievalResult:
+        assert (tenant_id, request, paths) == ("acme", REQUEST.retrieval, GENERATE)
         if self.failure:
             raise self.failure
-        return RetrievalResult((SOURCE,), Degradation.LEXICAL_ONLY, {"books": 3}, {"embed": 7, "total": 9})
+        return RetrievalResult(
+            (SOURCE,), ScoreScale.RRF, (Degradation.LEXICAL_ONLY,), {"books": 3}, {"embed": 7, "total": 9}
+        )
 
 
 class Generator:
@@ -74,7 +83,7 @@ async def test_answer_events_come_in_order_and_end_with_the_reason() -> None:
     *first, last = events
     assert first == [
         Started("script"),
-        Retrieved((SOURCE,), Degradation.LEXICAL_ONLY, {"books": 3}),
+        Retrieved((SOURCE,), ScoreScale.RRF, (Degradation.LEXICAL_ONLY,), {"books": 3}),
         Delta("te"),
         CITED,
         usage,

@@ -5,8 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from rag_server.backends.in_process_queue import InProcessJobQueue
 from rag_server.backends.local_blobs import LocalBlobStore
@@ -41,34 +39,6 @@ def test_document_id_is_of_the_uri_then_the_source_then_the_file_then_the_conten
     assert name_of(**names) == "https://example.org/a"
     assert name_of(file_name="a.txt") == "a.txt"
     assert name_of() == f"sha256-{'ab' * 16}"
-
-
-@pytest.mark.parametrize(
-    ("file_name", "start"),
-    [
-        ("año 2026.txt", "a-o-2026.txt-"),
-        ("../../etc/passwd", "etc/passwd-"),
-        ("文書", "document-"),
-        (" ", "document-"),
-        (".hidden", "hidden-"),
-        ("x" * 300, "x" * 200 + "-"),
-    ],
-)
-def test_document_id_that_breaks_the_rules_is_made_fit(file_name: str, start: str) -> None:
-    name = name_of(file_name=file_name)
-    assert re.fullmatch(re.escape(start) + "[0-9a-f]{12}", name)
-
-
-@given(st.text(min_size=1))
-def test_document_id_is_always_valid_and_stable(file_name: str) -> None:
-    name = name_of(file_name=file_name)
-    assert VALID.fullmatch(name)
-    assert name_of(file_name=file_name) == name
-
-
-@given(st.text(min_size=1), st.text(min_size=1))
-def test_document_ids_of_different_names_differ(first: str, second: str) -> None:
-    assert (name_of(file_name=first) == name_of(file_name=second)) is (first == second)
 
 
 class Accept:
@@ -162,7 +132,9 @@ async def test_submit_to_an_unknown_collection_is_refused(accept: Accept, databa
 async def test_submit_of_metadata_of_another_type_is_refused_and_keeps_no_bytes(
     accept: Accept, books: Collection, database: Database, tmp_path: Path
 ) -> None:
-    await accept(NewDocument("books", "a", metadata={"year": 1990}))
+    await accept(NewDocument("books", "a"))
+    async with database.transaction() as tx:
+        await tx.metadata_fields.learn(TENANT, books.uid, {"year": 1990})
     with pytest.raises(InvalidArgument) as caught:
         await accept(NewDocument("books", "b", metadata={"year": "x"}), b"other")
     assert caught.value.reason == "METADATA_TYPE_MISMATCH"

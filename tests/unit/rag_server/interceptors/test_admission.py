@@ -6,6 +6,9 @@ from typing import Any
 import grpc
 import pytest
 
+from rag_server.errors import ResourceExhausted
+from rag_server.interceptors.admission import WATCHES, Admission
+from rag_server.interceptors.call import Call
 from tests.rag_client import failure
 from tests.unit.rag_server.interceptors.conftest import Serve, response
 
@@ -37,6 +40,20 @@ async def test_admission_call_over_the_limit_is_refused_with_a_time_to_come_back
     for call in calls:
         await call
     await served.call("unary_unary")
+
+
+async def test_admission_watches_take_no_permits_of_calls() -> None:
+    admission = Admission(1, 1)
+    call = Call("/rag.v1.AdminService/GetServerInfo", None, False)  # type: ignore[arg-type]  # not looked at
+    watch = Call(next(iter(WATCHES)), None, True)  # type: ignore[arg-type]  # likewise
+    async with admission.around(watch), admission.around(call):
+        for one_too_many in (call, watch):
+            with pytest.raises(ResourceExhausted) as caught:
+                async with admission.around(one_too_many):
+                    pass
+            assert caught.value.reason == "TOO_MANY_CONCURRENT_CALLS"
+        assert not admission.is_idle
+    assert admission.is_idle
 
 
 @pytest.mark.parametrize("ending", ["cancel", "error", "deadline"])

@@ -293,3 +293,21 @@ async def test_crash_before_commit_leaves_nothing_after_it_everything(
                 await tx.jobs.get(TENANT, lost.id)
     finally:
         await survivor.close()
+
+
+async def test_transaction_cancelled_while_it_commits_tells_the_listeners_what_it_committed(
+    database: Database, submit: Submit
+) -> None:
+    told: list[str] = []
+    database.on_jobs_changed(lambda jobs: told.extend(job.id for job in jobs))
+    accepted: list[str] = []
+    for turn in range(30):
+        task = asyncio.create_task(submit(f"doc-{turn}"))
+        for _ in range(turn):
+            await asyncio.sleep(0)
+        await asyncio.sleep(turn * 0.0005)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+    async with database.snapshot() as tx:
+        accepted = [job.id for job in await tx.jobs.list(TENANT, limit=100)]
+    assert sorted(told) == sorted(accepted)

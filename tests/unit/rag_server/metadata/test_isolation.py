@@ -81,6 +81,7 @@ EMPTY: dict[str, Attempt] = {
     "collections.list": lambda tx, _: tx.collections.list(STRANGER, limit=10),
     "documents.list": lambda tx, it: tx.documents.list(STRANGER, it.uid, limit=10),
     "documents.revisions_of": lambda tx, it: tx.documents.revisions_of(STRANGER, it.uid, ["doc"]),
+    "jobs.count_unfinished": lambda tx, _: tx.jobs.count_unfinished(STRANGER),
     "jobs.list": lambda tx, it: tx.jobs.list(STRANGER, collection_uid=it.uid, limit=10),
     "jobs.cancel_all_of_document": lambda tx, it: tx.jobs.cancel_all_of_document(STRANGER, it.uid, "other"),
     "jobs.cancel_all_of_collection": lambda tx, it: tx.jobs.cancel_all_of_collection(STRANGER, it.uid),
@@ -95,6 +96,7 @@ EMPTY: dict[str, Attempt] = {
 OWN = {
     "collections.create",
     "metadata_fields.add",
+    "metadata_fields.check",
     "metadata_fields.declare",
     "metadata_fields.of_collections",
     "idempotency.put",
@@ -106,7 +108,6 @@ OWN = {
 # the maintenance of the whole server, and what works on a row that was found for its tenant
 WITHOUT_TENANT = {
     "jobs.unfinished",
-    "jobs.count_unfinished",
     "jobs.record_change",
     "sweeps.next_batch",
     "idempotency.expire",

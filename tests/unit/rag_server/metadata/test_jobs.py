@@ -210,10 +210,12 @@ async def test_unfinished_after_restart_lists_every_accepted_job_oldest_first(
     try:
         async with reopened.snapshot() as tx:
             found = await tx.jobs.unfinished()
+            count = await tx.jobs.count_unfinished(TENANT)
             first = await tx.jobs.unfinished(limit=2)
             rest = await tx.jobs.unfinished(after=(first[-1].create_time, first[-1].id))
     finally:
         await reopened.close()
+    assert count == 3
     assert [(job.id, job.state) for job in found] == [
         (jobs[0].id, JobState.QUEUED),
         (jobs[2].id, JobState.EMBEDDING),

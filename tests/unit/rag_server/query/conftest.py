@@ -72,17 +72,18 @@ def candidates(*names: str, revision: int = 1) -> list[Candidate]:
 
 
 class Visible:
-    """Says that revision 1 of every document is visible, but for `hidden` ones; counts the questions."""
+    """Says that `revision` of every document is visible, but for `hidden` ones; counts the questions."""
 
     def __init__(self, hidden: Callable[[str], bool] = lambda document_id: False) -> None:
         self.hidden = hidden
+        self.revision = 1
         self.questions: list[tuple[str, str, list[str]]] = []
 
     async def visible_revisions(
         self, tenant_id: str, collection_uid: str, document_ids: Sequence[str]
     ) -> Mapping[str, int]:
         self.questions.append((tenant_id, collection_uid, list(document_ids)))
-        return {each: 1 for each in document_ids if not self.hidden(each)}
+        return {each: self.revision for each in document_ids if not self.hidden(each)}
 
 
 @pytest.fixture

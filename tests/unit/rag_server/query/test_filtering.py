@@ -44,14 +44,14 @@ ORDERING = (Operator.LESS, Operator.LESS_OR_EQUAL, Operator.GREATER, Operator.GR
 
 def refusal(node: Filter) -> InvalidArgument:
     with pytest.raises(InvalidArgument) as caught:
-        check_filter(node, [BOOKS])
+        check_filter(node, [BOOKS], path="filter")
     return caught.value
 
 
 @pytest.mark.parametrize("name", FIELDS)
 @pytest.mark.parametrize("operator", [Operator.EQUAL, Operator.NOT_EQUAL])
 def test_filter_equality_with_the_fields_own_type_is_accepted(name: str, operator: Operator) -> None:
-    check_filter(Comparison(f"metadata.{name}", operator, VALUES[name]), [BOOKS])
+    check_filter(Comparison(f"metadata.{name}", operator, VALUES[name]), [BOOKS], path="filter")
 
 
 @pytest.mark.parametrize("name", FIELDS)
@@ -60,7 +60,7 @@ def test_filter_value_of_another_type_is_refused(name: str, other: str) -> None:
     node = Comparison(f"metadata.{name}", Operator.EQUAL, VALUES[other])
     numeric = {name, other} <= {"year", "price"}
     if name == other or numeric:
-        check_filter(node, [BOOKS])
+        check_filter(node, [BOOKS], path="filter")
         return
     error = refusal(node)
     assert error.reason == "FILTER_TYPE_MISMATCH"
@@ -72,7 +72,7 @@ def test_filter_value_of_another_type_is_refused(name: str, other: str) -> None:
 def test_filter_order_is_for_numbers_and_timestamps(name: str, operator: Operator) -> None:
     node = Comparison(f"metadata.{name}", operator, VALUES[name])
     if name in ORDERED:
-        check_filter(node, [BOOKS])
+        check_filter(node, [BOOKS], path="filter")
         return
     error = refusal(node)
     assert error.reason == "FILTER_TYPE_MISMATCH"
@@ -83,7 +83,7 @@ def test_filter_order_is_for_numbers_and_timestamps(name: str, operator: Operato
 def test_filter_range_is_for_numbers_and_timestamps(name: str) -> None:
     node = Range(f"metadata.{name}", greater_than=VALUES[name], less_or_equal=VALUES[name])
     if name in ORDERED:
-        check_filter(node, [BOOKS])
+        check_filter(node, [BOOKS], path="filter")
         return
     assert refusal(node).violations[0].field == "filter.range.field"
 
@@ -96,19 +96,19 @@ def test_filter_range_bound_of_another_type_is_named(bound: str) -> None:
 
 
 def test_filter_membership_checks_each_value() -> None:
-    check_filter(Membership("metadata.year", (1, 2)), [BOOKS])
+    check_filter(Membership("metadata.year", (1, 2)), [BOOKS], path="filter")
     error = refusal(Membership("metadata.year", (1, "x")))
     assert error.reason == "FILTER_TYPE_MISMATCH"
     assert error.violations[0].field == "filter.membership.values[1]"
 
 
 def test_filter_membership_in_a_list_takes_its_items() -> None:
-    check_filter(Membership("metadata.tags", ("x", "y")), [BOOKS])
+    check_filter(Membership("metadata.tags", ("x", "y")), [BOOKS], path="filter")
     assert refusal(Membership("metadata.tags", (1,))).reason == "FILTER_TYPE_MISMATCH"
 
 
 def test_filter_prefix_is_for_strings() -> None:
-    check_filter(Prefix("metadata.name", "x"), [BOOKS])
+    check_filter(Prefix("metadata.name", "x"), [BOOKS], path="filter")
     error = refusal(Prefix("metadata.year", "19"))
     assert error.reason == "FILTER_TYPE_MISMATCH"
     assert error.violations[0].field == "filter.prefix.field"
@@ -116,8 +116,8 @@ def test_filter_prefix_is_for_strings() -> None:
 
 @pytest.mark.parametrize("name", SYSTEM_FIELDS)
 def test_filter_system_fields_are_strings(name: str) -> None:
-    check_filter(Comparison(name, Operator.EQUAL, "x"), [BOOKS])
-    check_filter(Prefix(name, "x"), [BOOKS])
+    check_filter(Comparison(name, Operator.EQUAL, "x"), [BOOKS], path="filter")
+    check_filter(Prefix(name, "x"), [BOOKS], path="filter")
     assert refusal(Comparison(name, Operator.EQUAL, 1)).reason == "FILTER_TYPE_MISMATCH"
 
 
@@ -133,9 +133,9 @@ def test_filter_system_fields_are_strings(name: str) -> None:
         (Exists("tenant_id"), "filter.exists.field"),  # a column of the store
         (
             Bool(must=(Bool(should=(Exists("metadata.name"), Exists("nope"))),)),
-            "filter.bool.must[0].bool.should[1].exists.field",
+            "filter.boolean.must[0].boolean.should[1].exists.field",
         ),
-        (Bool(must_not=(Exists("nope"),)), "filter.bool.must_not[0].exists.field"),
+        (Bool(must_not=(Exists("nope"),)), "filter.boolean.must_not[0].exists.field"),
     ],
 )
 def test_filter_unknown_field_is_refused_with_its_path(node: Filter, path: str) -> None:
@@ -147,21 +147,21 @@ def test_filter_unknown_field_is_refused_with_its_path(node: Filter, path: str) 
 
 def test_filter_path_starts_where_the_caller_says() -> None:
     with pytest.raises(InvalidArgument) as caught:
-        check_filter(Exists("nope"), [BOOKS], path="requests[2].filter")
-    assert caught.value.violations[0].field == "requests[2].filter.exists.field"
+        check_filter(Exists("nope"), [BOOKS], path="requests[2].options.filter")
+    assert caught.value.violations[0].field == "requests[2].options.filter.exists.field"
 
 
 def test_filter_field_that_one_of_the_collections_knows_is_accepted() -> None:
-    check_filter(Exists("metadata.year"), [make_collection("empty"), BOOKS])
+    check_filter(Exists("metadata.year"), [make_collection("empty"), BOOKS], path="filter")
 
 
 def test_filter_field_with_two_types_takes_values_of_both() -> None:
     other = make_collection("other", year=MetadataType.STRING)
     for value in (1990, "1990"):
-        check_filter(Comparison("metadata.year", Operator.EQUAL, value), [BOOKS, other])
+        check_filter(Comparison("metadata.year", Operator.EQUAL, value), [BOOKS, other], path="filter")
     with pytest.raises(InvalidArgument):
-        check_filter(Comparison("metadata.year", Operator.EQUAL, True), [BOOKS, other])
+        check_filter(Comparison("metadata.year", Operator.EQUAL, True), [BOOKS, other], path="filter")
 
 
 def test_filter_that_is_empty_is_accepted() -> None:
-    check_filter(Bool(), [BOOKS])
+    check_filter(Bool(), [BOOKS], path="filter")

@@ -12,8 +12,9 @@ from rag_server.backends.protocols import Embeddings, Priority
 from rag_server.domain.collection import Collection
 from rag_server.domain.filter import Exists, Filter
 from rag_server.domain.metadata import MetadataType
-from rag_server.domain.retrieval import Candidate, Degradation, Leg, RetrievalRequest, RrfFusion
+from rag_server.domain.retrieval import Candidate, Degradation, Leg, RetrievalRequest, RrfFusion, ScoreScale
 from rag_server.errors import InvalidArgument, NotFound, ResourceExhausted, Unavailable
+from rag_server.query.field_paths import GENERATE
 from rag_server.query.pipeline import Retrieval
 from rag_server.testing.fakes import HashEmbedder
 from rag_server.text.analyzer import Analyzer
@@ -114,7 +115,8 @@ async def test_retrieval_fuses_both_legs(rig: Rig) -> None:
     result = await rig.ask(top_k=2)
     assert ids(result) == ["b", "a"]
     assert set(result.results[0].signals) == {Leg.DENSE, Leg.LEXICAL}
-    assert result.degradation is Degradation.FULL
+    assert result.score_scale is ScoreScale.RRF
+    assert result.degradations == ()
     assert result.collection_revisions == {"books": 3}
     assert set(result.timings_us) == {"analyze", "embed", "dense", "lexical", "verify", "fuse", "total"}
 
@@ -138,7 +140,7 @@ async def test_retrieval_of_more_results_than_candidates_asks_for_as_many(rig: R
 async def test_retrieval_without_embedder_is_lexical_only(rig: Rig) -> None:
     rig.embedder.failure = Unavailable("EMBEDDER_UNAVAILABLE", "m")
     result = await rig.ask()
-    assert result.degradation is Degradation.LEXICAL_ONLY
+    assert result.degradations == (Degradation.LEXICAL_ONLY,)
     assert ids(result) == ["b", "c"]
     assert rig.store.dense_questions == []
 
@@ -158,7 +160,7 @@ async def test_retrieval_with_an_overloaded_embedder_is_refused_not_degraded(rig
 
 async def test_retrieval_of_stop_words_is_dense_only(rig: Rig) -> None:
     result = await rig.ask("the of and")
-    assert result.degradation is Degradation.DENSE_ONLY
+    assert result.degradations == (Degradation.DENSE_ONLY,)
     assert ids(result) == ["a", "b"]
     assert rig.store.lexical_questions == []
 
@@ -175,11 +177,11 @@ async def test_retrieval_leg_of_weight_zero_is_not_asked_and_no_degradation(rig:
     result = await rig.ask(fusion=RrfFusion(dense_weight=0))
     assert rig.embedder.batches == []
     assert rig.store.dense_questions == []
-    assert result.degradation is Degradation.FULL
+    assert result.degradations == ()
 
     result = await rig.ask(fusion=RrfFusion(lexical_weight=0))
     assert len(rig.store.lexical_questions) == 1  # of the first request
-    assert result.degradation is Degradation.FULL
+    assert result.degradations == ()
     assert "analyze" not in result.timings_us
 
 
@@ -211,7 +213,39 @@ async def test_retrieval_with_a_wrong_filter_fails_before_any_work(rig: Rig) -> 
     with pytest.raises(InvalidArgument) as caught:
         await rig.ask(filter=Exists("metadata.nope"))
     assert caught.value.reason == "UNKNOWN_FILTER_FIELD"
+    assert [each.field for each in caught.value.violations] == ["options.filter.exists.field"]
     assert rig.embedder.batches == []
+
+
+@pytest.mark.parametrize(
+    ("fields", "path"),
+    [
+        ({"filter": Exists("metadata.nope")}, "retrieval.filter.exists.field"),
+        ({"fusion": RrfFusion(dense_weight=0)}, "question"),
+    ],
+)
+async def test_retrieval_for_a_question_names_the_fields_of_the_question(
+    rig: Rig, fields: dict[str, Any], path: str
+) -> None:
+    with pytest.raises(InvalidArgument) as caught:
+        await rig.retrieval.retrieve("acme", RetrievalRequest(("books",), "the", **fields), GENERATE)
+    assert [each.field for each in caught.value.violations] == [path]
+
+
+@pytest.mark.parametrize(
+    ("fields", "path"),
+    [
+        ({"filter": Exists("metadata.nope")}, "requests[1].options.filter.exists.field"),
+        ({"fusion": RrfFusion(dense_weight=0)}, "requests[1].query"),
+    ],
+)
+async def test_retrieval_batch_names_the_request_that_is_wrong(
+    rig: Rig, fields: dict[str, Any], path: str
+) -> None:
+    requests = [RetrievalRequest(("books",), "rivers"), RetrievalRequest(("books",), "the", **fields)]
+    with pytest.raises(InvalidArgument) as caught:
+        await rig.retrieval.retrieve_batch("acme", requests)
+    assert [each.field for each in caught.value.violations] == [path]
 
 
 async def test_retrieval_with_a_store_that_is_down_fails(rig: Rig) -> None:
@@ -250,15 +284,14 @@ async def test_retrieval_document_replaced_between_the_legs_is_there_in_one_vers
     async def visible_revisions(
         tenant_id: str, collection_uid: str, document_ids: Sequence[str]
     ) -> Mapping[str, int]:
-        nonlocal revision
-        answer = dict.fromkeys(document_ids, revision)
-        revision = 2  # published once the first leg has looked
-        return answer
+        return dict.fromkeys(document_ids, revision)
 
     async def search(collection: Collection, what: Any, *, limit: int, filter: Any) -> list[Candidate]:
-        nonlocal searches
+        nonlocal revision, searches
         searches += 1
-        return [same[revision - 1]]
+        found = [same[revision - 1]]
+        revision = 2  # published once the first leg has looked
+        return found
 
     rig.catalog.visible_revisions = visible_revisions  # type: ignore[method-assign]  # it changes meanwhile
     rig.store.search_dense = search  # type: ignore[method-assign, assignment]  # likewise

@@ -3,6 +3,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+
 from rag.v1 import (
     chunking_pb2,
     collection_service_pb2,
@@ -11,9 +12,9 @@ from rag.v1 import (
     generate_service_pb2,
     ingest_service_pb2,
     metadata_pb2,
+    options_pb2,
     retrieve_service_pb2,
 )
-
 from rag_server.errors import FieldViolation
 from rag_server.validation import validate
 from rag_server.validation.custom import UPDATABLE_FIELDS
@@ -109,17 +110,19 @@ def test_update_mask_of_another_field_is_refused(path: str) -> None:
     assert paths(update("labels", path)) == ["update_mask.paths[1]"]
 
 
-def test_bool_without_conditions_is_refused() -> None:
+def test_boolean_without_conditions_is_refused() -> None:
     request = retrieve_service_pb2.RetrieveRequest(collection_ids=["docs"], query="x")
-    request.filter.bool.SetInParent()
+    request.options.filter.boolean.SetInParent()
 
-    assert validate(request) == [FieldViolation("filter.bool", "must, should and must_not are all empty")]
+    assert validate(request) == [
+        FieldViolation("options.filter.boolean", "must, should and must_not are all empty")
+    ]
 
 
 @pytest.mark.parametrize("branch", ["must", "should", "must_not"])
-def test_bool_with_any_condition_passes(branch: str) -> None:
+def test_boolean_with_any_condition_passes(branch: str) -> None:
     condition = filter_pb2.Filter(exists=filter_pb2.ExistsFilter(field="media_type"))
-    message = filter_pb2.BoolFilter()
+    message = filter_pb2.BooleanFilter()
     getattr(message, branch).append(condition)
 
     assert validate(message) == []
@@ -207,10 +210,10 @@ def test_fusion_with_a_positive_weight_passes(weights: dict[str, Any]) -> None:
 
 def test_fusion_without_a_positive_weight_is_refused() -> None:
     request = retrieve_service_pb2.RetrieveRequest(collection_ids=["docs"], query="x")
-    request.fusion.rrf.dense_weight = 0
-    request.fusion.rrf.lexical_weight = 0
+    request.options.fusion.rrf.dense_weight = 0
+    request.options.fusion.rrf.lexical_weight = 0
 
-    assert paths(request) == ["fusion.rrf"]
+    assert paths(request) == ["options.fusion.rrf"]
 
 
 @pytest.mark.parametrize("key", ["price", "_", "A9_", "x" * 64])
@@ -256,3 +259,70 @@ def test_collection_without_a_name_twice_is_not_a_repetition() -> None:
     assert {violation.description for violation in validate(request)} == {
         "has 0 code points, must have 1 to 63"
     }
+
+
+QUESTIONS = [generate_service_pb2.GenerateRequest, generate_service_pb2.StreamGenerateRequest]
+
+
+@pytest.mark.parametrize("kind", QUESTIONS, ids=lambda kind: kind.DESCRIPTOR.name)
+def test_question_of_at_most_100_sources_passes(kind: Any) -> None:
+    options = options_pb2.RetrievalOptions(top_k=100)
+
+    assert validate(kind(collection_ids=["docs"], question="x")) == []
+    assert validate(kind(collection_ids=["docs"], question="x", retrieval=options)) == []
+
+
+@pytest.mark.parametrize("kind", QUESTIONS, ids=lambda kind: kind.DESCRIPTOR.name)
+def test_question_of_more_sources_is_refused(kind: Any) -> None:
+    options = options_pb2.RetrievalOptions(top_k=101)
+
+    assert validate(kind(collection_ids=["docs"], question="x", retrieval=options)) == [
+        FieldViolation("retrieval.top_k", "must be at most 100 for a question")
+    ]
+
+
+def batch(count: int, collection_count: int = 1, **options: int) -> Any:
+    return retrieve_service_pb2.BatchRetrieveRequest(
+        requests=[
+            retrieve_service_pb2.RetrieveRequest(
+                collection_ids=[f"c{number}" for number in range(collection_count)],
+                query="x",
+                options=options_pb2.RetrievalOptions(**options),
+            )
+        ]
+        * count
+    )
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        batch(64, 3),  # 50 each by default
+        batch(5, candidate_count=2000),
+        batch(10, top_k=1000),
+        batch(10, top_k=10, candidate_count=1000),
+        batch(5, 2, top_k=1000),
+    ],
+    ids=range(5),
+)
+def test_batch_of_at_most_10_000_candidates_passes(request_: Any) -> None:
+    assert validate(request_) == []
+
+
+@pytest.mark.parametrize(
+    ("request_", "count"),
+    [
+        (batch(64, 4), 12_800),
+        (batch(11, top_k=1000), 11_000),
+        (batch(9, 16, top_k=1, candidate_count=70), 10_080),
+    ],
+    ids=range(3),
+)
+def test_batch_of_more_candidates_is_refused(request_: Any, count: int) -> None:
+    assert validate(request_) == [
+        FieldViolation(
+            "requests",
+            "the greater of top_k and candidate_count, times the number of collections, "
+            f"is {count} for all requests together, the maximum is 10000",
+        )
+    ]

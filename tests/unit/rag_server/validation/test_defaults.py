@@ -1,17 +1,17 @@
 from __future__ import annotations
 
 import pytest
-from rag.v1 import chunking_pb2, retrieve_service_pb2
 
+from rag.v1 import chunking_pb2, options_pb2
 from rag_server.validation import value_or_default
 
 
 def test_value_or_default_of_an_absent_field_is_the_default() -> None:
-    assert value_or_default(retrieve_service_pb2.RetrieveRequest(), "top_k") == 10
+    assert value_or_default(options_pb2.RetrievalOptions(), "top_k") == 10
 
 
 def test_value_or_default_of_a_set_field_is_its_value() -> None:
-    assert value_or_default(retrieve_service_pb2.RetrieveRequest(top_k=4), "top_k") == 4
+    assert value_or_default(options_pb2.RetrievalOptions(top_k=4), "top_k") == 4
 
 
 def test_value_or_default_of_a_field_set_to_zero_is_zero() -> None:
@@ -20,9 +20,9 @@ def test_value_or_default_of_a_field_set_to_zero_is_zero() -> None:
 
 def test_value_or_default_of_a_field_without_default_raises() -> None:
     with pytest.raises(KeyError):
-        value_or_default(retrieve_service_pb2.RetrieveRequest(), "filter")
+        value_or_default(options_pb2.RetrievalOptions(), "filter")
 
 
 def test_value_or_default_of_an_unknown_field_raises() -> None:
     with pytest.raises(ValueError, match="nonsense"):
-        value_or_default(retrieve_service_pb2.RetrieveRequest(), "nonsense")
+        value_or_default(options_pb2.RetrievalOptions(), "nonsense")

@@ -6,6 +6,7 @@ import math
 
 import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
+
 from rag.v1 import (
     collection_service_pb2,
     filter_pb2,
@@ -13,7 +14,6 @@ from rag.v1 import (
     metadata_pb2,
     retrieve_service_pb2,
 )
-
 from rag_server.errors import FieldViolation
 from rag_server.validation import validate
 from rag_server.validation.field_checks import timestamp_problem

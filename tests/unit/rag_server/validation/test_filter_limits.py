@@ -1,8 +1,8 @@
 from __future__ import annotations
 
 import pytest
-from rag.v1 import filter_pb2
 
+from rag.v1 import filter_pb2
 from rag_server.validation.filter_limits import MAX_DEPTH, MAX_NODES, excess_of
 
 
@@ -14,7 +14,7 @@ def deep(levels: int, branch: str) -> filter_pb2.Filter:
     root = filter_pb2.Filter()
     node = root
     for _ in range(levels - 1):
-        node = getattr(node.bool, branch).add()
+        node = getattr(node.boolean, branch).add()
     node.exists.field = "media_type"
     return root
 
@@ -56,10 +56,10 @@ def test_nodes_of_all_lists_count() -> None:
         "should": [leaf() for _ in range(100)],
         "must_not": [leaf() for _ in range(MAX_NODES - 201)],
     }
-    root = filter_pb2.Filter(bool=filter_pb2.BoolFilter(**branches))
+    root = filter_pb2.Filter(boolean=filter_pb2.BooleanFilter(**branches))
     assert excess_of(root) is None
 
-    root.bool.must_not.append(leaf())
+    root.boolean.must_not.append(leaf())
 
     excess = excess_of(root)
     assert excess is not None
@@ -77,8 +77,8 @@ def test_values_of_a_membership_count() -> None:
 
 
 def test_values_of_several_memberships_count_together() -> None:
-    within = filter_pb2.Filter(bool=filter_pb2.BoolFilter(must=[membership(126), membership(127)]))
-    beyond = filter_pb2.Filter(bool=filter_pb2.BoolFilter(must=[membership(127), membership(127)]))
+    within = filter_pb2.Filter(boolean=filter_pb2.BooleanFilter(must=[membership(126), membership(127)]))
+    beyond = filter_pb2.Filter(boolean=filter_pb2.BooleanFilter(must=[membership(127), membership(127)]))
 
     excess = excess_of(beyond)
 

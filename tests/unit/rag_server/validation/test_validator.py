@@ -1,8 +1,8 @@
 from __future__ import annotations
 
 import pytest
-from rag.v1 import collection_service_pb2, filter_pb2, ingest_service_pb2, retrieve_service_pb2
 
+from rag.v1 import collection_service_pb2, filter_pb2, ingest_service_pb2, options_pb2, retrieve_service_pb2
 from rag_server.errors import FieldViolation, InvalidArgument
 from rag_server.validation import check, validate
 from rag_server.validation.report import MAX_VIOLATIONS
@@ -19,7 +19,7 @@ def paths(message: object) -> list[str]:
 def deep_filter(levels: int) -> filter_pb2.Filter:
     node = filter_pb2.Filter(exists=filter_pb2.ExistsFilter(field="media_type"))
     for _ in range(levels - 1):
-        node = filter_pb2.Filter(bool=filter_pb2.BoolFilter(must=[node]))
+        node = filter_pb2.Filter(boolean=filter_pb2.BooleanFilter(must=[node]))
     return node
 
 
@@ -29,12 +29,12 @@ def test_check_valid_request_passes() -> None:
 
 def test_check_wrong_request_raises_with_every_violation() -> None:
     with pytest.raises(InvalidArgument) as caught:
-        check(retrieve_service_pb2.RetrieveRequest(top_k=0))
+        check(retrieve_service_pb2.RetrieveRequest(options=options_pb2.RetrievalOptions(top_k=0)))
 
     assert caught.value.reason == "INVALID_REQUEST"
-    assert caught.value.message == "top_k: must be from 1 to 1000 (and 2 more)"
+    assert caught.value.message == "options.top_k: must be from 1 to 1000 (and 2 more)"
     assert caught.value.violations == (
-        FieldViolation("top_k", "must be from 1 to 1000"),
+        FieldViolation("options.top_k", "must be from 1 to 1000"),
         FieldViolation("collection_ids", "has 0 items, must have 1 to 16"),
         FieldViolation("query", "is required"),
     )
@@ -42,46 +42,46 @@ def test_check_wrong_request_raises_with_every_violation() -> None:
 
 def test_check_single_violation_is_the_whole_message() -> None:
     request = retrieve_request()
-    request.top_k = 10_000
+    request.options.top_k = 10_000
 
     with pytest.raises(InvalidArgument) as caught:
         check(request)
 
-    assert caught.value.message == "top_k: must be from 1 to 1000"
+    assert caught.value.message == "options.top_k: must be from 1 to 1000"
 
 
 def test_check_message_wrong_as_a_whole_is_named_by_its_type() -> None:
-    with pytest.raises(InvalidArgument, match=r"^BoolFilter: must, should and must_not are all empty$"):
-        check(filter_pb2.BoolFilter())
+    with pytest.raises(InvalidArgument, match=r"^BooleanFilter: must, should and must_not are all empty$"):
+        check(filter_pb2.BooleanFilter())
 
 
 def test_check_filter_too_deep_has_its_own_reason() -> None:
     request = retrieve_request()
-    request.filter.CopyFrom(deep_filter(17))
+    request.options.filter.CopyFrom(deep_filter(17))
 
     with pytest.raises(InvalidArgument) as caught:
         check(request)
 
     assert caught.value.reason == "FILTER_TOO_DEEP"
-    assert [violation.field for violation in caught.value.violations] == ["filter"]
+    assert [violation.field for violation in caught.value.violations] == ["options.filter"]
 
 
 def test_check_filter_too_large_has_its_own_reason() -> None:
     request = retrieve_request()
     for _ in range(256):
-        request.filter.bool.must.add().exists.field = "media_type"
+        request.options.filter.boolean.must.add().exists.field = "media_type"
 
     with pytest.raises(InvalidArgument) as caught:
         check(request)
 
     assert caught.value.reason == "FILTER_TOO_LARGE"
-    assert [violation.field for violation in caught.value.violations] == ["filter"]
+    assert [violation.field for violation in caught.value.violations] == ["options.filter"]
 
 
 def test_check_filter_too_deep_among_other_violations_is_an_invalid_request() -> None:
     request = retrieve_request()
-    request.top_k = 0
-    request.filter.CopyFrom(deep_filter(17))
+    request.options.top_k = 0
+    request.options.filter.CopyFrom(deep_filter(17))
 
     with pytest.raises(InvalidArgument) as caught:
         check(request)
@@ -91,15 +91,18 @@ def test_check_filter_too_deep_among_other_violations_is_an_invalid_request() ->
 
 def test_check_two_kinds_of_filter_excess_is_an_invalid_request() -> None:
     batch = retrieve_service_pb2.BatchRetrieveRequest(requests=[retrieve_request(), retrieve_request()])
-    batch.requests[0].filter.CopyFrom(deep_filter(17))
+    batch.requests[0].options.filter.CopyFrom(deep_filter(17))
     for _ in range(256):
-        batch.requests[1].filter.bool.must.add().exists.field = "media_type"
+        batch.requests[1].options.filter.boolean.must.add().exists.field = "media_type"
 
     with pytest.raises(InvalidArgument) as caught:
         check(batch)
 
     assert caught.value.reason == "INVALID_REQUEST"
-    assert [v.field for v in caught.value.violations] == ["requests[0].filter", "requests[1].filter"]
+    assert [v.field for v in caught.value.violations] == [
+        "requests[0].options.filter",
+        "requests[1].options.filter",
+    ]
 
 
 def test_validate_bare_filter_too_deep_is_a_violation() -> None:
@@ -109,22 +112,22 @@ def test_validate_bare_filter_too_deep_is_a_violation() -> None:
 def test_validate_filter_at_its_deepest_is_walked_to_the_leaf() -> None:
     leaf_is_wrong = deep_filter(16)
     node = leaf_is_wrong
-    while node.HasField("bool"):
-        node = node.bool.must[0]
+    while node.HasField("boolean"):
+        node = node.boolean.must[0]
     node.exists.field = ""
 
-    assert paths(leaf_is_wrong) == ["bool.must[0]." * 15 + "exists.field"]
+    assert paths(leaf_is_wrong) == ["boolean.must[0]." * 15 + "exists.field"]
 
 
 def test_validate_path_runs_through_lists_and_oneofs() -> None:
     request = retrieve_request()
     for field in ("media_type", "source_uri", ""):
-        comparison = request.filter.bool.must.add().comparison
+        comparison = request.options.filter.boolean.must.add().comparison
         comparison.field = field
         comparison.operator = filter_pb2.COMPARISON_OPERATOR_EQUAL
         comparison.value.string_value = "x"
 
-    assert paths(request) == ["filter.bool.must[2].comparison.field"]
+    assert paths(request) == ["options.filter.boolean.must[2].comparison.field"]
 
 
 def test_validate_path_runs_through_map_entries() -> None:
@@ -151,9 +154,9 @@ def test_validate_empty_member_of_a_oneof_is_present_and_too_short() -> None:
 
 
 def test_validate_list_over_its_limit_is_one_violation_only() -> None:
-    request = retrieve_service_pb2.EmbedRequest(texts=[""] * 257)
+    request = retrieve_service_pb2.EmbedRequest(texts=[""] * 129)
 
-    assert validate(request) == [FieldViolation("texts", "has 257 items, must have 1 to 256")]
+    assert validate(request) == [FieldViolation("texts", "has 129 items, must have 1 to 128")]
 
 
 def test_validate_map_over_its_limit_is_one_violation_only() -> None:
@@ -163,7 +166,7 @@ def test_validate_map_over_its_limit_is_one_violation_only() -> None:
 
 
 def test_validate_stops_at_the_greatest_number_of_violations() -> None:
-    request = retrieve_service_pb2.EmbedRequest(texts=[""] * 256)
+    request = retrieve_service_pb2.EmbedRequest(texts=[""] * 128)
 
     assert paths(request) == [f"texts[{index}]" for index in range(MAX_VIOLATIONS)]
 

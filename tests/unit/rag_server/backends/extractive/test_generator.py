@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 
 from rag_server.backends.extractive import ExtractiveGenerator
 from rag_server.backends.extractive.generator import MAX_EMBEDDED_SENTENCES
-from rag_server.backends.protocols import EmbeddingModel, Embeddings, Priority
-from rag_server.domain.document import Span
+from rag_server.backends.protocols import EmbeddingModel, Embeddings, Offsets, Priority
 from rag_server.domain.generation import Citation, Cited, Delta, FinishReason, GenerationRequest, Usage
 from rag_server.domain.retrieval import RetrievalRequest, ScoredChunk
 from rag_server.errors import Unavailable
@@ -30,7 +29,7 @@ class WordTokenizer:
     def count(self, text: str) -> int:
         return len(text.split())
 
-    def offsets(self, text: str) -> list[Span]:
+    def offsets(self, text: str) -> Offsets:
         raise NotImplementedError
 
 

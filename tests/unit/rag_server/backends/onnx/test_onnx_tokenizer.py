@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,7 +11,6 @@ from tokenizers import Tokenizer as FastTokenizer
 from rag_server.backends.onnx.artifact import CorruptArtifact
 from rag_server.backends.onnx.source import resolve
 from rag_server.backends.onnx.tokenizer import OnnxTokenizer
-from rag_server.domain.document import Span
 
 MINILM = resolve("sentence-transformers/all-MiniLM-L6-v2").folder
 assert MINILM is not None
@@ -61,13 +61,20 @@ def test_windows_empty_text_is_one_window_of_special_tokens() -> None:
 def test_count_any_text_agrees_with_offsets_and_windows(text: str) -> None:
     spans = TOKENIZER.offsets(text)
     assert len(spans) == TOKENIZER.count(text) == sum(len(window) - 2 for window in TOKENIZER.windows(text))
-    assert all(span.end <= len(text) for span in spans)
+    assert (spans <= len(text)).all()
 
 
 def test_offsets_are_code_points_not_bytes() -> None:
-    assert TOKENIZER.offsets("🦜 señal") == [Span(0, 1), *TOKENIZER.offsets("🦜 señal")[1:]]
-    assert TOKENIZER.offsets("🦜 señal")[1].start == 2
-    assert TOKENIZER.offsets("🦜 señal")[-1].end == 7
+    offsets = TOKENIZER.offsets("🦜 señal").tolist()
+    assert offsets[0] == [0, 1]
+    assert (offsets[1][0], offsets[-1][1]) == (2, 7)
+
+
+@pytest.mark.parametrize(("text", "count"), [("", 0), (" ", 0), ("one", 1), ("one two", 2)])
+def test_offsets_any_number_of_tokens_has_two_columns_of_int32(text: str, count: int) -> None:
+    offsets = TOKENIZER.offsets(text)
+    assert offsets.shape == (count, 2)
+    assert offsets.dtype == np.int32
 
 
 def test_count_text_longer_than_the_files_own_limit_is_not_truncated() -> None:

@@ -20,8 +20,9 @@ from rag.v1 import (
     generate_service_pb2,
     ingest_service_pb2,
     metadata_pb2,
-    retrieval_pb2,
+    options_pb2,
     retrieve_service_pb2,
+    retrieved_chunk_pb2,
 )
 from rag_server.domain.collection import CharacterChunking, Chunking, Collection, TokenChunking
 from rag_server.domain.document import Chunk, Document, NewDocument, Span
@@ -57,9 +58,10 @@ from rag_server.domain.retrieval import (
     RetrievalResult,
     RrfFusion,
     ScoredChunk,
+    ScoreScale,
 )
 from rag_server.services.wire.analysis import to_token
-from rag_server.services.wire.chunk import to_chunk, to_degradation, to_retrieved
+from rag_server.services.wire.chunk import to_chunk, to_retrieved, to_score_scale
 from rag_server.services.wire.collection import (
     from_chunking,
     from_new_collection,
@@ -132,7 +134,7 @@ def test_metadata_fields_round_trip_for_every_type() -> None:
         (ingest_service_pb2.JobState, JobState),
         (filter_pb2.ComparisonOperator, Operator),
         (generate_service_pb2.FinishReason, FinishReason),
-        (retrieval_pb2.Degradation, Degradation),
+        (retrieved_chunk_pb2.Degradation, Degradation),
         (retrieve_service_pb2.TokenKind, TokenKind),
     ],
 )
@@ -338,7 +340,7 @@ def encode(node: Filter) -> filter_pb2.Filter:
         case Bool(must, should, must_not):
             parts = (list(map(encode, each)) for each in (must, should, must_not))
             return pb.Filter(
-                bool=pb.BoolFilter(**dict(zip(("must", "should", "must_not"), parts, strict=True)))
+                boolean=pb.BooleanFilter(**dict(zip(("must", "should", "must_not"), parts, strict=True)))
             )
         case Comparison(field, operator, value):
             number = pb.ComparisonOperator.Value(f"COMPARISON_OPERATOR_{operator.name}")
@@ -386,12 +388,11 @@ def test_retrieve_request_values_of_zero_are_not_defaults() -> None:
     message = retrieve_service_pb2.RetrieveRequest(
         collection_ids=["b", "a"],
         query="q",
-        top_k=3,
-        candidate_count=4,
-        fusion=fusion,
-        filter=encode(Exists("x")),
+        options=options_pb2.RetrievalOptions(
+            top_k=3, candidate_count=4, fusion=fusion, filter=encode(Exists("x"))
+        ),
     )
-    assert absent(message) == set()
+    assert absent(message) == absent(message.options) == set()
     assert from_retrieve(message) == RetrievalRequest(
         ("b", "a"), "q", 3, Exists("x"), RrfFusion(1, 0.0, 0.5), 4
     )
@@ -412,10 +413,13 @@ def test_retrieved_chunk_has_every_field_and_its_rank() -> None:
 
 @pytest.mark.parametrize("degradation", Degradation)
 def test_retrieve_response_has_every_field(degradation: Degradation) -> None:
-    result = RetrievalResult((SCORED,), degradation, {"b": 2, "a": 1}, {"embed": 5, "fuse": 1, "total": 9})
+    result = RetrievalResult(
+        (SCORED,), ScoreScale.RRF, (degradation,), {"b": 2, "a": 1}, {"embed": 5, "fuse": 1, "total": 9}
+    )
     message = to_retrieve_response(result)
     assert absent(message) == set()
-    assert message.degradation == to_degradation(degradation) != 0
+    (sent,) = message.degradations
+    assert retrieved_chunk_pb2.Degradation.Name(sent) == f"DEGRADATION_{degradation.name}"
     assert [(each.collection_id, each.revision) for each in message.collection_revisions] == [
         ("b", 2),
         ("a", 1),
@@ -424,33 +428,42 @@ def test_retrieve_response_has_every_field(degradation: Degradation) -> None:
     assert [(each.stage, each.duration_us) for each in message.timings.stages] == [("embed", 5), ("fuse", 1)]
 
 
+def test_retrieve_response_without_degradation_names_none() -> None:
+    result = RetrievalResult((SCORED,), ScoreScale.RRF, (), {"b": 2}, {"total": 9})
+    assert "degradations" in absent(to_retrieve_response(result))
+
+
+@pytest.mark.parametrize("scale", ScoreScale)
+def test_score_scale_is_named(scale: ScoreScale) -> None:
+    assert retrieved_chunk_pb2.ScoreScale.Name(to_score_scale(scale)) == f"SCORE_SCALE_{scale.name}"
+
+
 @pytest.mark.parametrize(
     "kind", [generate_service_pb2.GenerateRequest, generate_service_pb2.StreamGenerateRequest]
 )
 def test_question_arrives_with_its_defaults(kind: Any) -> None:
     sparse = from_question(kind(collection_ids=["books"], question="q"))
     assert sparse.retrieval.query == "q"
-    assert sparse == GenerationRequest(
-        replace(RetrievalRequest(("books",), "q"), top_k=sparse.retrieval.top_k)
-    )
+    assert sparse == GenerationRequest(RetrievalRequest(("books",), "q"))
     full = kind(
         collection_ids=["books"],
         question="q",
-        source_count=3,
-        filter=encode(Exists("x")),
-        fusion=fusion_pb2.Fusion(rrf=fusion_pb2.RrfFusion(k=7)),
-        candidate_count=9,
-        max_answer_tokens=11,
-        language="es",
+        retrieval=options_pb2.RetrievalOptions(
+            top_k=3,
+            filter=encode(Exists("x")),
+            fusion=fusion_pb2.Fusion(rrf=fusion_pb2.RrfFusion(k=7)),
+            candidate_count=9,
+        ),
+        generation=options_pb2.GenerationOptions(max_answer_tokens=11, language="es"),
     )
-    assert absent(full) == set()
+    assert absent(full) == absent(full.retrieval) == absent(full.generation) == set()
     request = RetrievalRequest(("books",), "q", 3, Exists("x"), RrfFusion(k=7), 9)
     assert from_question(full) == GenerationRequest(request, 11, "es")
 
 
 EVENTS: list[GenerationEvent] = [
     Started("extractive"),
-    Retrieved((SCORED,), Degradation.DENSE_ONLY, {"books": 3}),
+    Retrieved((SCORED,), ScoreScale.RRF, (Degradation.DENSE_ONLY,), {"books": 3}),
     Delta("a pass"),
     Delta("age"),
     Cited(Citation(0, Span(1, 9), Span(2, 9), "passage")),

@@ -26,25 +26,21 @@ class _DegradationEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Degradati
     DESCRIPTOR: _descriptor.EnumDescriptor
     DEGRADATION_UNSPECIFIED: _Degradation.ValueType  # 0
     """DEGRADATION_UNSPECIFIED is not a value that the server sends."""
-    DEGRADATION_FULL: _Degradation.ValueType  # 1
-    """DEGRADATION_FULL means that nothing was missing."""
-    DEGRADATION_LEXICAL_ONLY: _Degradation.ValueType  # 2
+    DEGRADATION_LEXICAL_ONLY: _Degradation.ValueType  # 1
     """DEGRADATION_LEXICAL_ONLY means that the embedder was down: BM25 alone answered."""
-    DEGRADATION_DENSE_ONLY: _Degradation.ValueType  # 3
+    DEGRADATION_DENSE_ONLY: _Degradation.ValueType  # 2
     """DEGRADATION_DENSE_ONLY means that the query has no lexeme (stop words or signs only), so that the
     vectors alone answered.
     """
 
 class Degradation(_Degradation, metaclass=_DegradationEnumTypeWrapper):
-    """Degradation says what a response had to go without."""
+    """Degradation says one thing that a response had to go without."""
 
 DEGRADATION_UNSPECIFIED: Degradation.ValueType  # 0
 """DEGRADATION_UNSPECIFIED is not a value that the server sends."""
-DEGRADATION_FULL: Degradation.ValueType  # 1
-"""DEGRADATION_FULL means that nothing was missing."""
-DEGRADATION_LEXICAL_ONLY: Degradation.ValueType  # 2
+DEGRADATION_LEXICAL_ONLY: Degradation.ValueType  # 1
 """DEGRADATION_LEXICAL_ONLY means that the embedder was down: BM25 alone answered."""
-DEGRADATION_DENSE_ONLY: Degradation.ValueType  # 3
+DEGRADATION_DENSE_ONLY: Degradation.ValueType  # 2
 """DEGRADATION_DENSE_ONLY means that the query has no lexeme (stop words or signs only), so that the
 vectors alone answered.
 """
