@@ -81,6 +81,8 @@ class BlockSplitter:
             start = stop
 
     def _sentences(self, start: int, end: int) -> Iterator[Unit]:
+        if start == end:
+            return
         # A line end within prose means no more than a space; semchunk would prefer it to a full stop.
         segment = self._text[start:end].replace("\n", " ")
         result = split_by_meaning(

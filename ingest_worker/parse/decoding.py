@@ -7,6 +7,7 @@ import codecs
 import charset_normalizer
 
 from ingest_worker.parse import faults
+from ingest_worker.parse.limits import require_characters, require_encoded
 
 _BYTE_ORDER_MARKS = (  # UTF-32 first: its little-endian mark starts with that of UTF-16
     (codecs.BOM_UTF8, "utf-8"),
@@ -15,6 +16,12 @@ _BYTE_ORDER_MARKS = (  # UTF-32 first: its little-endian mark starts with that o
     (codecs.BOM_UTF16_LE, "utf-16-le"),
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
+_WIDE_SAMPLE_BYTES = 4096
+_MIN_WIDE_BYTES = 8
+_MIN_NUL_SHARE = 0.6
+"""Of the high bytes of UTF-16: the text of a European language, with its spaces and digits, has over 0.9."""
+_MAX_OTHER_SHARE = 0.02
+"""Of the low bytes: a text has no U+0000, and few characters of the form U+xx00."""
 _COMMON_ENCODING = "cp1252"
 _GUESS_BYTES = 1 << 18
 """How much of a document the guess looks at: it tries dozens of encodings."""
@@ -23,8 +30,31 @@ _GUESS_BYTES = 1 << 18
 def decode_text(data: bytes, *, charset: str = "") -> str:
     """Return the text in `data`; `charset` is what the document declares about itself, or empty.
 
-    Raises `InvalidArgument` (`DOCUMENT_CORRUPT`) when no encoding fits.
+    Raises `InvalidArgument` (`DOCUMENT_CORRUPT`) when no encoding fits and `ResourceExhausted`
+    (`DOCUMENT_TOO_LARGE`) when it is more text than a document may have.
     """
+    require_encoded(len(data))
+    text = _decode(data, charset)
+    require_characters(len(text))
+    return text
+
+
+def unmarked_utf16(data: bytes) -> str:
+    """Return which UTF-16 `data` is by where its NUL bytes stand: `utf-16-le`, `utf-16-be` or empty for none.
+
+    Looks at the start of `data` only, and finds texts that are mostly Latin letters, digits and spaces.
+    """
+    head = data[:_WIDE_SAMPLE_BYTES]
+    if len(data) % 2 or len(head) < _MIN_WIDE_BYTES:
+        return ""
+    at_even, at_odd = (head[parity::2].count(0) / len(head[parity::2]) for parity in (0, 1))
+    for encoding, high, low in (("utf-16-be", at_even, at_odd), ("utf-16-le", at_odd, at_even)):
+        if high >= _MIN_NUL_SHARE and low <= _MAX_OTHER_SHARE and _try(head[: len(head) - 2], encoding):
+            return encoding
+    return ""
+
+
+def _decode(data: bytes, charset: str) -> str:
     for mark, encoding in _BYTE_ORDER_MARKS:
         if data.startswith(mark):
             try:
@@ -33,7 +63,7 @@ def decode_text(data: bytes, *, charset: str = "") -> str:
                 raise faults.corrupt(
                     f"starts with the mark of {encoding} but is not valid {encoding}"
                 ) from error
-    for encoding in ("utf-8", charset):
+    for encoding in (unmarked_utf16(data), "utf-8", charset):
         text = _try(data, encoding)
         if text is not None:
             return text

@@ -9,7 +9,7 @@ from pathlib import PurePosixPath
 import puremagic
 
 from ingest_worker.parse import faults
-from ingest_worker.parse.decoding import decode_text, guess_encoding, has_byte_order_mark
+from ingest_worker.parse.decoding import decode_text, guess_encoding, has_byte_order_mark, unmarked_utf16
 from rag_server.domain.document import MediaType
 
 _ALIASES = {
@@ -38,8 +38,21 @@ _HEADER_BYTES = 1024
 _CONTROLS = re.compile("[\x00-\x08\x0e-\x1a\x1c-\x1f\x7f]")
 _MAX_CONTROL_SHARE = 0.02
 _TEXTUAL_SIGNATURES = ((b"{\\rtf", "application/rtf"), (b"%!PS", "application/postscript"))
+_UNKNOWN = "unknown binary data"
+_MIN_SIGNATURE_BYTES = 3
+_ZIP_SIGNATURE = b"PK\x03\x04"
+_OFFICE = "application/vnd.openxmlformats-officedocument"
+_ZIP_MEMBERS = (  # an archive's directory has the names of its members uncompressed
+    (b"word/document.xml", f"{_OFFICE}.wordprocessingml.document"),
+    (b"xl/workbook.xml", f"{_OFFICE}.spreadsheetml.sheet"),
+    (b"ppt/presentation.xml", f"{_OFFICE}.presentationml.presentation"),
+    (b"mimetypeapplication/epub+zip", "application/epub+zip"),
+    (b"mimetypeapplication/vnd.oasis.opendocument.text", "application/vnd.oasis.opendocument.text"),
+)
+# The patterns below meet hostile text: each takes time in proportion to it (atomic groups, bounded repeats).
 _HTML_ROOT = re.compile(
-    r"(?:<\?xml[^>]*>\s*)?(?:<!--.*?-->\s*)*<(?:!doctype\s+html|html|head|body)\b", re.IGNORECASE | re.DOTALL
+    r"(?:<\?xml[^>]*>\s*)?(?>(?:<!--(?>.*?-->)\s*)*)<(?:!doctype\s+html|html|head|body)\b",
+    re.IGNORECASE | re.DOTALL,
 )
 _HTML_START = re.compile(
     r"<(?:p|div|h[1-6]|ul|ol|table|article|section|main|header|title|meta)\b[^<>]*>", re.IGNORECASE
@@ -53,14 +66,20 @@ _MARKDOWN_SIGNS = tuple(
         r"^#{1,6} +\S",
         r"\A\s*#{1,6} +\S.*\n[ \t]*\n",
         r"^(?:```|~~~)",
-        r"\[[^\]\n]+\]\([^)\s]+\)",
-        r"^\|?[ :-]*-{3,}[ :-]*\|",
+        r"\[[^\[\]\n]{1,500}\]\([^()\s]{1,500}\)",
+        r"^\|?[ \t]*:?-{3,}:?[ \t]*\|",
         r"^[^\s].*\n(?:={3,}|-{3,})$",
         r"^ {0,3}(?:[-*+]|\d{1,3}\.) +\S.*\n {0,3}(?:[-*+]|\d{1,3}\.) +\S",
         r"\*\*[^\s*][^*\n]*\*\*",
     )
 )
 _MARKDOWN_SIGN_COUNT = 2
+_HEADING_LINE = re.compile(r"#{1,6} +\S")
+_CODE_LINE = re.compile(r"\s|[\w.\"'\[\]-]+\s*[:=]|.*[;{}(,\\]$")
+"""Indented, a setting with its name first, or one that ends as only code does."""
+_MIN_PROSE_SHARE = 0.6
+_MIN_PROSE_WORDS = 6
+_MIN_SENTENCE_WORDS = 3
 
 
 def detect_media_type(data: bytes, declared: str = "", file_name: str = "") -> MediaType:
@@ -121,12 +140,13 @@ def _text_sample(data: bytes) -> str | None:
     head = data[:_SAMPLE_BYTES]
     if has_byte_order_mark(data):
         return decode_text(head[: len(head) // 4 * 4] if len(data) > len(head) else data)
-    if b"\x00" in head:
+    wide = unmarked_utf16(data) if b"\x00" in head and _signature(data) == _UNKNOWN else ""
+    if b"\x00" in head and not wide:
         return None
     try:
-        text = codecs.getincrementaldecoder("utf-8")().decode(head, final=len(data) <= len(head))
+        text = codecs.getincrementaldecoder(wide or "utf-8")().decode(head, final=len(data) <= len(head))
     except UnicodeDecodeError:
-        encoding = guess_encoding(head) if _signature(data) == "unknown binary data" else ""
+        encoding = guess_encoding(head) if not wide and _signature(data) == _UNKNOWN else ""
         text = head.decode(encoding, errors="replace") if encoding else "\x00"
     return text if len(_CONTROLS.findall(text)) <= _MAX_CONTROL_SHARE * len(text) else None
 
@@ -136,14 +156,22 @@ def _signature(data: bytes) -> str:
     for signature, media_type in _TEXTUAL_SIGNATURES:
         if data.startswith(signature):
             return media_type
+    if data.startswith(_ZIP_SIGNATURE):
+        return next((media_type for member, media_type in _ZIP_MEMBERS if member in data), "application/zip")
     try:
         matches = puremagic.magic_string(data)
     except (puremagic.PureError, ValueError):
-        return "unknown binary data"
-    best = next((match for match in matches if len(match.byte_match or b"") > 1), None)
+        return _UNKNOWN
+    best = next((match for match in matches if _is_telling(match.byte_match or b"")), None)
     if best is None:
-        return "unknown binary data"
-    return str(best.mime_type or best.name or "unknown binary data")
+        return _UNKNOWN
+    media_type = str(best.mime_type or "")
+    return media_type if media_type not in _NO_CLAIM else str(best.name or _UNKNOWN)
+
+
+def _is_telling(signature: bytes) -> bool:
+    """Whether other data is unlikely to carry `signature`: not that of one byte over and over, nor a short one."""
+    return len(signature) >= _MIN_SIGNATURE_BYTES and len(set(signature)) > 1
 
 
 def _textual_type(sample: str, claim: MediaType | None) -> MediaType:
@@ -159,4 +187,20 @@ def _textual_type(sample: str, claim: MediaType | None) -> MediaType:
         return MediaType.HTML
     sample = sample.replace("\r\n", "\n")
     signs = sum(bool(sign.search(sample)) for sign in _MARKDOWN_SIGNS)
-    return MediaType.MARKDOWN if signs >= _MARKDOWN_SIGN_COUNT else MediaType.TEXT
+    is_markdown = signs >= _MARKDOWN_SIGN_COUNT or _is_outline(sample)
+    return MediaType.MARKDOWN if is_markdown else MediaType.TEXT
+
+
+def _is_outline(sample: str) -> bool:
+    """Whether `sample` is headings with nothing or prose between them, rather than code with comments."""
+    lines = [line.rstrip() for line in sample.split("\n") if line.strip()]
+    body = [line for line in lines if not _HEADING_LINE.match(line)]
+    if len(lines) - len(body) < _MARKDOWN_SIGN_COUNT:
+        return False
+    return sum(map(_is_prose, body)) >= _MIN_PROSE_SHARE * len(body)
+
+
+def _is_prose(line: str) -> bool:
+    word_count = len(line.split())
+    is_sentence = line.endswith((".", "!", "?", "…")) and word_count >= _MIN_SENTENCE_WORDS
+    return (is_sentence or word_count >= _MIN_PROSE_WORDS) and not _CODE_LINE.match(line)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from rag_server.domain.document import MediaType
-from rag_server.errors import InvalidArgument
+from rag_server.errors import InvalidArgument, ResourceExhausted
 
 SUPPORTED = ", ".join(sorted(media_type.value for media_type in MediaType))
 
@@ -29,6 +29,15 @@ def encrypted() -> InvalidArgument:
 def has_no_text(description: str) -> InvalidArgument:
     """Return the error for an intact document without text; `description` says what was looked at."""
     return InvalidArgument("DOCUMENT_HAS_NO_TEXT", f"the document has no text: {description}")
+
+
+def too_much_text(limit_characters: int) -> ResourceExhausted:
+    """Return the error for a document with more text than one may have."""
+    return ResourceExhausted(
+        "DOCUMENT_TOO_LARGE",
+        f"the document has more than {limit_characters} characters of text; split it into several documents",
+        metadata={"limit_characters": str(limit_characters)},
+    )
 
 
 def unsupported(detected: str) -> InvalidArgument:

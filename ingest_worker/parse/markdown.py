@@ -20,6 +20,10 @@ _FRONT_MATTER_FIELD = re.compile(
     r"^(title|lang|language)[ \t]*:[ \t]*(.+?)[ \t]*$", re.MULTILINE | re.IGNORECASE
 )
 _FRONT_MATTER_KEY = re.compile(r"^[\w-]+[ \t]*:", re.MULTILINE)
+_FRONT_MATTER_CHARACTERS = 65_536
+"""Front matter that is not closed within so many is text."""
+_HEADING_CHARACTERS = 2_000
+"""What a heading says is taken from so many at its start; its whole text stays in the document."""
 _LANGUAGE = re.compile(r"[A-Za-z]{2,3}(?:-[A-Za-z0-9]{2,8})*\Z")
 _KINDS = {
     "heading_open": BlockKind.HEADING,
@@ -39,7 +43,7 @@ class MarkdownParser:
     def parse(self, data: bytes) -> ParsedDocument:
         source = normalize(decode_text(data))
         fields: dict[str, str] = {}
-        front_matter = _FRONT_MATTER.match(source)
+        front_matter = _FRONT_MATTER.match(source, 0, _FRONT_MATTER_CHARACTERS)
         if front_matter and _FRONT_MATTER_KEY.search(front_matter[1]):
             fields = {
                 key.lower(): _unquoted(value) for key, value in _FRONT_MATTER_FIELD.findall(front_matter[1])
@@ -60,7 +64,8 @@ class MarkdownParser:
 
 def heading_text(source: str) -> str:
     """Return what a heading says, given its source: without marks, underline and link targets."""
-    lines = source.strip().split("\n")
+    source = source.strip()[:_HEADING_CHARACTERS]
+    lines = source.split("\n")
     marked = re.match(r"#{1,6}(?:[ \t]+|$)", lines[0])
     if marked and len(lines) == 1:
         said = re.sub(r"(?:^|[ \t]+)#+[ \t]*$", "", lines[0][marked.end() :])

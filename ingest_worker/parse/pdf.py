@@ -12,6 +12,7 @@ import pypdfium2.raw as pdfium
 
 from ingest_worker.parse import faults
 from ingest_worker.parse.assembly import assemble
+from ingest_worker.parse.limits import require_characters
 from ingest_worker.parse.pdf_layout import Line, blocks_of
 from rag_server.domain.document import BlockKind, MediaType, ParsedDocument
 
@@ -37,7 +38,7 @@ class PdfParser:
             with _LIBRARY_LOCK:
                 page_count = len(document)
                 title = document.get_metadata_value("Title")
-            pages = [_read_page(document, index) for index in range(page_count)]
+            pages = _read_pages(document, page_count)
         finally:
             with _LIBRARY_LOCK:
                 document.close()
@@ -68,12 +69,27 @@ def _require_complete(data: bytes) -> None:
         raise faults.corrupt("is a PDF whose end is missing: truncated")
 
 
-def _read_page(document: pypdfium2.PdfDocument, index: int) -> list[Line]:
-    """Return the lines of the page, in the order of its content stream."""
+def _read_pages(document: pypdfium2.PdfDocument, page_count: int) -> list[list[Line]]:
+    pages: list[list[Line]] = []
+    done = 0
+    for index in range(page_count):
+        lines, characters = _read_page(document, index, done)
+        pages.append(lines)
+        done += characters
+    return pages
+
+
+def _read_page(document: pypdfium2.PdfDocument, index: int, done: int) -> tuple[list[Line], int]:
+    """Return the lines of the page, in the order of its content stream, and how many characters it has.
+
+    Raises `ResourceExhausted` where these and the `done` characters of the pages before it are too many.
+    """
     with _LIBRARY_LOCK:
         try:
             with closing(document[index]) as page, closing(page.get_textpage()) as text:
-                return _lines(text)
+                characters = text.count_chars()
+                require_characters(done + characters)
+                return _lines(text), characters
         except pypdfium2.PdfiumError as error:
             raise faults.corrupt(f"is a PDF whose page {index + 1} cannot be read: damaged") from error
 
@@ -84,9 +100,9 @@ def _lines(text: Any) -> list[Line]:
     lines: list[Line] = []
     start = 0
     for end in [position for position, code in enumerate(codes) if code == ord("\n")] + [len(codes)]:
+        visible = [position for position in range(start, end) if codes[position] > ord(" ")]
         said = _decode(codes[start:end])
-        if said.strip():
-            visible = [position for position in range(start, end) if codes[position] > ord(" ")]
+        if visible and said.strip():  # controls are no white space, no-break spaces are not below the space
             first, last = visible[0], visible[-1]
             left, top = _origin(text, first)
             lines.append(Line(said, _font_size(text, first), left, top, _origin(text, last)[1]))

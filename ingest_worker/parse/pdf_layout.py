@@ -66,7 +66,7 @@ def join_lines(lines: Sequence[Line]) -> str:
     said = ""
     for line in lines:
         text = " ".join(_rejoined(line.text).split())
-        if _HYPHENATED.search(said) and text[:1].islower():
+        if _HYPHENATED.search(said[-2:]) and text[:1].islower():
             said = said[:-1] + text
         else:
             said = f"{said} {text}" if said else text

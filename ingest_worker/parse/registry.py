@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
+import unicodedata
 from types import MappingProxyType
 
 from ingest_worker.parse import faults
 from ingest_worker.parse.html import HtmlParser
+from ingest_worker.parse.limits import require_characters
 from ingest_worker.parse.markdown import MarkdownParser
 from ingest_worker.parse.pdf import PdfParser
 from ingest_worker.parse.protocol import Parser
@@ -15,17 +18,27 @@ from rag_server.domain.document import MediaType, ParsedDocument
 _PARSERS: tuple[Parser, ...] = (TextParser(), MarkdownParser(), HtmlParser(), PdfParser())
 PARSERS = MappingProxyType({media_type: parser for parser in _PARSERS for media_type in parser.media_types})
 """The parser of each supported format; parsers hold no state."""
+_VISIBLE = re.compile("[^\\s\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0]")
+"""Anything but white space, fillers, the blank Braille pattern and variation selectors."""
+_INVISIBLE = {"Cc", "Cf"}
 
 
 def parse_document(data: bytes, media_type: MediaType) -> ParsedDocument:
     """Return the text and blocks of `data`, which is in format `media_type` (see `detect_media_type`).
 
     CPU work of up to seconds: call it off the event loop. Raises `InvalidArgument` with reason
-    `DOCUMENT_EMPTY`, `DOCUMENT_CORRUPT`, `DOCUMENT_ENCRYPTED` or `DOCUMENT_HAS_NO_TEXT`.
+    `DOCUMENT_EMPTY`, `DOCUMENT_CORRUPT`, `DOCUMENT_ENCRYPTED` or `DOCUMENT_HAS_NO_TEXT`, and
+    `ResourceExhausted` with reason `DOCUMENT_TOO_LARGE`.
     """
     if not data.strip():
         raise faults.empty()
     parsed = PARSERS[media_type].parse(data)
-    if not parsed.blocks:
-        raise faults.has_no_text("nothing is left of it without markup and control characters")
+    require_characters(len(parsed.text))
+    if not _shows_something(parsed.text):
+        raise faults.has_no_text("nothing is left of it without markup, control and invisible characters")
     return parsed
+
+
+def _shows_something(text: str) -> bool:
+    """Whether a reader would see anything of `text`: zero-width and other format characters do not count."""
+    return any(unicodedata.category(found[0]) not in _INVISIBLE for found in _VISIBLE.finditer(text))

@@ -1,4 +1,4 @@
-"""The README tells the truth: its transcript is replayed, its example runs, its settings are those of the code."""
+"""The README tells the truth: its transcript is replayed, its example runs, its settings are the code's."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def transcript() -> list[tuple[list[str], str]]:
 
 
 def split_command(part: str) -> tuple[list[str], str]:
-    """Split a command, which may go on over lines while a quote is open or a line ends in `\\`, from its output."""
+    """Split a command from its output; it goes on over lines while a quote is open or a line ends in `\\`."""
     lines = part.splitlines()
     for end in range(1, len(lines) + 1):
         command = "\n".join(lines[:end])

@@ -206,12 +206,12 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_VECTOR_INVALID: _ErrorReason.ValueType  # 57
     """ERROR_REASON_VECTOR_INVALID (INTERNAL): the embedding model gave a vector that cannot be used."""
     ERROR_REASON_ATTEMPTS_EXHAUSTED: _ErrorReason.ValueType  # 58
-    """ERROR_REASON_ATTEMPTS_EXHAUSTED (INTERNAL): a job was started too often without coming to an end; only
-    jobs carry it. Metadata: `max_starts`.
+    """ERROR_REASON_ATTEMPTS_EXHAUSTED (INTERNAL): a job was started too often without coming to an end (the
+    setting `max_starts`); only jobs carry it.
     """
     ERROR_REASON_RESPONSE_TOO_LARGE: _ErrorReason.ValueType  # 59
     """ERROR_REASON_RESPONSE_TOO_LARGE (RESOURCE_EXHAUSTED): the response would exceed the limit of messages;
-    ask for fewer results. Metadata: `limit_bytes`.
+    ask for fewer results.
     """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
@@ -404,11 +404,11 @@ ERROR_REASON_LEXEMES_INVALID: ErrorReason.ValueType  # 56
 ERROR_REASON_VECTOR_INVALID: ErrorReason.ValueType  # 57
 """ERROR_REASON_VECTOR_INVALID (INTERNAL): the embedding model gave a vector that cannot be used."""
 ERROR_REASON_ATTEMPTS_EXHAUSTED: ErrorReason.ValueType  # 58
-"""ERROR_REASON_ATTEMPTS_EXHAUSTED (INTERNAL): a job was started too often without coming to an end; only
-jobs carry it. Metadata: `max_starts`.
+"""ERROR_REASON_ATTEMPTS_EXHAUSTED (INTERNAL): a job was started too often without coming to an end (the
+setting `max_starts`); only jobs carry it.
 """
 ERROR_REASON_RESPONSE_TOO_LARGE: ErrorReason.ValueType  # 59
 """ERROR_REASON_RESPONSE_TOO_LARGE (RESOURCE_EXHAUSTED): the response would exceed the limit of messages;
-ask for fewer results. Metadata: `limit_bytes`.
+ask for fewer results.
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

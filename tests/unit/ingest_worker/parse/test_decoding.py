@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from ingest_worker.parse.decoding import decode_text
+from ingest_worker.parse.decoding import decode_text, unmarked_utf16
 from rag_server.errors import InvalidArgument
 
 SPANISH = "El niño y la señora compran piñas por la mañana. " * 4
@@ -39,3 +39,17 @@ def test_decoding_bytes_of_no_encoding_raises_document_corrupt(monkeypatch: pyte
     with pytest.raises(InvalidArgument) as caught:
         decode_text(b"\x81\x8d\xff\xfe")
     assert caught.value.reason == "DOCUMENT_CORRUPT"
+
+
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
+@pytest.mark.parametrize("text", [SPANISH, "Four", "x" * 5000 + "🦜"])
+def test_decoding_utf16_without_mark_is_recognised(encoding: str, text: str) -> None:
+    assert unmarked_utf16(text.encode(encoding)) == encoding
+    assert decode_text(text.encode(encoding)) == text
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"plain words", b"a\x00", bytes(100), b"ab\x00\x00" * 20, b"a\x00" * 20 + b"b"]
+)
+def test_decoding_other_data_is_not_taken_for_utf16(data: bytes) -> None:
+    assert unmarked_utf16(data) == ""

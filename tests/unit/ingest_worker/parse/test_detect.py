@@ -79,6 +79,14 @@ def test_detection_lying_claim_raises_media_type_mismatch(
         (bytes(range(256)) * 3, "unknown binary data"),
         (b"\x7fELF\x02\x01\x01" + bytes(60), "ELF executable"),
         (b"\x01\x02\x03\x04" * 20, "unknown binary data"),
+        (bytes(100), "unknown binary data"),
+        (b"MZ" + bytes(60), "unknown binary data"),
+        (b"\xff\xd8\xff\xe0\x00\x10JFIF\x00" + bytes(60), "image/jpeg"),
+        (b"PK\x03\x04" + bytes(60), "application/zip"),
+        (
+            b"PK\x03\x04" + bytes(26) + b"word/document.xml" + bytes(60),
+            "application/vnd.openxmlformats-officedocument.wordprocessingml.document",
+        ),
     ],
 )
 def test_detection_unsupported_content_names_it_and_the_supported_formats(data: bytes, detected: str) -> None:
@@ -106,3 +114,52 @@ def test_detection_broken_utf16_raises_document_corrupt() -> None:
     with pytest.raises(InvalidArgument) as caught:
         detect_media_type(b"\xff\xfea\x00b")
     assert caught.value.reason == "DOCUMENT_CORRUPT"
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"# h0\n# h1",
+        b"# h0\r\n## h1\r\n",
+        b"# One\n" + b"word " * 60 + b"\n# Two\n" + b"word " * 60,
+        b"# One\nA short sentence.\n## Two\nAnother short sentence.",
+    ],
+)
+def test_detection_headings_with_prose_or_nothing_between_are_markdown(data: bytes) -> None:
+    assert detect_media_type(data) is MediaType.MARKDOWN
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"# only one heading\n" + b"word " * 60,
+        b"# where it listens\nport 8080\n## who may connect\nallow all\n",
+        b"# the name that others see, with the port\nname: the server of the house in town\n# b\nx: 1\n",
+        b"# load it\nimport numpy as np\n# loop\nfor x in range(10):\n    print('a b c d e f g', x)\n",
+    ],
+)
+def test_detection_code_with_comments_is_plain_text(data: bytes) -> None:
+    assert detect_media_type(data) is MediaType.TEXT
+
+
+@pytest.mark.parametrize(
+    "source",
+    ["-" * 60_000, "[" * 60_000, "[a](" * 15_000, "<!---->" * 9_000 + "x", "<!--" * 15_000, "# a\n" * 15_000],
+    ids=["dashes", "brackets", "links", "comments", "open comments", "headings"],
+)
+def test_detection_hostile_text_takes_time_in_proportion_to_it(source: str) -> None:
+    assert detect_media_type(source.encode()) in {MediaType.TEXT, MediaType.MARKDOWN}
+
+
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
+def test_detection_utf16_without_byte_order_mark_is_text(encoding: str) -> None:
+    assert detect_media_type("This is a tést document.\n".encode(encoding)) is MediaType.TEXT
+    assert detect_media_type(HTML.encode(encoding)) is MediaType.HTML
+    assert detect_media_type(("año " * 40_000).encode(encoding)) is MediaType.TEXT
+
+
+@pytest.mark.parametrize("data", [b"\x01\x00" * 200, b"RIFF\x24\x00\x00\x00WAVE" + b"a\x00" * 200])
+def test_detection_binary_with_nuls_at_every_other_place_is_unsupported(data: bytes) -> None:
+    with pytest.raises(InvalidArgument) as caught:
+        detect_media_type(data)
+    assert caught.value.reason == "UNSUPPORTED_MEDIA_TYPE"

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import sys
 import unicodedata
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ingest_worker.parse.normalize import normalize
+from ingest_worker.parse.normalize import _stands_alone, normalize
 
 
 def test_normalize_line_ends_become_line_feeds() -> None:
@@ -35,3 +37,24 @@ def test_normalize_any_text_is_idempotent_and_nfc(text: str) -> None:
     assert not any(
         unicodedata.category(character) in {"Cc", "Cs"} for character in once if character not in "\n\t"
     )
+
+
+@settings(deadline=None)
+@given(
+    st.text(st.one_of(st.characters(), st.sampled_from("\r\n\u0301\u1161\u11a8가각\u00ad\x00e "))),
+    st.integers(1, 9),
+)
+def test_normalize_in_slices_equals_normalize_at_once(text: str, size: int) -> None:
+    whole = normalize(text)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("ingest_worker.parse.normalize._SLICE_CHARACTERS", size)
+        assert normalize(text) == whole
+
+
+def test_normalize_no_character_that_composes_with_one_before_it_starts_a_slice() -> None:
+    composed = (unicodedata.decomposition(chr(code)).split() for code in range(sys.maxunicode))
+    seconds = {chr(int(parts[1], 16)) for parts in composed if len(parts) == 2 and "<" not in parts[0]}
+    seconds |= {chr(code) for code in (*range(0x1161, 0x1176), *range(0x11A8, 0x11C3))}
+    alone = {character for character in seconds if _stands_alone(character)}
+    assert all(unicodedata.normalize("NFC", unicodedata.normalize("NFD", c)) == c for c in alone)
+    assert not alone

@@ -117,3 +117,16 @@ def test_parse_every_media_type_has_its_parser() -> None:
     samples = {MediaType.TEXT: b"x", MediaType.MARKDOWN: MARKDOWN.encode(), MediaType.HTML: HTML.encode()}
     for media_type, data in {**samples, MediaType.PDF: pdf()}.items():
         assert_well_formed(parse_document(data, media_type))
+
+
+@pytest.mark.parametrize("media_type", [MediaType.TEXT, MediaType.MARKDOWN, MediaType.HTML])
+@pytest.mark.parametrize(
+    "text", ["\u200b\u200d \u2060", "\u200e\n\n\u202e", "\u3164\ufe0f\u2800", "\U000e0041"]
+)
+def test_parse_document_of_invisible_characters_only_raises_has_no_text(
+    media_type: MediaType, text: str
+) -> None:
+    with pytest.raises(InvalidArgument) as caught:
+        parse_document(text.encode(), media_type)
+    assert caught.value.reason == "DOCUMENT_HAS_NO_TEXT"
+    assert parse_document(f"{text}a".encode(), media_type).blocks

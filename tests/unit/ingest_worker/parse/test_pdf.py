@@ -4,6 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from ingest_worker.parse import pdf
 from ingest_worker.parse.pdf import PdfParser
 from rag_server.domain.document import BlockKind
 from rag_server.errors import InvalidArgument
@@ -92,3 +93,21 @@ def test_pdf_parsed_by_many_threads_at_once_gives_the_same() -> None:
     with ThreadPoolExecutor(4) as pool:
         results = list(pool.map(parser.parse, [data] * 16))
     assert all(result == results[0] for result in results)
+
+
+class _Page:
+    """A text page that holds `text`."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+    def count_chars(self) -> int:
+        return len(self.text)
+
+
+def test_pdf_line_of_controls_only_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pdf.pdfium, "FPDFText_GetUnicode", lambda page, at: ord(page.text[at]))
+    monkeypatch.setattr(pdf, "_font_size", lambda page, at: 12.0)
+    monkeypatch.setattr(pdf, "_origin", lambda page, at: (float(at), 0.0))
+    lines = pdf._lines(_Page("one\r\n\x13\r\n \r\n two"))
+    assert [(line.text, line.left) for line in lines] == [("one\r", 0.0), (" two", 12.0)]
