@@ -66,7 +66,7 @@ class TokenRuler:
         return min(self._starts[index], end) if index < len(self._starts) else end
 
     def _extend(self, begin: int, offsets: Offsets, done: int) -> int:
-        """Add tokens, which are placed from `begin` on; return `done`, up to where all is weighed, after them."""
+        """Add the tokens of the slice at `begin`; all up to `done` is weighed. Return the new `done`."""
         starts, ends = offsets.T + np.int32(begin)
         weighed = np.maximum.accumulate(np.append(np.int32(done), ends))
         weights = np.maximum(1, -(-(ends - weighed[:-1]) // CHARACTERS_PER_TOKEN))

@@ -170,7 +170,7 @@ def _signature(data: bytes) -> str:
 
 
 def _is_telling(signature: bytes) -> bool:
-    """Whether other data is unlikely to carry `signature`: not that of one byte over and over, nor a short one."""
+    """Whether `signature` is unlikely by chance: neither short nor one byte over and over."""
     return len(signature) >= _MIN_SIGNATURE_BYTES and len(set(signature)) > 1
 
 

@@ -32,7 +32,7 @@ def normalize(text: str) -> str:
 
 
 def _slices(text: str) -> Iterator[tuple[int, int]]:
-    """Yield the ranges that `text` is made of; what follows a cut acts on nothing before it, nor the reverse."""
+    """Yield the ranges that `text` is made of; what stands before a cut does not act on what follows."""
     start = 0
     while len(text) - start > _SLICE_CHARACTERS:
         end = start + _SLICE_CHARACTERS

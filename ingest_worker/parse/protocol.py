@@ -22,7 +22,7 @@ class Parser(Protocol):
         """Return the document in `data`, its text normalised (see `ingest_worker.parse.normalize`).
 
         Raises `InvalidArgument` with reason `DOCUMENT_CORRUPT`, `DOCUMENT_ENCRYPTED`, `DOCUMENT_HAS_NO_TEXT`
-        or `DOCUMENT_EMPTY`, and `ResourceExhausted` with reason `DOCUMENT_TOO_LARGE` where the document has more
-        text than `ingest_worker.parse.limits.MAX_CHARACTERS`, before it does anything with that text.
+        or `DOCUMENT_EMPTY`, and `ResourceExhausted` with reason `DOCUMENT_TOO_LARGE` where the document has
+        more text than `ingest_worker.parse.limits.MAX_CHARACTERS`, before it does anything with that text.
         """
         ...

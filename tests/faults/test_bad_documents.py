@@ -175,7 +175,7 @@ async def upload(
 
 
 UPLOADS: dict[str, tuple[list[bytes], dict[str, Any], Refusal]] = {
-    "no bytes": ([], {}, Refusal(INVALID, "DOCUMENT_EMPTY")),
+    "no bytes": ([], {}, Refusal(INVALID, "DOCUMENT_EMPTY", "data")),
     "over the limit": (
         [b"a" * MEBIBYTE] * 5,
         {},

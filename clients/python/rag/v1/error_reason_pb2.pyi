@@ -103,8 +103,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_DOCUMENT_EMPTY: _ErrorReason.ValueType  # 23
     """ERROR_REASON_DOCUMENT_EMPTY (INVALID_ARGUMENT): a document has no bytes, or none but white space."""
     ERROR_REASON_DOCUMENT_TOO_LARGE: _ErrorReason.ValueType  # 24
-    """ERROR_REASON_DOCUMENT_TOO_LARGE (RESOURCE_EXHAUSTED): a document is larger than the server takes.
-    Metadata: `limit_bytes`.
+    """ERROR_REASON_DOCUMENT_TOO_LARGE (RESOURCE_EXHAUSTED): a document or its text is larger than the server
+    takes; coming back does not help. Metadata: `limit_bytes`, or `limit_characters` of the text.
     """
     ERROR_REASON_DOCUMENT_CORRUPT: _ErrorReason.ValueType  # 25
     """ERROR_REASON_DOCUMENT_CORRUPT (INVALID_ARGUMENT): a document is damaged."""
@@ -211,7 +211,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """
     ERROR_REASON_RESPONSE_TOO_LARGE: _ErrorReason.ValueType  # 59
     """ERROR_REASON_RESPONSE_TOO_LARGE (RESOURCE_EXHAUSTED): the response would exceed the limit of messages;
-    ask for fewer results.
+    ask for fewer results. Metadata: `limit_bytes`.
     """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
@@ -301,8 +301,8 @@ Metadata: `resource`, `id`.
 ERROR_REASON_DOCUMENT_EMPTY: ErrorReason.ValueType  # 23
 """ERROR_REASON_DOCUMENT_EMPTY (INVALID_ARGUMENT): a document has no bytes, or none but white space."""
 ERROR_REASON_DOCUMENT_TOO_LARGE: ErrorReason.ValueType  # 24
-"""ERROR_REASON_DOCUMENT_TOO_LARGE (RESOURCE_EXHAUSTED): a document is larger than the server takes.
-Metadata: `limit_bytes`.
+"""ERROR_REASON_DOCUMENT_TOO_LARGE (RESOURCE_EXHAUSTED): a document or its text is larger than the server
+takes; coming back does not help. Metadata: `limit_bytes`, or `limit_characters` of the text.
 """
 ERROR_REASON_DOCUMENT_CORRUPT: ErrorReason.ValueType  # 25
 """ERROR_REASON_DOCUMENT_CORRUPT (INVALID_ARGUMENT): a document is damaged."""
@@ -409,6 +409,6 @@ setting `max_starts`); only jobs carry it.
 """
 ERROR_REASON_RESPONSE_TOO_LARGE: ErrorReason.ValueType  # 59
 """ERROR_REASON_RESPONSE_TOO_LARGE (RESOURCE_EXHAUSTED): the response would exceed the limit of messages;
-ask for fewer results.
+ask for fewer results. Metadata: `limit_bytes`.
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

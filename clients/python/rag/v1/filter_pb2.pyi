@@ -167,7 +167,9 @@ Global___BooleanFilter: _TypeAlias = BooleanFilter  # noqa: Y015
 
 @_typing.final
 class ComparisonFilter(_message.Message):
-    """ComparisonFilter compares a field with a value of the field's type."""
+    """ComparisonFilter compares a field with a value of the field's type. Lists of texts are not compared as
+    a whole: see MembershipFilter.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 

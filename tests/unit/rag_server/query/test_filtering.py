@@ -48,7 +48,7 @@ def refusal(node: Filter) -> InvalidArgument:
     return caught.value
 
 
-@pytest.mark.parametrize("name", FIELDS)
+@pytest.mark.parametrize("name", sorted(set(FIELDS) - {"tags"}))
 @pytest.mark.parametrize("operator", [Operator.EQUAL, Operator.NOT_EQUAL])
 def test_filter_equality_with_the_fields_own_type_is_accepted(name: str, operator: Operator) -> None:
     check_filter(Comparison(f"metadata.{name}", operator, VALUES[name]), [BOOKS], path="filter")
@@ -59,7 +59,7 @@ def test_filter_equality_with_the_fields_own_type_is_accepted(name: str, operato
 def test_filter_value_of_another_type_is_refused(name: str, other: str) -> None:
     node = Comparison(f"metadata.{name}", Operator.EQUAL, VALUES[other])
     numeric = {name, other} <= {"year", "price"}
-    if name == other or numeric:
+    if (name == other and name != "tags") or numeric:
         check_filter(node, [BOOKS], path="filter")
         return
     error = refusal(node)
@@ -67,8 +67,15 @@ def test_filter_value_of_another_type_is_refused(name: str, other: str) -> None:
     assert error.violations[0].field == "filter.comparison.value"
 
 
+@pytest.mark.parametrize("operator", Operator)
+def test_filter_list_is_not_compared(operator: Operator) -> None:
+    error = refusal(Comparison("metadata.tags", operator, ("x", "y")))
+    assert error.reason == "FILTER_TYPE_MISMATCH"
+    assert error.violations[0].field == "filter.comparison.value"
+
+
 @pytest.mark.parametrize("operator", ORDERING)
-@pytest.mark.parametrize("name", FIELDS)
+@pytest.mark.parametrize("name", sorted(set(FIELDS) - {"tags"}))
 def test_filter_order_is_for_numbers_and_timestamps(name: str, operator: Operator) -> None:
     node = Comparison(f"metadata.{name}", operator, VALUES[name])
     if name in ORDERED:
