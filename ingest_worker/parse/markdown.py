@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import accumulate
 
 from markdown_it import MarkdownIt
@@ -13,7 +14,7 @@ from ingest_worker.parse import faults
 from ingest_worker.parse.assembly import one_line, paragraphs, trimmed
 from ingest_worker.parse.decoding import decode_text
 from ingest_worker.parse.normalize import normalize
-from rag_server.domain.document import Block, BlockKind, MediaType, ParsedDocument
+from rag_server.domain.document import Block, BlockKind, MediaType, ParsedDocument, Span
 
 _FRONT_MATTER = re.compile(r"\A---[ \t]*\n(.*?)^(?:---|\.\.\.)[ \t]*(?:\n|\Z)", re.DOTALL | re.MULTILINE)
 _FRONT_MATTER_FIELD = re.compile(
@@ -24,6 +25,10 @@ _FRONT_MATTER_CHARACTERS = 65_536
 """Front matter that is not closed within so many is text."""
 _HEADING_CHARACTERS = 2_000
 """What a heading says is taken from so many at its start; its whole text stays in the document."""
+_PART_CHARACTERS = 262_144
+"""Parsed at a time, at least: the parser's tokens take over 1 kB for each line of a word."""
+_PART_MARK = re.compile(r"^ {0,3}(?P<fence>`{3,}(?![^\n]*`)|~{3,})|\n[ \t]*\n(?=[^\W\d_]|#)", re.MULTILINE)
+"""A code fence, or the gap before a line that ends all blocks above it but code in fences."""
 _LANGUAGE = re.compile(r"[A-Za-z]{2,3}(?:-[A-Za-z0-9]{2,8})*\Z")
 _KINDS = {
     "heading_open": BlockKind.HEADING,
@@ -79,6 +84,25 @@ def heading_text(source: str) -> str:
 
 def _blocks(text: str) -> Iterator[Block]:
     """Yield the top-level blocks; lines that belong to none (link definitions) become paragraphs."""
+    for start, end in _parts(text):
+        for block in _blocks_of_part(text[start:end]):
+            span = Span(block.span.start + start, block.span.end + start)
+            yield replace(block, span=span) if start else block
+
+
+def _parts(text: str) -> Iterator[tuple[int, int]]:
+    """Yield the ranges that `text` is made of; no block but raw HTML goes on from one to the next."""
+    start, is_fenced = 0, False
+    for mark in _PART_MARK.finditer(text):
+        if mark["fence"]:
+            is_fenced = not is_fenced
+        elif not is_fenced and mark.end() - start >= _PART_CHARACTERS:
+            yield start, mark.end()
+            start = mark.end()
+    yield start, len(text)
+
+
+def _blocks_of_part(text: str) -> Iterator[Block]:
     starts = [0, *accumulate(len(line) + 1 for line in text.split("\n"))]
     parser = MarkdownIt("commonmark").enable("table")
     parser.core.ruler.disable("inline")  # only the block structure is needed

@@ -44,7 +44,7 @@ class Idempotency:
             if not request.request_id:
                 return await work(tx)
             body_hash = hashlib.sha256(request.SerializeToString(deterministic=True)).hexdigest()
-            key = (call.tenant_id, call.method, request.request_id)
+            key = (call.tenant_id, call.method, request.request_id.lower())
             earlier = await tx.idempotency.replay(*key, body_hash)
             if earlier is not None:
                 response = response_type()

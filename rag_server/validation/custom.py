@@ -16,6 +16,7 @@ from rag.v1 import (
     filter_pb2,
     fusion_pb2,
     ingest_service_pb2,
+    metadata_pb2,
     options_pb2,
     retrieve_service_pb2,
 )
@@ -35,6 +36,11 @@ MAX_SOURCES: Final = 100
 MAX_BATCH_CANDIDATES: Final = 10_000
 """The most candidates that one leg may be asked for by all requests of a batch."""
 
+MAX_METADATA_BYTES: Final = 16_384
+"""The greatest size of a document's metadata, keys included, as encoded in protobuf."""
+
+_CONTROLS: Final = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f]")
+_HAS_CONTROLS: Final = "has a control character other than tab, line feed and carriage return"
 _METADATA_KEY: Final = re.compile(METADATA_KEY)
 _ORDERED_KINDS: Final = frozenset({"integer_value", "double_value", "timestamp_value"})
 _ORDERING: Final = frozenset(
@@ -171,6 +177,26 @@ def batch_is_bounded(message: retrieve_service_pb2.BatchRetrieveRequest) -> Iter
         )
 
 
+def metadata_is_storable(message: ingest_service_pb2.DocumentSpec) -> Iterator[Finding]:
+    """The metadata is not too large for a row of the chunk store."""
+    size = sum(len(name) + value.ByteSize() for name, value in message.metadata.items())
+    if size > MAX_METADATA_BYTES:
+        yield Finding("metadata", f"has {size} bytes in all, the maximum is {MAX_METADATA_BYTES}")
+
+
+def text_has_no_controls(message: metadata_pb2.MetadataValue) -> Iterator[Finding]:
+    """A text has no control characters but tab, line feed and carriage return."""
+    if _CONTROLS.search(message.string_value):
+        yield Finding("string_value", _HAS_CONTROLS)
+
+
+def texts_have_no_controls(message: metadata_pb2.StringList) -> Iterator[Finding]:
+    """The texts of a list have none either."""
+    for index, text in enumerate(message.values):
+        if _CONTROLS.search(text):
+            yield Finding(f"values[{index}]", _HAS_CONTROLS)
+
+
 CHECKS: Final[Mapping[str, tuple[Check, ...]]] = {
     "rag.v1.CharacterChunking": (overlap_is_at_most_half,),
     "rag.v1.Collection": (labels_are_short, declared_names_are_distinct),
@@ -179,7 +205,9 @@ CHECKS: Final[Mapping[str, tuple[Check, ...]]] = {
     "rag.v1.ComparisonFilter": (ordering_has_ordered_value,),
     "rag.v1.RangeFilter": (range_is_bounded,),
     "rag.v1.RrfFusion": (some_weight_is_positive,),
-    "rag.v1.DocumentSpec": (metadata_keys_are_names,),
+    "rag.v1.DocumentSpec": (metadata_keys_are_names, metadata_is_storable),
+    "rag.v1.MetadataValue": (text_has_no_controls,),
+    "rag.v1.StringList": (texts_have_no_controls,),
     "rag.v1.RetrieveRequest": (collections_are_distinct,),
     "rag.v1.BatchRetrieveRequest": (batch_is_bounded,),
     "rag.v1.GenerateRequest": (collections_are_distinct, sources_are_few),

@@ -5,6 +5,7 @@ It dies when the step is about to be taken for the CALLth time (`write-chunks`: 
 
 from __future__ import annotations
 
+import inspect
 import itertools
 import os
 import signal
@@ -18,7 +19,7 @@ from rag_server.ingest.sweep import Sweeper
 from rag_server.metadata.documents import DocumentRepository
 
 STEPS: dict[str, tuple[type, str]] = {
-    "publish-job": (InProcessJobQueue, "publish"),
+    "publish-job": (InProcessJobQueue, "put"),
     "write-chunks": (MilvusChunkStore, "upsert"),
     "publish-document": (DocumentRepository, "publish"),
     "sweep": (Sweeper, "_remove"),
@@ -31,6 +32,11 @@ def arm(step: str, call: int) -> None:
     original = getattr(owner, name)
     calls = itertools.count(1)
 
+    def dying_at_once(*arguments: Any, **options: Any) -> Any:
+        if next(calls) == call:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return original(*arguments, **options)
+
     async def dying(*arguments: Any, **options: Any) -> Any:
         is_last = next(calls) == call
         if is_last and step != "write-chunks":
@@ -40,7 +46,7 @@ def arm(step: str, call: int) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
         return result
 
-    setattr(owner, name, dying)
+    setattr(owner, name, dying if inspect.iscoroutinefunction(original) else dying_at_once)
 
 
 if __name__ == "__main__":

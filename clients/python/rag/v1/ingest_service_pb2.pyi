@@ -133,7 +133,8 @@ class DocumentSpec(_message.Message):
     """
     @_builtins.property
     def metadata(self) -> _containers.MessageMap[_builtins.str, _metadata_pb2.MetadataValue]:
-        """metadata are fields to filter by. Keys match `[A-Za-z_][A-Za-z0-9_]{0,63}`.
+        """metadata are fields to filter by. Keys match `[A-Za-z_][A-Za-z0-9_]{0,63}`. All together have at
+        most 16384 bytes, encoded.
         Items: 0 to 64.
         """
 

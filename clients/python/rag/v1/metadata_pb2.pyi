@@ -105,7 +105,7 @@ class MetadataValue(_message.Message):
     TIMESTAMP_VALUE_FIELD_NUMBER: _builtins.int
     STRING_LIST_VALUE_FIELD_NUMBER: _builtins.int
     string_value: _builtins.str
-    """string_value is text.
+    """string_value is text, without control characters but tab, line feed and carriage return.
     Length: 0 to 4096 code points.
     """
     integer_value: _builtins.int
@@ -151,7 +151,8 @@ class StringList(_message.Message):
     VALUES_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def values(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """values are the texts, in order. Absent means the empty list.
+        """values are the texts, in order, without control characters but tab, line feed and carriage
+        return. Absent means the empty list.
         Items: 0 to 256. Length: 0 to 4096 code points.
         """
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 
+from ingest_worker.parse import markdown
 from ingest_worker.parse.markdown import MarkdownParser, heading_text
 from rag_server.domain.document import BlockKind
 from rag_server.errors import InvalidArgument
@@ -74,3 +75,19 @@ def test_markdown_deep_nesting_stays_text() -> None:
 )
 def test_heading_text_marks_are_removed(source: str, said: str) -> None:
     assert heading_text(source) == said
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        MARKDOWN,
+        "# A\n\none\n\ntwo\n\n## B\n\n- i\n\n- j\n\n  k\n\nthree\n\n1. x\n\n2. y\n\n    z\n\nfour\n",
+        "a\n\n```\nx\n\ny\n\n# no heading\n```\n\nb\n\n~~~\n\nz\n\n~~~\n\nc",
+        "a\n\n```in``` line\n\n> q\n\nb\n\n|a|\n|-|\n|1|\n\nc",
+    ],
+)
+def test_markdown_in_parts_has_the_blocks_of_the_whole(monkeypatch: pytest.MonkeyPatch, source: str) -> None:
+    whole = MarkdownParser().parse(source.encode())
+    monkeypatch.setattr(markdown, "_PART_CHARACTERS", 1)
+    assert len(list(markdown._parts(whole.text))) > 2
+    assert MarkdownParser().parse(source.encode()) == whole

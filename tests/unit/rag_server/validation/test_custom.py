@@ -326,3 +326,31 @@ def test_batch_of_more_candidates_is_refused(request_: Any, count: int) -> None:
             f"is {count} for all requests together, the maximum is 10000",
         )
     ]
+
+
+@pytest.mark.parametrize("text", ["a\x01", "\x1f", "a\x0bb"])
+def test_metadata_text_with_a_control_character_is_refused_where_it_stands(text: str) -> None:
+    spec = ingest_service_pb2.DocumentSpec(
+        metadata={
+            "name": metadata_pb2.MetadataValue(string_value=text),
+            "tags": metadata_pb2.MetadataValue(
+                string_list_value=metadata_pb2.StringList(values=["fine", text])
+            ),
+        }
+    )
+    expected = {"metadata.name.string_value", "metadata.tags.string_list_value.values[1]"}
+    assert set(paths(spec)) == expected
+
+
+def test_metadata_text_with_white_space_is_accepted() -> None:
+    value = metadata_pb2.MetadataValue(string_value="a\tb\nc\rd é")
+    assert validate(ingest_service_pb2.DocumentSpec(metadata={"name": value})) == []
+
+
+@pytest.mark.parametrize(("extra", "expected"), [(0, []), (1, ["metadata"])])
+def test_metadata_is_bounded_in_bytes(extra: int, expected: list[str]) -> None:
+    texts = {f"field{number}": "x" * 4000 for number in range(4)}
+    values = {name: metadata_pb2.MetadataValue(string_value=text) for name, text in texts.items()}
+    size = sum(len(name) + value.ByteSize() for name, value in values.items())
+    values["rest"] = metadata_pb2.MetadataValue(string_value="x" * (16_384 - size - len("rest") - 3 + extra))
+    assert paths(ingest_service_pb2.DocumentSpec(metadata=values)) == expected
