@@ -64,11 +64,11 @@ def test_library_logs_are_told_of_from_warnings_on_and_without_their_text(
     monkeypatch.setattr(root, "handlers", [])  # pytest's own; `force` would close them
     monkeypatch.setattr(root, "level", root.level)
     _, out = logged(format="json")
-    logging.getLogger("some.library").info("chatter")
-    logging.getLogger("some.library").warning("trouble with %s", "hunter2")
+    logging.getLogger("some.package").info("chatter")
+    logging.getLogger("some.package").warning("trouble with %s", "hunter2")
     event = json.loads(out.getvalue())
     assert event["event"] == "library logged"
-    assert (event["logger"], event["severity"]) == ("some.library", "WARNING")
+    assert (event["logger"], event["severity"]) == ("some.package", "WARNING")
     assert "hunter2" not in out.getvalue()
 
 
