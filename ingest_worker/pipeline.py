@@ -58,6 +58,7 @@ class IngestPipeline:
         """
         async with self.database.snapshot() as tx:
             collection = await tx.collections.of_job(job.tenant_id, job.id)
+        self.embedder.model.check_embeds(collection)
 
         content = await self._fetch(job)
         progress = JobProgress(size_bytes=len(content.data))

@@ -19,6 +19,7 @@ from rag_server.domain.document import Chunk
 from rag_server.domain.filter import Filter
 from rag_server.domain.generation import Cited, Delta, FinishReason, GenerationRequest, Usage
 from rag_server.domain.retrieval import Candidate, ScoredChunk
+from rag_server.errors import FailedPrecondition
 
 Embeddings = npt.NDArray[np.float32]
 """Shape `(n, d)`, float32, rows of unit length."""
@@ -51,6 +52,20 @@ class EmbeddingModel:
     def content_tokens(self) -> int:
         """Tokens that are left for a text in one window."""
         return self.window_tokens - self.special_token_count
+
+    def check_embeds(self, collection: Collection) -> None:
+        """Raise `FailedPrecondition` (`EMBEDDING_MODEL_MISMATCH`) unless a collection's vectors are ours.
+
+        Vectors of two models may have the same length and still have nothing to do with each other.
+        """
+        if (collection.embedding_model, collection.dimension) != (self.id, self.dimension):
+            raise FailedPrecondition(
+                "EMBEDDING_MODEL_MISMATCH",
+                f"collection {collection.id!r} was made with the embedding model "
+                f"{collection.embedding_model!r}, the server runs {self.id!r}: start the server with the "
+                "former, or make another collection and ingest the documents again",
+                metadata={"collection": collection.id, "embedding_model": collection.embedding_model},
+            )
 
 
 class Tokenizer(Protocol):

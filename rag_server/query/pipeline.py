@@ -99,6 +99,8 @@ class Retrieval:
     async def _prepare(self, tenant_id: str, request: RetrievalRequest, paths: FieldPaths) -> _Query:
         watch = Stopwatch()
         collections = await self._catalog.get_collections(tenant_id, request.collection_ids)
+        for collection in collections:
+            self._embedder.model.check_embeds(collection)
         if request.filter is not None:
             check_filter(request.filter, collections, path=paths.filter)
         lexemes: dict[str, Sequence[str]] = {}

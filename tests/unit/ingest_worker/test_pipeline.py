@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -8,6 +9,7 @@ from ingest_worker.fetch import FetchedDocument
 from ingest_worker.pipeline import JobCancelled, chunk_id
 from rag_server.domain.job import Job, JobState
 from rag_server.errors import FailedPrecondition, InvalidArgument, NotFound, Unavailable
+from rag_server.testing.fakes import HashEmbedder
 from tests.unit.ingest_worker.conftest import BATCH, LONG, TENANT, Workshop
 
 
@@ -246,3 +248,12 @@ async def test_pipeline_whose_collection_is_deleted_meanwhile_ends(workshop: Wor
     with pytest.raises(FailedPrecondition):
         await workshop.pipeline.run(job)
     assert len(workshop.rows.written) == 2
+
+
+async def test_pipeline_collection_of_another_embedding_model_is_not_written_to(workshop: Workshop) -> None:
+    job = await workshop.accept()
+    pipeline = replace(workshop.pipeline, embedder=HashEmbedder(dimension=32))
+    with pytest.raises(FailedPrecondition) as caught:
+        await pipeline.run(job)
+    assert caught.value.reason == "EMBEDDING_MODEL_MISMATCH"
+    assert workshop.rows.rows == {}

@@ -213,6 +213,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """ERROR_REASON_RESPONSE_TOO_LARGE (RESOURCE_EXHAUSTED): the response would exceed the limit of messages;
     ask for fewer results. Metadata: `limit_bytes`.
     """
+    ERROR_REASON_EMBEDDING_MODEL_MISMATCH: _ErrorReason.ValueType  # 60
+    """ERROR_REASON_EMBEDDING_MODEL_MISMATCH (FAILED_PRECONDITION): the collection was made with another
+    embedding model than the one that the server runs. Metadata: `collection`, `embedding_model`.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """ErrorReason lists the reasons that `google.rpc.ErrorInfo` (domain `rag-server`) and `JobError` carry,
@@ -410,5 +414,9 @@ setting `max_starts`); only jobs carry it.
 ERROR_REASON_RESPONSE_TOO_LARGE: ErrorReason.ValueType  # 59
 """ERROR_REASON_RESPONSE_TOO_LARGE (RESOURCE_EXHAUSTED): the response would exceed the limit of messages;
 ask for fewer results. Metadata: `limit_bytes`.
+"""
+ERROR_REASON_EMBEDDING_MODEL_MISMATCH: ErrorReason.ValueType  # 60
+"""ERROR_REASON_EMBEDDING_MODEL_MISMATCH (FAILED_PRECONDITION): the collection was made with another
+embedding model than the one that the server runs. Metadata: `collection`, `embedding_model`.
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

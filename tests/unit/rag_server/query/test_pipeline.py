@@ -13,7 +13,7 @@ from rag_server.domain.collection import Collection
 from rag_server.domain.filter import Exists, Filter
 from rag_server.domain.metadata import MetadataType
 from rag_server.domain.retrieval import Candidate, Degradation, Leg, RetrievalRequest, RrfFusion, ScoreScale
-from rag_server.errors import InvalidArgument, NotFound, ResourceExhausted, Unavailable
+from rag_server.errors import FailedPrecondition, InvalidArgument, NotFound, ResourceExhausted, Unavailable
 from rag_server.query.field_paths import GENERATE
 from rag_server.query.pipeline import Retrieval
 from rag_server.testing.fakes import HashEmbedder
@@ -300,3 +300,11 @@ async def test_retrieval_document_replaced_between_the_legs_is_there_in_one_vers
     assert ids(result) == ["new"]
     assert set(result.results[0].signals) == {Leg.DENSE, Leg.LEXICAL}
     assert searches == 4
+
+
+async def test_retrieval_collection_of_another_embedding_model_is_refused(rig: Rig) -> None:
+    rig.catalog.collections["books"] = replace(make_collection("books"), embedding_model="another")
+    with pytest.raises(FailedPrecondition) as caught:
+        await rig.ask()
+    assert caught.value.reason == "EMBEDDING_MODEL_MISMATCH"
+    assert caught.value.metadata == {"collection": "books", "embedding_model": "another"}
