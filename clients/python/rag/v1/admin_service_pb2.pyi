@@ -152,7 +152,9 @@ class Limits(_message.Message):
     message_bytes: _builtins.int
     """message_bytes is the size of the largest message that the server takes."""
     document_bytes: _builtins.int
-    """document_bytes is the size of the largest document, by any way in."""
+    """document_bytes is the size of the largest document, by any way in. Its text may have at most
+    20000000 code points.
+    """
     concurrent_calls: _builtins.int
     """concurrent_calls is the number of calls that the server works on at once."""
     def __init__(
