@@ -19,7 +19,7 @@ help: ## show the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
 
 demo: $(VENV)/.installed ## ingest documents, ask questions, stop; DOCS=folder takes your own and asks at a prompt
-	@$(BIN)/python demo/run.py $(if $(DOCS),--docs "$(DOCS)")
+	@$(BIN)/python demo/run.py
 
 serve: $(VENV)/.installed ## run the embedded server on 127.0.0.1:50051, state in ./data
 	@$(BIN)/python -m rag_server

@@ -6,9 +6,11 @@ Everything it does is a `ragctl` command, shown before it runs, so that it can b
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -21,6 +23,8 @@ from rag_server.testing.server_process import ServerProcess
 
 ROOT = Path(__file__).resolve().parent.parent
 START_TIMEOUT_S = 180  # the first start exports the embedding model, which takes about half a minute
+PARTLY_FAILED = 3
+"""Exit code of `ragctl ingest` when some documents could not be read."""
 QUESTIONS = (
     "How soon must documents issued in contingency mode be sent?",
     "What happens if the two counts differ?",
@@ -58,26 +62,54 @@ def wait_for_address(server: ServerProcess) -> str:
     raise DemoError(f"the server did not start:\n{server.log}")
 
 
-def ragctl(address: str, *arguments: str) -> None:
-    """Show and run a ragctl command. Raises `DemoError` when it fails."""
+def ragctl(address: str, *arguments: str, tolerated: int = 0) -> None:
+    """Show and run a ragctl command. Raises `DemoError` for exit codes but 0 and `tolerated`."""
     print(f"\n$ ragctl {shlex.join(arguments)}", flush=True)
-    command = [sys.executable, "-m", "ragctl", *arguments]
-    result = subprocess.run(command, env={**os.environ, "RAGCTL_SERVER": address}, check=False)
-    if result.returncode != 0:
+    result = subprocess.run(command(*arguments), env=environment(address), check=False)
+    if result.returncode not in {0, tolerated}:
         raise DemoError(f"ragctl ended with exit code {result.returncode}")
+
+
+def document_count(address: str) -> int:
+    """Return how many documents can be asked about."""
+    result = subprocess.run(
+        command("--json", "collections", "get", "demo"),
+        env=environment(address),
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    return int(json.loads(result.stdout)["document_count"]) if result.returncode == 0 else 0
+
+
+def command(*arguments: str) -> list[str]:
+    """Return the command line of a ragctl command."""
+    return [sys.executable, "-m", "ragctl", *arguments]
+
+
+def environment(address: str) -> dict[str, str]:
+    """Return the environment in which ragctl speaks to the demo's server."""
+    return {**os.environ, "RAGCTL_SERVER": address}
 
 
 def run(folder: Path, docs: Path | None) -> None:
     """Ingest and ask: the demo's own documents and questions, or those of the reader."""
-    sources = [docs] if docs else [ROOT / "README.md", ROOT / "docs", ROOT / "demo" / "corpus"]
-    shown = [os.path.relpath(source) for source in sources]
+    own = [ROOT / "README.md", ROOT / "docs", ROOT / "demo" / "corpus"]
+    shown = [str(docs)] if docs else [os.path.relpath(source) for source in own]
     with running_server(folder) as address:
         print(f"the server listens on {address}", flush=True)
-        ragctl(address, "ingest", "--collection", "demo", "--create", *shown)
+        ingest = ("ingest", "--collection", "demo", "--create", *shown)
         if docs:
+            # A folder of one's own may hold files that cannot be read: the others can be asked about.
+            ragctl(address, *ingest, tolerated=PARTLY_FAILED)
+            if not document_count(address):
+                raise DemoError(
+                    f"nothing in {docs} can be asked about: text, Markdown, HTML and PDF are read"
+                )
             print("\nAsk away; an empty line ends the demo.", flush=True)
             ragctl(address, "ask", "--collection", "demo")
         else:
+            ragctl(address, *ingest)
             for question in QUESTIONS:
                 ragctl(address, "ask", "--collection", "demo", question)
     print("\nThe server has stopped. `make demo DOCS=folder` takes your documents, `make serve` stays.")
@@ -86,11 +118,18 @@ def run(folder: Path, docs: Path | None) -> None:
 def main() -> int:
     """Run the demo in a temporary folder; return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--docs", type=Path, help="folder or file to ingest instead of the demo's own")
-    docs: Path | None = parser.parse_args().docs
+    parser.add_argument(
+        "--docs",
+        default=os.environ.get("DOCS", ""),
+        help="folder or file to ingest instead of the demo's own; by default the variable DOCS",
+    )
+    given = parser.parse_args().docs
+    docs = Path(given).expanduser() if given else None
     if docs is not None and not docs.exists():
         print(f"make demo: there is no {docs}", file=sys.stderr)
         return 2
+    for each in (signal.SIGTERM, signal.SIGHUP):  # as with Ctrl-C: the server is stopped on the way out
+        signal.signal(each, lambda number, frame: sys.exit(128 + number))
     folder = Path(tempfile.mkdtemp(prefix="rag-demo-"))
     try:
         run(folder, docs)

@@ -37,8 +37,6 @@ class FetchedDocument:
     """As the server declares it, lower case, without parameters; empty where it does not."""
     file_name: str
     """From the answer's headers or the URI's path; may be empty. No directories, no control characters."""
-    final_uri: str
-    """Where the document was in the end, after redirects."""
 
 
 class Fetcher:
@@ -131,7 +129,7 @@ class Fetcher:
             if len(data) > self._limit_bytes:
                 raise self._too_large()
         media_type = response.headers.get("content-type", "").partition(";")[0].strip().lower()
-        return FetchedDocument(bytes(data), media_type, _file_name(response), str(response.url))
+        return FetchedDocument(bytes(data), media_type, _file_name(response))
 
     def _too_large(self) -> ResourceExhausted:
         return ResourceExhausted(

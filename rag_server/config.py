@@ -58,7 +58,7 @@ class ServerSettings(Group):
     shutdown_grace_s: Annotated[float, Field(ge=0)] = 20.0
     """Time that running calls get after SIGTERM, in seconds."""
     health_interval_s: Annotated[float, Field(gt=0)] = 5.0
-    """Time between two looks at the parts (metadata, chunk store, embedder), in seconds."""
+    """Time between two looks at the parts (metadata, chunk store, embedder, ingest), in seconds."""
 
 
 class StorageSettings(Group):

@@ -11,7 +11,6 @@ from rag_server.domain.document import BlockKind
 
 _HEADINGS = {"h1", "h2", "h3", "h4", "h5", "h6", "head"}
 _LISTS = {"ul", "ol", "dl", "menu", "list"}
-_ITEMS = {"li", "dt", "dd", "item"}
 _BREAKS = {"br", "lb"}
 _BOXES = {
     *(

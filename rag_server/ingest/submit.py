@@ -43,9 +43,10 @@ class Submitter:
         `path` is where the request has the document, for the fields that errors name.
 
         Raises `NotFound` (collection), `InvalidArgument` (`DOCUMENT_EMPTY`, `UNSUPPORTED_MEDIA_TYPE`,
-        `METADATA_TYPE_MISMATCH`) and `ResourceExhausted` (`JOB_QUEUE_FULL`).
+        `UNSUPPORTED_URI_SCHEME`, `METADATA_TYPE_MISMATCH`) and `ResourceExhausted` (`JOB_QUEUE_FULL`).
         """
         self._queue.check_room()
+        _check_scheme(content.uri)
         _check_media_type(document.media_type, f"{path}.media_type")
         collection = await tx.collections.get(tenant_id, document.collection_id)
         named = replace(
@@ -84,6 +85,14 @@ def derive_document_id(document: NewDocument, content: Content) -> str:
         return document_id_for(name)
     assert content.staged is not None
     return f"sha256-{content.staged.sha256[:32]}"
+
+
+def _check_scheme(uri: str) -> None:
+    scheme, separator, _ = uri.partition("://")
+    if uri and (not separator or scheme.lower() not in {"http", "https"}):
+        raise InvalidArgument.for_field(
+            "uri", "has to begin with http:// or https://", reason="UNSUPPORTED_URI_SCHEME"
+        )
 
 
 def _check_media_type(declared: str, path: str) -> None:

@@ -71,6 +71,8 @@ class _SearchesCollections(Protocol):
 
 class _Asks(Protocol):
     @property
+    def question(self) -> str: ...
+    @property
     def retrieval(self) -> options_pb2.RetrievalOptions: ...
 
 
@@ -162,6 +164,18 @@ def sources_are_few(message: _Asks) -> Iterator[Finding]:
         yield Finding("retrieval.top_k", f"must be at most {MAX_SOURCES} for a question")
 
 
+def query_is_not_blank(message: retrieve_service_pb2.RetrieveRequest) -> Iterator[Finding]:
+    """`query` is more than white space."""
+    if message.query and not message.query.strip():
+        yield Finding("query", "is only white space")
+
+
+def question_is_not_blank(message: _Asks) -> Iterator[Finding]:
+    """`question` is more than white space."""
+    if message.question and not message.question.strip():
+        yield Finding("question", "is only white space")
+
+
 def batch_is_bounded(message: retrieve_service_pb2.BatchRetrieveRequest) -> Iterator[Finding]:
     """All requests together ask a leg for at most 10 000 candidates, with the defaults."""
     candidates = sum(
@@ -208,10 +222,10 @@ CHECKS: Final[Mapping[str, tuple[Check, ...]]] = {
     "rag.v1.DocumentSpec": (metadata_keys_are_names, metadata_is_storable),
     "rag.v1.MetadataValue": (text_has_no_controls,),
     "rag.v1.StringList": (texts_have_no_controls,),
-    "rag.v1.RetrieveRequest": (collections_are_distinct,),
+    "rag.v1.RetrieveRequest": (collections_are_distinct, query_is_not_blank),
     "rag.v1.BatchRetrieveRequest": (batch_is_bounded,),
-    "rag.v1.GenerateRequest": (collections_are_distinct, sources_are_few),
-    "rag.v1.StreamGenerateRequest": (collections_are_distinct, sources_are_few),
+    "rag.v1.GenerateRequest": (collections_are_distinct, sources_are_few, question_is_not_blank),
+    "rag.v1.StreamGenerateRequest": (collections_are_distinct, sources_are_few, question_is_not_blank),
 }
 """The conditions by the full name of the message."""
 

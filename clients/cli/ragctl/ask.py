@@ -143,9 +143,7 @@ def _answer(session: Session, request: StreamGenerateRequest) -> None:
 
 
 def _show_end(session: Session, finished: GenerationFinished) -> None:
-    if finished.reason == FinishReason.FINISH_REASON_NO_RELEVANT_CONTENT:
-        session.output.line("No answer: nothing that was found answers the question.", style="yellow")
-    elif finished.reason == FinishReason.FINISH_REASON_MAX_TOKENS:
+    if finished.reason == FinishReason.FINISH_REASON_MAX_TOKENS:
         session.output.line("The answer was cut at the limit of --max-tokens.", style="yellow")
 
 

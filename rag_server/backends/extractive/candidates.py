@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from rag_server.backends.extractive.markup import markup_spans
 from rag_server.backends.extractive.quotable import is_quotable
 from rag_server.domain.document import Chunk, Span
 from rag_server.domain.retrieval import ScoredChunk
@@ -53,6 +54,7 @@ def _sentences_of(index: int, chunk: Chunk, analyze: Analyze) -> list[CandidateS
     headings = (*chunk.heading_path, chunk.title)
     passage = frozenset().union(*lexemes, *(analyze(heading) for heading in headings))
     titles = {_bare(heading) for heading in headings}
+    markup = markup_spans(chunk.text)
     return [
         CandidateSentence(
             source_index=index,
@@ -63,8 +65,12 @@ def _sentences_of(index: int, chunk: Chunk, analyze: Analyze) -> list[CandidateS
             passage_lexemes=passage,
         )
         for i, (span, text) in enumerate(zip(spans, texts, strict=True))
-        if is_quotable(text) and _bare(text) not in titles
+        if is_quotable(text) and _bare(text) not in titles and not _overlaps(span, markup)
     ]
+
+
+def _overlaps(span: Span, others: Sequence[Span]) -> bool:
+    return any(span.start < other.end and other.start < span.end for other in others)
 
 
 def _without_same_place(

@@ -79,7 +79,6 @@ async def test_fetch_document_returns_body_type_and_name() -> None:
     async with serving(answers, requests) as base:
         found = await fetcher().fetch(f"{base}/docs/a%20b.html?x=1#part")
     assert (found.data, found.media_type, found.file_name) == (b"<p>hi", "text/html", "a b.html")
-    assert found.final_uri == f"{base}/docs/a%20b.html?x=1"
     assert "user-agent: rag-server-test/1" in requests[0].lower()
 
 
@@ -118,7 +117,7 @@ async def test_fetch_relative_redirects_are_followed() -> None:
     }
     async with serving(answers) as base:
         found = await fetcher().fetch(f"{base}/a/one")
-    assert (found.data, found.final_uri, found.file_name) == (b"end", f"{base}/three.txt", "three.txt")
+    assert (found.data, found.file_name) == (b"end", "three.txt")
 
 
 async def test_fetch_endless_redirects_raise_too_many_redirects() -> None:

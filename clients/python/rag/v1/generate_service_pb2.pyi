@@ -66,7 +66,7 @@ class GenerateRequest(_message.Message):
     RETRIEVAL_FIELD_NUMBER: _builtins.int
     GENERATION_FIELD_NUMBER: _builtins.int
     question: _builtins.str
-    """question is the question, in natural language.
+    """question is the question, in natural language; more than white space.
     Required. Length: 1 to 8192 code points.
     """
     @_builtins.property
@@ -182,7 +182,7 @@ class StreamGenerateRequest(_message.Message):
     RETRIEVAL_FIELD_NUMBER: _builtins.int
     GENERATION_FIELD_NUMBER: _builtins.int
     question: _builtins.str
-    """question is the question, in natural language.
+    """question is the question, in natural language; more than white space.
     Required. Length: 1 to 8192 code points.
     """
     @_builtins.property

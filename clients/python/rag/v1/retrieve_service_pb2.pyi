@@ -61,7 +61,7 @@ class RetrieveRequest(_message.Message):
     QUERY_FIELD_NUMBER: _builtins.int
     OPTIONS_FIELD_NUMBER: _builtins.int
     query: _builtins.str
-    """query is the question, in natural language or as key words.
+    """query is the question, in natural language or as key words; more than white space.
     Required. Length: 1 to 8192 code points.
     """
     @_builtins.property
@@ -176,7 +176,9 @@ class BatchRetrieveResponse(_message.Message):
     TIMINGS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def responses(self) -> _containers.RepeatedCompositeFieldContainer[Global___RetrieveResponse]:
-        """responses are the responses, in the order of the requests."""
+        """responses are the responses, in the order of the requests. gRPC clients take 4 MiB by default and
+        have to raise that for large batches.
+        """
 
     @_builtins.property
     def timings(self) -> _timings_pb2.Timings:

@@ -96,7 +96,6 @@ def test_ask_that_is_not_answered_says_so_plainly(run: Any, rag: FakeRag) -> Non
     result = run("ask", "how?", "-c", "docs")
     assert result.exit_code == 0
     assert "I cannot tell." in result.stdout
-    assert "No answer: nothing that was found answers the question." in result.stdout
     assert "Sources" not in result.stdout
 
 

@@ -354,3 +354,10 @@ def test_metadata_is_bounded_in_bytes(extra: int, expected: list[str]) -> None:
     size = sum(len(name) + value.ByteSize() for name, value in values.items())
     values["rest"] = metadata_pb2.MetadataValue(string_value="x" * (16_384 - size - len("rest") - 3 + extra))
     assert paths(ingest_service_pb2.DocumentSpec(metadata=values)) == expected
+
+
+def test_query_of_white_space_is_refused() -> None:
+    request = retrieve_service_pb2.RetrieveRequest(collection_ids=["a"], query=" \t\n")
+    assert paths(request) == ["query"]
+    for kind in (generate_service_pb2.GenerateRequest, generate_service_pb2.StreamGenerateRequest):
+        assert paths(kind(collection_ids=["a"], question="  ")) == ["question"]
