@@ -296,7 +296,7 @@ async def test_ingest_with_a_request_id_is_done_once(client: RagClient, collecti
         ({"data": b"   \n "}, "DOCUMENT_EMPTY"),
         ({"data": b"\x89PNG\r\n\x1a\n" + b"\0" * 100}, "UNSUPPORTED_MEDIA_TYPE"),
         ({"data": HERON.encode(), "media_type": "application/pdf"}, "MEDIA_TYPE_MISMATCH"),
-        ({"uri": "ftp://example.org/a"}, "UNSUPPORTED_URI_SCHEME"),
+        ({"uri": "http://user:secret@example.org/a"}, "URI_INVALID"),
     ],
 )
 async def test_ingest_of_a_bad_document_fails_its_job_with_the_reason(
@@ -312,6 +312,15 @@ async def test_ingest_of_a_bad_document_fails_its_job_with_the_reason(
         )
     )
     assert refused.reason == "DOCUMENT_NOT_FOUND"
+
+
+@pytest.mark.parametrize("uri", ["ftp://example.org/a", "file:///etc/passwd", "example.org/a"])
+async def test_ingest_of_a_uri_of_another_scheme_is_refused_at_once(
+    client: RagClient, collection: str, uri: str
+) -> None:
+    refused = await failure(client.submit(collection, uri=uri))
+    assert (refused.code, refused.reason) == (CODE.INVALID_ARGUMENT, "UNSUPPORTED_URI_SCHEME")
+    assert set(refused.violations) == {"uri"}
 
 
 async def test_ingest_of_no_bytes_is_refused_at_once(client: RagClient, collection: str) -> None:

@@ -98,9 +98,7 @@ class Fetches:
     """Fetches what a test says; raises what it says first."""
 
     document: FetchedDocument = field(
-        default_factory=lambda: FetchedDocument(
-            b"# Heron\n\nIt waits.", "text/markdown", "page", "https://e.org/p"
-        )
+        default_factory=lambda: FetchedDocument(b"# Heron\n\nIt waits.", "text/markdown", "page")
     )
     failures: list[RagError] = field(default_factory=list)
     count: int = 0

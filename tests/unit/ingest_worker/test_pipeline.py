@@ -220,7 +220,7 @@ async def test_pipeline_uri_second_attempt_takes_the_document_for_the_same_forma
 
 
 async def test_pipeline_uri_what_the_caller_declares_wins(workshop: Workshop) -> None:
-    workshop.fetches.document = FetchedDocument(b"# Heron", "text/markdown", "page.md", "https://e.org/p")
+    workshop.fetches.document = FetchedDocument(b"# Heron", "text/markdown", "page.md")
     job = await workshop.accept(uri="https://e.org/p", media_type="text/plain", file_name="mine.txt")
     await workshop.pipeline.run(job)
     (row,) = workshop.visible()
