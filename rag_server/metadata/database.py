@@ -16,7 +16,7 @@ from rag_server.metadata import schema
 from rag_server.metadata.blobs import BlobRepository
 from rag_server.metadata.collections import CollectionRepository
 from rag_server.metadata.documents import DocumentRepository
-from rag_server.metadata.engine import create_reader, create_writer, probe
+from rag_server.metadata.engine import create_reader, create_writer, prepare
 from rag_server.metadata.failures import translated, unavailable
 from rag_server.metadata.idempotency import IdempotencyRepository
 from rag_server.metadata.jobs import JobRepository
@@ -76,7 +76,7 @@ class Database:
         database = cls(create_writer(url), create_reader(url), clock)
         try:
             with translated(is_connecting=True):
-                await asyncio.to_thread(probe, url)
+                await asyncio.to_thread(prepare, url)
                 await schema.bring_to_head(url, database._writer)
         except BaseException:
             await database.close()

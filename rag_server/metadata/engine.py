@@ -7,6 +7,7 @@ in order, not in SQLite's busy loop. Each SQLite connection costs a thread.
 from __future__ import annotations
 
 import sqlite3
+import time
 from contextlib import closing, suppress
 from typing import Any
 
@@ -16,6 +17,7 @@ from sqlalchemy.pool import NullPool
 
 BUSY_TIMEOUT_MS = 5_000
 """How long SQLite waits for a lock that another process holds."""
+_BUSY_POLL_S = 0.01
 POOL_TIMEOUT_S = 10.0
 """How long a caller waits for a connection of ours before it is told to come back."""
 READER_COUNT = 4
@@ -53,15 +55,31 @@ def is_sqlite(url: str) -> bool:
     return make_url(url).get_backend_name() == "sqlite"
 
 
-def probe(url: str) -> None:
-    """Raise `sqlite3.Error` unless the file can be opened; nothing to do for a server. Blocks.
+def prepare(url: str) -> None:
+    """Put the file into WAL mode, which it stays in; nothing to do for a server. Blocks.
 
-    Asked before the pool is: the asynchronous driver leaves its thread behind for a moment when it
-    cannot open a file, and a caller that gives up at once would close the event loop under it.
+    Raises `sqlite3.Error` unless the file can be opened. Done before the pool is asked: the asynchronous
+    driver leaves its thread behind for a moment when it cannot open a file, and a caller that gives up
+    at once would close the event loop under it.
     """
     path = make_url(url).database
     if is_sqlite(url) and path is not None:
-        sqlite3.connect(path).close()
+        with closing(sqlite3.connect(path)) as connection:
+            _enter_wal(connection)
+
+
+def _enter_wal(connection: sqlite3.Connection) -> None:
+    """Change the mode, waiting for others that do: SQLite's own time-out does not apply to this change."""
+    deadline = time.monotonic() + BUSY_TIMEOUT_MS / 1000
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                raise
+            time.sleep(_BUSY_POLL_S)
+        else:
+            return
 
 
 def create_writer(url: str, *, is_pooled: bool = True) -> AsyncEngine:

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import sqlite3
+import threading
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from rag_server.metadata.engine import _RollingBackConnection, is_sqlite
+from rag_server.metadata.engine import _RollingBackConnection, is_sqlite, prepare
 
 
 def test_closed_connection_with_a_half_read_statement_gives_up_its_lock(tmp_path: Path) -> None:
@@ -42,3 +44,19 @@ def test_closed_connection_can_be_closed_again(tmp_path: Path) -> None:
 )
 def test_is_sqlite_tells_the_databases_apart(url: str, expected: bool) -> None:
     assert is_sqlite(url) is expected
+
+
+def test_prepare_waits_for_a_lock_and_leaves_the_file_in_wal_mode(tmp_path: Path) -> None:
+    path = tmp_path / "metadata.db"
+    with closing(sqlite3.connect(path)) as holder:
+        holder.execute("CREATE TABLE t (x)")
+        holder.execute("BEGIN EXCLUSIVE")  # the mode cannot change, and SQLite would not wait
+        worker = threading.Thread(target=prepare, args=(f"sqlite+aiosqlite:///{path}",))
+        worker.start()
+        worker.join(0.05)
+        assert worker.is_alive()
+        holder.rollback()
+        worker.join(30)
+        assert not worker.is_alive()
+    with closing(sqlite3.connect(path)) as other:
+        assert other.execute("PRAGMA journal_mode").fetchone() == ("wal",)
