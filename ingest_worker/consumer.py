@@ -88,6 +88,10 @@ class Consumer:
             message = f"given up after {self._max_starts} starts"
             await self._change(job, JobState.FAILED, JobError("ATTEMPTS_EXHAUSTED", message))
             return
+        with bound_contextvars(request_id=job.request_id):  # leads from the call to its job in the log
+            await self._run(job)
+
+    async def _run(self, job: Job) -> None:
         try:
             job = await self._pipeline.run(job)
         except JobCancelled:

@@ -158,15 +158,21 @@ class IngestServicer(pb_grpc.IngestServiceServicer):
                 await content.staged.discard()
 
 
-def _identity_of(request: pb.IngestDocumentRequest | pb.UploadStart, content: Content) -> pb.UploadStart:
-    """Return what makes two requests the same: megabytes of content are told apart by their digest."""
-    return pb.UploadStart(
+def _identity_of(
+    request: pb.IngestDocumentRequest | pb.UploadStart, content: Content
+) -> pb.IngestDocumentRequest:
+    """Return what makes two requests the same: the request, with the digest in place of its content."""
+    identity = pb.IngestDocumentRequest(
         collection_id=request.collection_id,
         document=request.document if request.HasField("document") else None,
         chunking=request.chunking if request.HasField("chunking") else None,
-        sha256=content.staged.sha256 if content.staged else content.uri,
         request_id=request.request_id,
     )
+    if content.staged is None:
+        identity.uri = content.uri
+    else:
+        identity.data = bytes.fromhex(content.staged.sha256)
+    return identity
 
 
 def _sequence_of(cursor: str) -> int:

@@ -144,7 +144,9 @@ def show(output: Output, problem: Problem) -> None:
     heading.append(printable(problem.message), style="not bold")
     output.err.print(heading, soft_wrap=True)
     for path, description in problem.violations:
-        output.note(f"  {path}: {description}", style="")
+        line = f"{path}: {description}"
+        if line != problem.message:  # else it has just been told
+            output.note(f"  {line}", style="")
     if problem.retry_after_s is not None:
         output.note(f"  the server says: try again in {problem.retry_after_s:g} s", style="")
     if problem.request_id:

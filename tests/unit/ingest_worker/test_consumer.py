@@ -7,6 +7,7 @@ from contextlib import suppress
 from typing import Any
 
 import pytest
+from structlog.contextvars import merge_contextvars
 from structlog.testing import capture_logs
 
 from ingest_worker import consumer as consumer_module
@@ -335,3 +336,15 @@ async def test_consumer_without_its_database_keeps_the_job_for_later(
     consume()
     ended = await workshop.end_of(job.id)
     assert (ended.state, ended.attempt_count, failures) == (JobState.SUCCEEDED, 1, 0)
+
+
+async def test_consumer_logs_carry_the_request_id_of_the_call_that_handed_in_the_document(
+    workshop: Workshop, consume: Consume
+) -> None:
+    job = await workshop.accept()
+    with capture_logs(processors=[merge_contextvars]) as logs:
+        consume()
+        await workshop.end_of(job.id)
+        await workshop.ended.acquire()
+    ended = next(each for each in logs if each["event"] == "job ended")
+    assert (ended["job"], ended["request_id"]) == (job.id, job.request_id)

@@ -30,9 +30,23 @@ def test_error_of_the_server_shows_reason_message_fields_and_request_id(run: Any
     result = run("search", "x", "-c", "docs")
     assert result.exit_code == 1
     assert "error INVALID_FIELD: top_k: out of range" in result.stderr
-    assert "  top_k: out of range" in result.stderr
+    assert result.stderr.count("top_k: out of range") == 1
     assert REQUEST_ID in result.stderr
     assert result.stdout == ""
+
+
+def test_error_with_several_fields_shows_each_of_them(run: Any, rag: FakeRag) -> None:
+    rag.refusals["Retrieve"].append(
+        refusal(
+            grpc.StatusCode.INVALID_ARGUMENT,
+            "top_k: out of range (and 1 more)",
+            reason="INVALID_REQUEST",
+            violations=(("top_k", "out of range"), ("query", "is required")),
+        )
+    )
+    result = run("search", "x", "-c", "docs")
+    assert "  top_k: out of range\n" in result.stderr
+    assert "  query: is required\n" in result.stderr
 
 
 def test_error_with_json_is_one_json_document_on_standard_error(run: Any, rag: FakeRag) -> None:
