@@ -7,20 +7,19 @@ message. They run after the constraints of `rules.FIELD_RULES` and whatever thos
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, Final, NamedTuple, Protocol
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
 
 from rag.v1 import (
     chunking_pb2,
     collection_service_pb2,
     filter_pb2,
-    fusion_pb2,
     ingest_service_pb2,
     metadata_pb2,
-    options_pb2,
-    retrieve_service_pb2,
 )
+from rag_server.validation import retrieval_conditions as retrieval
 from rag_server.validation.defaults import value_or_default
+from rag_server.validation.finding import Check, Finding, repetitions
 from rag_server.validation.paths import entry_path
 from rag_server.validation.rules import METADATA_KEY
 
@@ -29,12 +28,6 @@ MAX_LABEL_CHARACTERS: Final = 128
 
 UPDATABLE_FIELDS: Final = ("display_name", "description", "labels", "chunking", "metadata_fields")
 """What an `update_mask` may name."""
-
-MAX_SOURCES: Final = 100
-"""The greatest `top_k` of a question: an answer draws on few passages."""
-
-MAX_BATCH_CANDIDATES: Final = 10_000
-"""The most candidates that one leg may be asked for by all requests of a batch."""
 
 MAX_METADATA_BYTES: Final = 16_384
 """The greatest size of a document's metadata, keys included, as encoded in protobuf."""
@@ -51,29 +44,6 @@ _ORDERING: Final = frozenset(
         filter_pb2.COMPARISON_OPERATOR_GREATER_OR_EQUAL,
     }
 )
-
-
-class Finding(NamedTuple):
-    """A violation, seen from the message."""
-
-    path: str
-    """Relative to the message; empty for the message itself."""
-    description: str
-
-
-Check = Callable[[Any], Iterable[Finding]]
-
-
-class _SearchesCollections(Protocol):
-    @property
-    def collection_ids(self) -> Iterable[str]: ...
-
-
-class _Asks(Protocol):
-    @property
-    def question(self) -> str: ...
-    @property
-    def retrieval(self) -> options_pb2.RetrievalOptions: ...
 
 
 def overlap_is_at_most_half(message: chunking_pb2.CharacterChunking) -> Iterator[Finding]:
@@ -98,7 +68,7 @@ def labels_are_short(message: collection_service_pb2.Collection) -> Iterator[Fin
 def declared_names_are_distinct(message: collection_service_pb2.Collection) -> Iterator[Finding]:
     """No two `metadata_fields` have the same name."""
     names = [field.name for field in message.metadata_fields]
-    for index in _repetitions(names):
+    for index in repetitions(names):
         yield Finding(f"metadata_fields[{index}].name", "repeats the name of an earlier field")
 
 
@@ -138,57 +108,11 @@ def range_is_bounded(message: filter_pb2.RangeFilter) -> Iterator[Finding]:
             yield Finding(bound, "must be a number or an instant")
 
 
-def some_weight_is_positive(message: fusion_pb2.RrfFusion) -> Iterator[Finding]:
-    """At least one weight is above zero, with the defaults of both."""
-    if not any(value_or_default(message, weight) > 0 for weight in ("dense_weight", "lexical_weight")):
-        yield Finding("", "dense_weight or lexical_weight must be above 0")
-
-
 def metadata_keys_are_names(message: ingest_service_pb2.DocumentSpec) -> Iterator[Finding]:
     """The keys of `metadata` are names, so that a filter can address them."""
     for key in message.metadata:
         if not _METADATA_KEY.fullmatch(key):
             yield Finding(entry_path("metadata", key), f"the key must match {METADATA_KEY}")
-
-
-def collections_are_distinct(message: _SearchesCollections) -> Iterator[Finding]:
-    """No collection is searched twice."""
-    for index in _repetitions(message.collection_ids):
-        yield Finding(f"collection_ids[{index}]", "repeats an earlier collection")
-
-
-def sources_are_few(message: _Asks) -> Iterator[Finding]:
-    """`top_k` is at most 100 for a question."""
-    top_k = message.retrieval.top_k
-    if top_k > MAX_SOURCES:
-        yield Finding("retrieval.top_k", f"must be at most {MAX_SOURCES} for a question")
-
-
-def query_is_not_blank(message: retrieve_service_pb2.RetrieveRequest) -> Iterator[Finding]:
-    """`query` is more than white space."""
-    if message.query and not message.query.strip():
-        yield Finding("query", "is only white space")
-
-
-def question_is_not_blank(message: _Asks) -> Iterator[Finding]:
-    """`question` is more than white space."""
-    if message.question and not message.question.strip():
-        yield Finding("question", "is only white space")
-
-
-def batch_is_bounded(message: retrieve_service_pb2.BatchRetrieveRequest) -> Iterator[Finding]:
-    """All requests together ask a leg for at most 10 000 candidates, with the defaults."""
-    candidates = sum(
-        max(value_or_default(each.options, name) for name in ("top_k", "candidate_count"))
-        * len(each.collection_ids)
-        for each in message.requests
-    )
-    if candidates > MAX_BATCH_CANDIDATES:
-        yield Finding(
-            "requests",
-            "the greater of top_k and candidate_count, times the number of collections, "
-            f"is {candidates} for all requests together, the maximum is {MAX_BATCH_CANDIDATES}",
-        )
 
 
 def metadata_is_storable(message: ingest_service_pb2.DocumentSpec) -> Iterator[Finding]:
@@ -211,6 +135,14 @@ def texts_have_no_controls(message: metadata_pb2.StringList) -> Iterator[Finding
             yield Finding(f"values[{index}]", _HAS_CONTROLS)
 
 
+_QUESTION: Final[tuple[Check, ...]] = (
+    retrieval.collections_are_distinct,
+    retrieval.sources_are_few,
+    retrieval.question_is_not_blank,
+    retrieval.question_is_not_explained,
+    retrieval.min_revisions_of_a_question_are_searched,
+)
+
 CHECKS: Final[Mapping[str, tuple[Check, ...]]] = {
     "rag.v1.CharacterChunking": (overlap_is_at_most_half,),
     "rag.v1.Collection": (labels_are_short, declared_names_are_distinct),
@@ -218,14 +150,27 @@ CHECKS: Final[Mapping[str, tuple[Check, ...]]] = {
     "rag.v1.BooleanFilter": (boolean_has_conditions,),
     "rag.v1.ComparisonFilter": (ordering_has_ordered_value,),
     "rag.v1.RangeFilter": (range_is_bounded,),
-    "rag.v1.RrfFusion": (some_weight_is_positive,),
+    "rag.v1.RrfFusion": (retrieval.some_weight_is_positive,),
+    "rag.v1.MinMaxFusion": (retrieval.some_weight_is_positive,),
+    "rag.v1.ZScoreFusion": (retrieval.some_weight_is_positive,),
+    "rag.v1.AdaptiveFusion": (retrieval.some_weight_is_positive,),
     "rag.v1.DocumentSpec": (metadata_keys_are_names, metadata_is_storable),
     "rag.v1.MetadataValue": (text_has_no_controls,),
     "rag.v1.StringList": (texts_have_no_controls,),
-    "rag.v1.RetrieveRequest": (collections_are_distinct, query_is_not_blank),
-    "rag.v1.BatchRetrieveRequest": (batch_is_bounded,),
-    "rag.v1.GenerateRequest": (collections_are_distinct, sources_are_few, question_is_not_blank),
-    "rag.v1.StreamGenerateRequest": (collections_are_distinct, sources_are_few, question_is_not_blank),
+    "rag.v1.RetrievalOptions": (
+        retrieval.results_are_bounded,
+        retrieval.threshold_is_on_a_scale_of_the_request,
+    ),
+    "rag.v1.Explain": (retrieval.traced_chunks_are_distinct,),
+    "rag.v1.RetrieveRequest": (
+        retrieval.collections_are_distinct,
+        retrieval.query_is_not_blank,
+        retrieval.min_revisions_are_searched,
+    ),
+    "rag.v1.BatchRetrieveRequest": (retrieval.batch_is_bounded,),
+    "rag.v1.RerankRequest": (retrieval.query_is_not_blank, retrieval.all_passages_are_reranked),
+    "rag.v1.GenerateRequest": _QUESTION,
+    "rag.v1.StreamGenerateRequest": _QUESTION,
 }
 """The conditions by the full name of the message."""
 
@@ -234,12 +179,3 @@ def _is_unordered(value: Any) -> bool:
     """Whether a MetadataValue is of a kind without an order; one without a kind is found elsewhere."""
     kind = value.WhichOneof("kind")
     return kind is not None and kind not in _ORDERED_KINDS
-
-
-def _repetitions(names: Iterable[str]) -> Iterator[int]:
-    """Yield the index of each name that has stood before; the empty name is found elsewhere."""
-    seen: set[str] = set()
-    for index, name in enumerate(names):
-        if name and name in seen:
-            yield index
-        seen.add(name)

@@ -15,9 +15,10 @@ from google.protobuf.message import Message
 
 from rag.v1 import filter_pb2
 from rag_server.validation.constraint import Constraint, Items, OutputOnly, Required
-from rag_server.validation.custom import CHECKS, Check
+from rag_server.validation.custom import CHECKS
 from rag_server.validation.field_checks import Problem, first_of, problem_of, timestamp_problem
 from rag_server.validation.filter_limits import excess_of
+from rag_server.validation.finding import Check
 from rag_server.validation.paths import entry_path
 from rag_server.validation.report import Report
 from rag_server.validation.rules import FIELD_RULES

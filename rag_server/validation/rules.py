@@ -42,6 +42,8 @@ _LANGUAGE: Final = 35
 """The length that BCP 47 (RFC 5646, 4.4.1) asks to make room for, in code points."""
 _FILTER_FIELD: Final = (Required(), Length(1, 128))
 _FILTERS: Final = (Items(0, 255),)
+_WEIGHT: Final = (Range(0, 1000), Default(1.0))
+_RERANKED: Final = (Range(1, 200), Default(20))
 
 FieldRules = Mapping[str, tuple[Constraint, ...]]
 
@@ -51,6 +53,8 @@ _GENERATE: Final[FieldRules] = {
 }
 
 FIELD_RULES: Final[Mapping[str, FieldRules]] = {
+    # bm25.proto
+    "rag.v1.Bm25": {"k1": (Range(0, 10), Default(1.2)), "b": (Range(0, 1), Default(0.75))},
     # chunking.proto
     "rag.v1.TokenChunking": {
         "max_tokens": (Range(16, 8192), Default(200)),
@@ -122,9 +126,12 @@ FIELD_RULES: Final[Mapping[str, FieldRules]] = {
     # fusion.proto
     "rag.v1.RrfFusion": {
         "k": (Range(1, 10000), Default(60)),
-        "dense_weight": (Range(0, 1000), Default(1.0)),
-        "lexical_weight": (Range(0, 1000), Default(1.0)),
+        "dense_weight": _WEIGHT,
+        "lexical_weight": _WEIGHT,
     },
+    "rag.v1.MinMaxFusion": {"dense_weight": _WEIGHT, "lexical_weight": _WEIGHT},
+    "rag.v1.ZScoreFusion": {"dense_weight": _WEIGHT, "lexical_weight": _WEIGHT},
+    "rag.v1.AdaptiveFusion": {"dense_weight": _WEIGHT, "lexical_weight": _WEIGHT},
     # generate_service.proto
     "rag.v1.GenerateRequest": _GENERATE,
     "rag.v1.StreamGenerateRequest": _GENERATE,
@@ -172,17 +179,34 @@ FIELD_RULES: Final[Mapping[str, FieldRules]] = {
     "rag.v1.RetrievalOptions": {
         "top_k": (Range(1, 1000), Default(10)),
         "candidate_count": (Range(1, 2000), Default(50)),
+        "duplicate_similarity": (Range(0.5, 1),),
+        "context_chunks": (Range(0, 10), Default(0)),
+        "min_revisions": (Items(0, 16),),
     },
+    "rag.v1.Diversity": {"method": (Required(),)},
+    "rag.v1.Mmr": {"relevance_weight": (Range(0, 1), Default(0.7))},
+    "rag.v1.DocumentGrouping": {"chunks_per_document": (Range(1, 100), Default(3))},
+    "rag.v1.ScoreThreshold": {"scale": (Required(),)},
+    "rag.v1.Explain": {"chunk_ids": (Items(0, 20), Length(1, 64))},
     "rag.v1.GenerationOptions": {
         "max_answer_tokens": (Range(1, 8192), Default(512)),
         "language": (Length(0, _LANGUAGE),),
     },
+    # rerank.proto
+    "rag.v1.Rerank": {"method": (Required(),)},
+    "rag.v1.LateInteractionRerank": {"candidate_count": _RERANKED},
+    "rag.v1.CrossEncoderRerank": {"candidate_count": _RERANKED},
     # retrieve_service.proto
     "rag.v1.RetrieveRequest": {
         "collection_ids": _COLLECTION_IDS,
         "query": _QUESTION,
     },
     "rag.v1.BatchRetrieveRequest": {"requests": (Items(1, 64),)},
+    "rag.v1.RerankRequest": {
+        "query": _QUESTION,
+        "passages": (Items(1, 200), Length(1, 8192)),
+        "top_k": (Range(1, 200),),
+    },
     "rag.v1.EmbedRequest": {"texts": (Items(1, 128), Length(1, 8192))},
     "rag.v1.AnalyzeRequest": {
         "text": (Required(), Length(1, 32_768)),

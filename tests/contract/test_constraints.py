@@ -15,7 +15,9 @@ from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
 
 from rag_server.domain.collection import CharacterChunking, TokenChunking
-from rag_server.domain.retrieval import RetrievalRequest, RrfFusion
+from rag_server.domain.fusion import AdaptiveFusion, MinMaxFusion, RrfFusion, ZScoreFusion
+from rag_server.domain.lexical import Bm25
+from rag_server.domain.retrieval import CrossEncoder, Grouping, LateInteraction, Mmr, RetrievalRequest
 from rag_server.validation import validate, value_or_default
 from rag_server.validation.constraint import (
     Constraint,
@@ -53,6 +55,8 @@ def paths_by_message() -> dict[str, list[FieldDescriptor]]:
     The first field of a way belongs to the request; the request itself has an empty way.
     """
     requests = [method.input_type[1:] for f in files() for service in f.service for method in service.method]
+    # First, so that ways lead through it: a question may not hold all the options that it may.
+    requests.sort(key=lambda name: name != "rag.v1.RetrieveRequest")
     ways: dict[str, list[FieldDescriptor]] = {name: [] for name in requests}
     queue: deque[Descriptor] = deque(map(descriptor_of, requests))
     while queue:
@@ -229,7 +233,15 @@ def test_default_lies_within_its_range(case: Case) -> None:
     [
         ("rag.v1.TokenChunking", TokenChunking),
         ("rag.v1.CharacterChunking", CharacterChunking),
+        ("rag.v1.Bm25", Bm25),
         ("rag.v1.RrfFusion", RrfFusion),
+        ("rag.v1.MinMaxFusion", MinMaxFusion),
+        ("rag.v1.ZScoreFusion", ZScoreFusion),
+        ("rag.v1.AdaptiveFusion", AdaptiveFusion),
+        ("rag.v1.LateInteractionRerank", LateInteraction),
+        ("rag.v1.CrossEncoderRerank", CrossEncoder),
+        ("rag.v1.Mmr", Mmr),
+        ("rag.v1.DocumentGrouping", Grouping),
         ("rag.v1.RetrievalOptions", RetrievalRequest),
     ],
 )

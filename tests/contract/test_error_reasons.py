@@ -33,6 +33,9 @@ RAISERS = frozenset(
         "Excess",  # a limit of filters, which the validator turns into an InvalidArgument
     }
 )
+CARRIERS = {"ModelRole": slice(1, 3)}
+"""Classes that carry reasons to where they are raised, and at which places of their arguments."""
+
 PREFIX = "ERROR_REASON_"
 INDIRECT = frozenset(
     {
@@ -40,6 +43,7 @@ INDIRECT = frozenset(
         "rag_server/validation/validator.py",  # the reason of a report: of Excess, or INVALID_REQUEST
         "rag_server/metadata/codecs.py",  # reads back what was written
         "rag_server/services/wire/job.py",  # shows what a job holds
+        "rag_server/backends/onnx/worker.py",  # the reasons of its ModelRole, one of CARRIERS
         "ingest_worker/consumer.py",  # a job's error takes over the reason of what was raised
     }
 )
@@ -84,10 +88,23 @@ def reason_argument(call: ast.Call) -> ast.expr | str | None:
     return None
 
 
+def carried_reasons(call: ast.Call) -> Iterator[str]:
+    """Yield the reasons in the arguments of a call that makes a carrier; None stands for no reason."""
+    places = CARRIERS.get(getattr(call.func, "id", ""))
+    if places is None:
+        return
+    assert not call.keywords, "the arguments of a carrier stand in their places"
+    for argument in call.args[places]:
+        assert isinstance(argument, ast.Constant), "the reasons of a carrier have to be literals"
+        if argument.value is not None:
+            yield str(argument.value)
+
+
 def reasons_in(tree: ast.Module, path: str) -> Iterator[str]:
     for node in ast.walk(tree):
         if not isinstance(node, ast.Call):
             continue
+        yield from carried_reasons(node)
         argument = reason_argument(node)
         if argument is None:
             continue
@@ -116,6 +133,7 @@ InvalidArgument.for_field("f", "d", reason="A_FIELD")
 InvalidArgument.for_field("f", "d")
 NotFound.for_resource("shelf", name)
 JobError(reason="A_KEYWORD", message="x")
+ModelRole("noun", "A_CARRIED", None)
 print("NOT_A_REASON")
 """
     assert set(reasons_in(ast.parse(examples), "example.py")) == {
@@ -125,6 +143,7 @@ print("NOT_A_REASON")
         "INVALID_REQUEST",
         "SHELF_NOT_FOUND",
         "A_KEYWORD",
+        "A_CARRIED",
     }
 
 

@@ -1,4 +1,4 @@
-"""`ragctl analyze` and `ragctl embed`: what the server makes of a text."""
+"""`ragctl analyze`, `ragctl embed` and `ragctl rerank`: what the server makes of a text."""
 
 from __future__ import annotations
 
@@ -6,12 +6,14 @@ from typing import Annotated
 
 import typer
 
-from rag.v1.retrieve_service_pb2 import AnalyzeRequest, EmbedRequest, TokenKind
+from rag.v1.retrieve_service_pb2 import AnalyzeRequest, EmbedRequest, RerankRequest, TokenKind
 from rag.v1.retrieve_service_pb2_grpc import RetrieveServiceStub
+from rag.v1.retrieved_chunk_pb2 import ScoreScale
 from ragctl.errors import CommandFailed
 from ragctl.moments import shown_timings
 from ragctl.options import command
-from ragctl.output import one_line
+from ragctl.output import enum_name, one_line
+from ragctl.ranking_options import RerankMethod, rerank_by
 from ragctl.session import Session
 
 DEFAULT_LANGUAGE = "mul"
@@ -84,3 +86,36 @@ def embed(
         ],
     )
     session.output.line(f"model {response.model}; server time {shown_timings(response.timings)}", style="dim")
+
+
+@command
+def rerank(
+    session: Session,
+    query: Annotated[str, typer.Argument(metavar="QUERY", help="A question or key words.")],
+    passages: Annotated[list[str], typer.Argument(metavar="PASSAGE...", help="The texts to order.")],
+    method: Annotated[
+        RerankMethod | None, typer.Option("--method", "-m", help="late-interaction without it.")
+    ] = None,
+    top_k: Annotated[
+        int | None, typer.Option("--top-k", "-k", help="The greatest number of passages; all without it.")
+    ] = None,
+) -> None:
+    """Order passages by how well they answer a query."""
+    request = RerankRequest(query=query, passages=passages, top_k=top_k)
+    if method is not None:
+        request.rerank.CopyFrom(rerank_by(method))
+    stub = RetrieveServiceStub(session.channel)
+    response = stub.Rerank(request, timeout=session.unary_timeout_s)
+    if session.output.is_json:
+        session.output.document(response)
+        return
+    session.output.table(
+        (">#", ">score", ">given as", "passage"),
+        [
+            (str(rank), f"{each.score:.4f}", str(each.index + 1), one_line(passages[each.index]))
+            for rank, each in enumerate(response.passages, start=1)
+            if 0 <= each.index < len(passages)
+        ],
+    )
+    scale = enum_name(ScoreScale, response.score_scale)
+    session.output.line(f"score scale: {scale}; server time {shown_timings(response.timings)}", style="dim")

@@ -19,6 +19,7 @@ from ragctl.moments import shown_timings
 from ragctl.options import command
 from ragctl.output import one_line
 from ragctl.places import heading, pages, title
+from ragctl.ranking_options import ranked
 from ragctl.search import Collections, Filters, degradation_note, filter_of
 from ragctl.session import Session
 
@@ -27,6 +28,7 @@ PROMPT = "? "
 
 
 @command
+@ranked
 def ask(
     session: Session,
     *,
@@ -44,6 +46,7 @@ def ask(
     language: Annotated[
         str, typer.Option("--language", help="Language of fixed phrases; that of the question without it.")
     ] = "",
+    ranking: RetrievalOptions,
 ) -> None:
     """Answer a question from what was ingested, with citations.
 
@@ -51,9 +54,14 @@ def ask(
     """
     request = StreamGenerateRequest(
         collection_ids=collections,
-        retrieval=RetrievalOptions(top_k=sources, filter=filter_of(filters)),
+        retrieval=ranking,
         generation=GenerationOptions(max_answer_tokens=max_tokens, language=language),
     )
+    if sources is not None:
+        request.retrieval.top_k = sources
+    wanted = filter_of(filters)
+    if wanted is not None:
+        request.retrieval.filter.CopyFrom(wanted)
     if question is not None:
         request.question = question
         _answer(session, request)

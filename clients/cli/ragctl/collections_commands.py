@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 from google.protobuf.field_mask_pb2 import FieldMask
 
+from rag.v1.bm25_pb2 import Bm25
 from rag.v1.collection_service_pb2 import (
     Collection,
     CreateCollectionRequest,
@@ -110,12 +111,22 @@ def create_collection(
     display_name: DisplayName = None,
     description: Description = None,
     chunking: ChunkingText = "",
+    bm25_k1: Annotated[
+        float | None,
+        typer.Option("--bm25-k1", help="How slowly further occurrences of a word stop counting. Fixed then."),
+    ] = None,
+    bm25_b: Annotated[
+        float | None,
+        typer.Option("--bm25-b", help="How much a passage's length counts, 0 to 1. Fixed then."),
+    ] = None,
     labels: Labels = None,
     fields: Fields = None,
 ) -> None:
     """Make an empty collection."""
     collection, _ = _described(display_name, description, chunking, labels, fields)
     collection.language = language
+    if bm25_k1 is not None or bm25_b is not None:
+        collection.bm25.CopyFrom(Bm25(k1=bm25_k1, b=bm25_b))
     request = CreateCollectionRequest(
         collection_id=collection_id, collection=collection, request_id=str(uuid.uuid4())
     )
@@ -207,6 +218,12 @@ def _described(
     return collection, [path for path, is_given in given.items() if is_given]
 
 
+def _shown_bm25(collection: Collection) -> str:
+    """Return the parameters that the server says; empty where it says none."""
+    given = [f"{field.name} {value:g}" for field, value in collection.bm25.ListFields()]
+    return ", ".join(given)
+
+
 def _show(session: Session, collection: Collection) -> None:
     if session.output.is_json:
         session.output.document(collection)
@@ -220,6 +237,7 @@ def _show(session: Session, collection: Collection) -> None:
             ("language", collection.language),
             ("embedding model", f"{collection.embedding_model} ({collection.dimension} dimensions)"),
             ("chunking", shown_chunking(collection.chunking)),
+            ("bm25", _shown_bm25(collection)),
             ("labels", ", ".join(f"{key}={value}" for key, value in sorted(collection.labels.items()))),
             (
                 "metadata",

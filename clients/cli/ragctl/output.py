@@ -19,6 +19,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+_STEP = 1024
+
 PIPED_WIDTH = 120
 """Columns of a table that does not go to a terminal, unless COLUMNS says otherwise."""
 
@@ -42,6 +44,30 @@ def as_dict(message: Message) -> dict[str, Any]:
         message, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
     )
     return data
+
+
+def enum_name(kind: Any, number: int) -> str:
+    """Return the name of an enum's value for people: lower case, without the enum's own name.
+
+    Args:
+        kind: The wrapper of a generated enum.
+        number: A value, perhaps one that a later server knows and we do not.
+    """
+    values = kind.DESCRIPTOR.values_by_number
+    if number not in values:
+        return f"kind {number}"
+    prefix = values[0].name.removesuffix("UNSPECIFIED")
+    return str(values[number].name.removeprefix(prefix)).lower().replace("_", " ")
+
+
+def shown_size(size_bytes: int) -> str:
+    """Return a size in the greatest binary unit that is at most the size: `1.5 MiB`."""
+    size = float(size_bytes)
+    for unit in ("bytes", "KiB", "MiB"):
+        if size < _STEP:
+            return f"{size:.0f} bytes" if unit == "bytes" else f"{size:.1f} {unit}"
+        size /= _STEP
+    return f"{size:.1f} GiB"
 
 
 class Output:

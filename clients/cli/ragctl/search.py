@@ -6,19 +6,20 @@ from collections.abc import Iterable
 from typing import Annotated
 
 import typer
-from rich.text import Text
 
 from rag.v1.filter_pb2 import Filter
 from rag.v1.options_pb2 import RetrievalOptions
 from rag.v1.retrieve_service_pb2 import RetrieveRequest, RetrieveResponse
 from rag.v1.retrieve_service_pb2_grpc import RetrieveServiceStub
-from rag.v1.retrieved_chunk_pb2 import Degradation, LegSignal, RetrievedChunk, ScoreScale
+from rag.v1.retrieved_chunk_pb2 import Degradation, ScoreScale
 from ragctl.errors import CommandFailed
+from ragctl.explanation_view import show_explanation
 from ragctl.filters import parse_filters
-from ragctl.highlight import snippet
 from ragctl.moments import shown_timings
 from ragctl.options import command
-from ragctl.places import heading, pages, title
+from ragctl.output import Output, enum_name
+from ragctl.ranking_options import ranked
+from ragctl.results_view import show_results
 from ragctl.session import Session
 
 Collections = Annotated[
@@ -37,6 +38,10 @@ DEGRADATIONS: dict[Degradation.ValueType, str] = {
     Degradation.DEGRADATION_LEXICAL_ONLY: "the embedder is down, only words were compared (LEXICAL_ONLY)",
     Degradation.DEGRADATION_DENSE_ONLY: "no word of the query can be looked up, "
     "only vectors were compared (DENSE_ONLY)",
+    Degradation.DEGRADATION_NO_RERANK: "the results were not reranked, for lack of time or "
+    "because the reranker is down (NO_RERANK)",
+    Degradation.DEGRADATION_RESIDENT_STALE: "the store is down, what is in memory may be out of date "
+    "(RESIDENT_STALE)",
 }
 
 
@@ -62,6 +67,7 @@ def degradation_note(degradations: Iterable[Degradation.ValueType]) -> str:
 
 
 @command
+@ranked
 def search(
     session: Session,
     *,
@@ -71,76 +77,50 @@ def search(
         int | None, typer.Option("--top-k", "-k", help="The greatest number of results.")
     ] = None,
     filters: Filters = None,
-    candidates: Annotated[
-        int | None, typer.Option("--candidates", help="Candidates that each leg contributes.")
-    ] = None,
     explain: Annotated[
-        bool, typer.Option("--explain", help="Fused scores, chunk ids, revisions and timings too.")
+        bool,
+        typer.Option("--explain", help="Why: what each leg saw, weights, chunk ids, revisions, timings."),
     ] = False,
+    traces: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--trace", metavar="CHUNK_ID", help="Say where this chunk went; repeatable. Means --explain too."
+        ),
+    ] = None,
+    ranking: RetrievalOptions,
 ) -> None:
-    """Find the passages that answer a query."""
-    request = RetrieveRequest(
-        collection_ids=collections,
-        query=query,
-        options=RetrievalOptions(top_k=top_k, filter=filter_of(filters), candidate_count=candidates),
-    )
+    """Find the passages that answer a query.
+
+    "A phrase" in quotes has to stand in each result, a -word must not.
+    """
+    request = RetrieveRequest(collection_ids=collections, query=query, options=ranking)
+    if top_k is not None:
+        request.options.top_k = top_k
+    wanted = filter_of(filters)
+    if wanted is not None:
+        request.options.filter.CopyFrom(wanted)
+    is_explained = explain or bool(traces)
+    if is_explained:
+        request.options.explain.SetInParent()
+        request.options.explain.chunk_ids.extend(traces or ())
     stub = RetrieveServiceStub(session.channel)
     response = stub.Retrieve(request, timeout=session.unary_timeout_s)
     if session.output.is_json:
         session.output.document(response)
         return
-    _show(session, response, query, explain=explain)
-
-
-def _show(session: Session, response: RetrieveResponse, query: str, *, explain: bool) -> None:
-    output = session.output
-    columns = [">#", ">score", ">dense", ">lexical", "where", "passage"]
-    if explain:
-        columns[2:2] = [">fused"]
-    rows = []
-    for result in response.results:
-        signals = result.signals
-        row: list[str | Text] = [
-            str(result.rank),
-            f"{result.score:.5f}",
-            _leg(signals.dense if signals.HasField("dense") else None),
-            _leg(signals.lexical if signals.HasField("lexical") else None),
-            _where(result, explain=explain),
-            snippet(result.chunk.text, query),
-        ]
-        if explain:
-            row.insert(2, f"{signals.fused_score:.5f}")
-        rows.append(row)
-    if rows:
-        output.table(columns, rows)
-    else:
-        output.line("nothing found")
+    show_results(session.output, response, query, explain=is_explained)
     note = degradation_note(response.degradations)
     if note:
-        output.line(note, style="yellow")
-    if explain:
-        scale = ScoreScale.Name(response.score_scale).removeprefix("SCORE_SCALE_")
-        output.line(f"score scale {scale}; a leg shows rank and score: cosine (dense), BM25 (lexical)")
-        revisions = ", ".join(
-            f"{each.collection_id} {each.revision}" for each in response.collection_revisions
-        )
-        output.line(f"revisions searched: {revisions}")
-        output.line(f"server time {shown_timings(response.timings)}")
+        session.output.line(note, style="yellow")
+    if is_explained:
+        _show_why(session.output, response)
 
 
-def _leg(signal: LegSignal | None) -> str:
-    """Return `rank: score`, or a dash when the leg did not return the chunk."""
-    return "-" if signal is None else f"{signal.rank}: {signal.score:.3f}"
-
-
-def _where(result: RetrievedChunk, *, explain: bool) -> Text:
-    chunk = result.chunk
-    shown = Text(title(chunk), style="bold")
-    for fact in (pages(chunk), heading(chunk)):
-        if fact:
-            shown.append(f"\n{fact}", style="not bold")
-    if explain:
-        shown.append(
-            f"\n{chunk.document_id} r{chunk.document_revision} #{chunk.ordinal}", style="not bold dim"
-        )
-    return shown
+def _show_why(output: Output, response: RetrieveResponse) -> None:
+    scale = enum_name(ScoreScale, response.score_scale)
+    output.line(f"score scale: {scale}; a leg shows rank and score: cosine (dense), BM25 (lexical)")
+    revisions = ", ".join(f"{each.collection_id} {each.revision}" for each in response.collection_revisions)
+    output.line(f"revisions searched: {revisions}")
+    output.line(f"server time {shown_timings(response.timings)}")
+    if response.HasField("explanation"):
+        show_explanation(output, response.explanation)

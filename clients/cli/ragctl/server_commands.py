@@ -19,10 +19,12 @@ from rag.v1 import (
 )
 from rag.v1.admin_service_pb2 import GetServerInfoRequest, GetServerInfoResponse
 from rag.v1.admin_service_pb2_grpc import AdminServiceStub
+from rag.v1.retriever_pb2 import DenseMethod, LoadSource, RetrieverState
 from ragctl.errors import CommandFailed, status_of
 from ragctl.exit_codes import ExitCode
 from ragctl.moments import shown_time
 from ragctl.options import command
+from ragctl.output import Output, enum_name, shown_size
 from ragctl.session import Session
 
 SERVING = "SERVING"
@@ -86,6 +88,7 @@ def info(session: Session) -> None:
                 f"{model.id} ({model.dimension} dimensions, window {model.window_tokens} tokens)",
             ),
             ("generators", ", ".join(response.generators)),
+            ("rerankers", ", ".join(response.rerankers)),
             ("languages", ", ".join(response.languages)),
             ("formats", ", ".join(response.media_types)),
             ("largest message", f"{limits.message_bytes} bytes"),
@@ -102,6 +105,73 @@ def info(session: Session) -> None:
             for each in response.components
         ],
     )
+    if response.retrievers:
+        session.output.line()
+        _show_retrievers(session.output, response)
+    if response.caches:
+        session.output.line()
+        _show_caches(session.output, response)
+
+
+def _show_retrievers(output: Output, response: GetServerInfoResponse) -> None:
+    """Show which collections are in memory, and who answered their queries."""
+    output.table(
+        (
+            "=in memory",
+            "state",
+            ">revision",
+            ">chunks",
+            ">size",
+            ">queries",
+            ">by the store",
+            "vectors",
+            "built from",
+            "built",
+            "last used",
+        ),
+        [
+            (
+                each.collection_id,
+                enum_name(RetrieverState, each.state),
+                str(each.revision),
+                str(each.chunk_count),
+                shown_size(each.size_bytes),
+                str(each.query_count),
+                str(each.store_query_count),
+                enum_name(DenseMethod, each.dense_method) if each.HasField("dense_method") else "",
+                f"{enum_name(LoadSource, each.load_source)} in {each.build_duration_ms} ms"
+                if each.HasField("build_time")
+                else "",
+                shown_time(each, "build_time"),
+                shown_time(each, "last_use_time"),
+            )
+            for each in response.retrievers
+        ],
+    )
+
+
+def _show_caches(output: Output, response: GetServerInfoResponse) -> None:
+    output.table(
+        ("=cache", ">entries", ">size", ">limit", ">hits", ">misses", ">hit rate"),
+        [
+            (
+                each.name,
+                str(each.entry_count),
+                shown_size(each.size_bytes),
+                shown_size(each.limit_bytes),
+                str(each.hit_count),
+                str(each.miss_count),
+                _rate(each.hit_count, each.miss_count),
+            )
+            for each in response.caches
+        ],
+    )
+
+
+def _rate(hit_count: int, miss_count: int) -> str:
+    """Return the share of hits; empty before the first look-up."""
+    total = hit_count + miss_count
+    return f"{hit_count / total:.0%}" if total else ""
 
 
 @command

@@ -12,8 +12,20 @@ from rag_server.timing import TOTAL
 _DEGRADATIONS = {
     Degradation.LEXICAL_ONLY: retrieved_chunk_pb2.DEGRADATION_LEXICAL_ONLY,
     Degradation.DENSE_ONLY: retrieved_chunk_pb2.DEGRADATION_DENSE_ONLY,
+    Degradation.NO_RERANK: retrieved_chunk_pb2.DEGRADATION_NO_RERANK,
+    Degradation.RESIDENT_STALE: retrieved_chunk_pb2.DEGRADATION_RESIDENT_STALE,
 }
-_SCORE_SCALES = {ScoreScale.RRF: retrieved_chunk_pb2.SCORE_SCALE_RRF}
+_SCORE_SCALES = {
+    ScoreScale.RRF: retrieved_chunk_pb2.SCORE_SCALE_RRF,
+    ScoreScale.ADAPTIVE: retrieved_chunk_pb2.SCORE_SCALE_ADAPTIVE,
+    ScoreScale.MIN_MAX: retrieved_chunk_pb2.SCORE_SCALE_MIN_MAX,
+    ScoreScale.Z_SCORE: retrieved_chunk_pb2.SCORE_SCALE_Z_SCORE,
+    ScoreScale.LATE_INTERACTION: retrieved_chunk_pb2.SCORE_SCALE_LATE_INTERACTION,
+    ScoreScale.CROSS_ENCODER: retrieved_chunk_pb2.SCORE_SCALE_CROSS_ENCODER,
+    ScoreScale.COSINE: retrieved_chunk_pb2.SCORE_SCALE_COSINE,
+    ScoreScale.BM25: retrieved_chunk_pb2.SCORE_SCALE_BM25,
+}
+_FROM_SCORE_SCALES: dict[int, ScoreScale] = {proto: scale for scale, proto in _SCORE_SCALES.items()}
 
 
 def to_span(span: Span) -> chunk_pb2.Span:
@@ -51,17 +63,29 @@ def to_retrieved(results: Iterable[ScoredChunk]) -> list[retrieved_chunk_pb2.Ret
             rank=rank,
             score=result.score,
             signals=retrieved_chunk_pb2.Signals(
-                dense=_to_signal(result.signals.get(Leg.DENSE)),
-                lexical=_to_signal(result.signals.get(Leg.LEXICAL)),
-                fused_score=result.score,
+                dense=to_leg_signal(result.signals.get(Leg.DENSE)),
+                lexical=to_leg_signal(result.signals.get(Leg.LEXICAL)),
+                fused_score=result.fused_score,
+                rerank=to_rerank_signal(result.rerank),
             ),
+            context_before=map(to_chunk, result.context_before),
+            context_after=map(to_chunk, result.context_after),
         )
         for rank, result in enumerate(results, start=1)
     ]
 
 
-def _to_signal(signal: LegSignal | None) -> retrieved_chunk_pb2.LegSignal | None:
+def to_leg_signal(signal: LegSignal | None) -> retrieved_chunk_pb2.LegSignal | None:
+    """Return what a leg made of a chunk as a message; None: it has no score for it."""
     return None if signal is None else retrieved_chunk_pb2.LegSignal(rank=signal.rank, score=signal.score)
+
+
+def to_rerank_signal(signal: LegSignal | None) -> retrieved_chunk_pb2.RerankSignal | None:
+    """Return what the reranker made of a chunk as a message; None: it has not seen it."""
+    if signal is None:
+        return None
+    rank = signal.rank or 0  # never None: a reranker ranks all that it scores
+    return retrieved_chunk_pb2.RerankSignal(rank=rank, score=signal.score)
 
 
 def to_degradations(degradations: Iterable[Degradation]) -> list[retrieved_chunk_pb2.Degradation.ValueType]:
@@ -72,6 +96,11 @@ def to_degradations(degradations: Iterable[Degradation]) -> list[retrieved_chunk
 def to_score_scale(scale: ScoreScale) -> retrieved_chunk_pb2.ScoreScale.ValueType:
     """Return a scale as the contract names it."""
     return _SCORE_SCALES[scale]
+
+
+def from_score_scale(scale: int) -> ScoreScale:
+    """Return the scale that a caller names; an unspecified one was refused before."""
+    return _FROM_SCORE_SCALES[scale]
 
 
 def to_revisions(revisions: Mapping[str, int]) -> list[retrieved_chunk_pb2.CollectionRevision]:

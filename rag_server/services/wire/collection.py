@@ -1,8 +1,8 @@
-"""Collections and chunking."""
+"""Collections, and how their documents are cut and weighted."""
 
 from __future__ import annotations
 
-from rag.v1 import chunking_pb2
+from rag.v1 import bm25_pb2, chunking_pb2
 from rag.v1 import collection_service_pb2 as pb
 from rag_server.domain.collection import (
     CharacterChunking,
@@ -11,6 +11,7 @@ from rag_server.domain.collection import (
     NewCollection,
     TokenChunking,
 )
+from rag_server.domain.lexical import Bm25
 from rag_server.services.wire.metadata import from_fields, to_fields, to_timestamp
 from rag_server.text.analyzer import MULTILINGUAL
 from rag_server.validation.defaults import value_or_default
@@ -40,6 +41,11 @@ def to_chunking(chunking: Chunking) -> chunking_pb2.Chunking:
     return chunking_pb2.Chunking(tokens=tokens)
 
 
+def from_bm25(message: bm25_pb2.Bm25) -> Bm25:
+    """Return the parameters with their defaults filled in."""
+    return Bm25(k1=value_or_default(message, "k1"), b=value_or_default(message, "b"))
+
+
 def from_new_collection(collection_id: str, message: pb.Collection) -> NewCollection:
     """Return what a caller asks for; output-only fields are ignored."""
     return NewCollection(
@@ -48,6 +54,7 @@ def from_new_collection(collection_id: str, message: pb.Collection) -> NewCollec
         description=message.description,
         language=message.language or MULTILINGUAL,
         chunking=from_chunking(message.chunking),
+        bm25=from_bm25(message.bm25),
         labels=dict(message.labels),
         metadata_fields=from_fields(message.metadata_fields),
     )
@@ -63,6 +70,7 @@ def to_collection(collection: Collection) -> pb.Collection:
         embedding_model=collection.embedding_model,
         dimension=collection.dimension,
         chunking=to_chunking(collection.chunking),
+        bm25=bm25_pb2.Bm25(k1=collection.bm25.k1, b=collection.bm25.b),
         labels=collection.labels,
         metadata_fields=to_fields(collection.metadata_fields),
         revision=collection.revision,

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-from rag.v1 import fusion_pb2, generate_service_pb2, options_pb2, retrieve_service_pb2
+from rag.v1 import generate_service_pb2, retrieve_service_pb2
 from rag_server.domain.generation import (
     Citation,
     Cited,
@@ -17,7 +15,7 @@ from rag_server.domain.generation import (
     Started,
     Usage,
 )
-from rag_server.domain.retrieval import Fusion, RetrievalRequest, RetrievalResult, RrfFusion, ScoredChunk
+from rag_server.domain.retrieval import QuerySyntax, RetrievalRequest, RetrievalResult, ScoredChunk
 from rag_server.services.wire.chunk import (
     to_degradations,
     to_retrieved,
@@ -26,7 +24,8 @@ from rag_server.services.wire.chunk import (
     to_span,
     to_timings,
 )
-from rag_server.services.wire.filter import from_filter
+from rag_server.services.wire.explanation import to_explanation
+from rag_server.services.wire.options import from_options
 from rag_server.validation.defaults import value_or_default
 
 _FINISH_REASONS = {
@@ -38,18 +37,11 @@ _FINISH_REASONS = {
 QuestionMessage = generate_service_pb2.GenerateRequest | generate_service_pb2.StreamGenerateRequest
 
 
-def from_fusion(message: fusion_pb2.Fusion) -> Fusion:
-    """Return the method with its defaults filled in; none chosen means the default one, RRF."""
-    return RrfFusion(
-        k=value_or_default(message.rrf, "k"),
-        dense_weight=value_or_default(message.rrf, "dense_weight"),
-        lexical_weight=value_or_default(message.rrf, "lexical_weight"),
-    )
-
-
 def from_retrieve(message: retrieve_service_pb2.RetrieveRequest) -> RetrievalRequest:
     """Return a validated request with its defaults filled in."""
-    return _to_retrieval(message.collection_ids, message.query, message.options)
+    return from_options(
+        message.collection_ids, message.query, message.options, default_syntax=QuerySyntax.OPERATORS
+    )
 
 
 def to_retrieve_response(result: RetrievalResult) -> retrieve_service_pb2.RetrieveResponse:
@@ -60,28 +52,19 @@ def to_retrieve_response(result: RetrievalResult) -> retrieve_service_pb2.Retrie
         degradations=to_degradations(result.degradations),
         collection_revisions=to_revisions(result.collection_revisions),
         timings=to_timings(result.timings_us),
+        explanation=None if result.explanation is None else to_explanation(result.explanation),
     )
 
 
 def from_question(message: QuestionMessage) -> GenerationRequest:
     """Return a validated question with its defaults filled in."""
     return GenerationRequest(
-        retrieval=_to_retrieval(message.collection_ids, message.question, message.retrieval),
+        # Quotes and dashes of a question in natural language are not meant as operators.
+        retrieval=from_options(
+            message.collection_ids, message.question, message.retrieval, default_syntax=QuerySyntax.PLAIN
+        ),
         max_tokens=value_or_default(message.generation, "max_answer_tokens"),
         language=message.generation.language,
-    )
-
-
-def _to_retrieval(
-    collection_ids: Sequence[str], query: str, options: options_pb2.RetrievalOptions
-) -> RetrievalRequest:
-    return RetrievalRequest(
-        collection_ids=tuple(collection_ids),
-        query=query,
-        top_k=value_or_default(options, "top_k"),
-        filter=from_filter(options.filter) if options.HasField("filter") else None,
-        fusion=from_fusion(options.fusion),
-        candidate_count=value_or_default(options, "candidate_count"),
     )
 
 

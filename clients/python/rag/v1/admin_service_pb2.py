@@ -23,9 +23,10 @@ _sym_db = _symbol_database.Default()
 
 
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from rag.v1 import retriever_pb2 as rag_dot_v1_dot_retriever__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1arag/v1/admin_service.proto\x12\x06rag.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x16\n\x14GetServerInfoRequest\"\xa3\x03\n\x15GetServerInfoResponse\x12\x18\n\x07version\x18\x01 \x01(\tR\x07version\x12\x39\n\nstart_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\tstartTime\x12\x43\n\x0f\x65mbedding_model\x18\x03 \x01(\x0b\x32\x1a.rag.v1.EmbeddingModelInfoR\x0e\x65mbeddingModel\x12\x1e\n\ngenerators\x18\x04 \x03(\tR\ngenerators\x12\x1c\n\tlanguages\x18\x05 \x03(\tR\tlanguages\x12\x1f\n\x0bmedia_types\x18\x06 \x03(\tR\nmediaTypes\x12&\n\x06limits\x18\x07 \x01(\x0b\x32\x0e.rag.v1.LimitsR\x06limits\x12\x37\n\ncomponents\x18\x08 \x03(\x0b\x32\x17.rag.v1.ComponentHealthR\ncomponents\x12\x30\n\x14unfinished_job_count\x18\t \x01(\x03R\x12unfinishedJobCount\"\x85\x01\n\x12\x45mbeddingModelInfo\x12\x0e\n\x02id\x18\x01 \x01(\tR\x02id\x12\x1c\n\tdimension\x18\x02 \x01(\x05R\tdimension\x12#\n\rwindow_tokens\x18\x03 \x01(\x05R\x0cwindowTokens\x12\x1c\n\tlanguages\x18\x04 \x03(\tR\tlanguages\"\x7f\n\x06Limits\x12#\n\rmessage_bytes\x18\x01 \x01(\x03R\x0cmessageBytes\x12%\n\x0e\x64ocument_bytes\x18\x02 \x01(\x03R\rdocumentBytes\x12)\n\x10\x63oncurrent_calls\x18\x03 \x01(\x05R\x0f\x63oncurrentCalls\"\x7f\n\x0f\x43omponentHealth\x12\x12\n\x04name\x18\x01 \x01(\tR\x04name\x12\x1d\n\nis_serving\x18\x02 \x01(\x08R\tisServing\x12\x39\n\ncheck_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\tcheckTime2\\\n\x0c\x41\x64minService\x12L\n\rGetServerInfo\x12\x1c.rag.v1.GetServerInfoRequest\x1a\x1d.rag.v1.GetServerInfoResponseBI\n\x0fio.ragserver.v1P\x01Z4github.com/rag-server/rag-server/gen/go/rag/v1;ragv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1arag/v1/admin_service.proto\x12\x06rag.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x16rag/v1/retriever.proto\"\x16\n\x14GetServerInfoRequest\"\xa3\x04\n\x15GetServerInfoResponse\x12\x18\n\x07version\x18\x01 \x01(\tR\x07version\x12\x39\n\nstart_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\tstartTime\x12\x43\n\x0f\x65mbedding_model\x18\x03 \x01(\x0b\x32\x1a.rag.v1.EmbeddingModelInfoR\x0e\x65mbeddingModel\x12\x1e\n\ngenerators\x18\x04 \x03(\tR\ngenerators\x12\x1c\n\tlanguages\x18\x05 \x03(\tR\tlanguages\x12\x1f\n\x0bmedia_types\x18\x06 \x03(\tR\nmediaTypes\x12&\n\x06limits\x18\x07 \x01(\x0b\x32\x0e.rag.v1.LimitsR\x06limits\x12\x37\n\ncomponents\x18\x08 \x03(\x0b\x32\x17.rag.v1.ComponentHealthR\ncomponents\x12\x30\n\x14unfinished_job_count\x18\t \x01(\x03R\x12unfinishedJobCount\x12\x35\n\nretrievers\x18\n \x03(\x0b\x32\x15.rag.v1.RetrieverInfoR\nretrievers\x12)\n\x06\x63\x61\x63hes\x18\x0b \x03(\x0b\x32\x11.rag.v1.CacheInfoR\x06\x63\x61\x63hes\x12\x1c\n\trerankers\x18\x0c \x03(\tR\trerankers\"\x85\x01\n\x12\x45mbeddingModelInfo\x12\x0e\n\x02id\x18\x01 \x01(\tR\x02id\x12\x1c\n\tdimension\x18\x02 \x01(\x05R\tdimension\x12#\n\rwindow_tokens\x18\x03 \x01(\x05R\x0cwindowTokens\x12\x1c\n\tlanguages\x18\x04 \x03(\tR\tlanguages\"\x7f\n\x06Limits\x12#\n\rmessage_bytes\x18\x01 \x01(\x03R\x0cmessageBytes\x12%\n\x0e\x64ocument_bytes\x18\x02 \x01(\x03R\rdocumentBytes\x12)\n\x10\x63oncurrent_calls\x18\x03 \x01(\x05R\x0f\x63oncurrentCalls\"\x7f\n\x0f\x43omponentHealth\x12\x12\n\x04name\x18\x01 \x01(\tR\x04name\x12\x1d\n\nis_serving\x18\x02 \x01(\x08R\tisServing\x12\x39\n\ncheck_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\tcheckTime2\\\n\x0c\x41\x64minService\x12L\n\rGetServerInfo\x12\x1c.rag.v1.GetServerInfoRequest\x1a\x1d.rag.v1.GetServerInfoResponseBI\n\x0fio.ragserver.v1P\x01Z4github.com/rag-server/rag-server/gen/go/rag/v1;ragv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,16 +34,16 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'rag.v1.admin_service_pb2', 
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\017io.ragserver.v1P\001Z4github.com/rag-server/rag-server/gen/go/rag/v1;ragv1'
-  _globals['_GETSERVERINFOREQUEST']._serialized_start=71
-  _globals['_GETSERVERINFOREQUEST']._serialized_end=93
-  _globals['_GETSERVERINFORESPONSE']._serialized_start=96
-  _globals['_GETSERVERINFORESPONSE']._serialized_end=515
-  _globals['_EMBEDDINGMODELINFO']._serialized_start=518
-  _globals['_EMBEDDINGMODELINFO']._serialized_end=651
-  _globals['_LIMITS']._serialized_start=653
-  _globals['_LIMITS']._serialized_end=780
-  _globals['_COMPONENTHEALTH']._serialized_start=782
-  _globals['_COMPONENTHEALTH']._serialized_end=909
-  _globals['_ADMINSERVICE']._serialized_start=911
-  _globals['_ADMINSERVICE']._serialized_end=1003
+  _globals['_GETSERVERINFOREQUEST']._serialized_start=95
+  _globals['_GETSERVERINFOREQUEST']._serialized_end=117
+  _globals['_GETSERVERINFORESPONSE']._serialized_start=120
+  _globals['_GETSERVERINFORESPONSE']._serialized_end=667
+  _globals['_EMBEDDINGMODELINFO']._serialized_start=670
+  _globals['_EMBEDDINGMODELINFO']._serialized_end=803
+  _globals['_LIMITS']._serialized_start=805
+  _globals['_LIMITS']._serialized_end=932
+  _globals['_COMPONENTHEALTH']._serialized_start=934
+  _globals['_COMPONENTHEALTH']._serialized_end=1061
+  _globals['_ADMINSERVICE']._serialized_start=1063
+  _globals['_ADMINSERVICE']._serialized_end=1155
 # @@protoc_insertion_point(module_scope)

@@ -8,6 +8,7 @@ from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
+from rag.v1 import retriever_pb2 as _retriever_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -51,6 +52,9 @@ class GetServerInfoResponse(_message.Message):
     LIMITS_FIELD_NUMBER: _builtins.int
     COMPONENTS_FIELD_NUMBER: _builtins.int
     UNFINISHED_JOB_COUNT_FIELD_NUMBER: _builtins.int
+    RETRIEVERS_FIELD_NUMBER: _builtins.int
+    CACHES_FIELD_NUMBER: _builtins.int
+    RERANKERS_FIELD_NUMBER: _builtins.int
     version: _builtins.str
     """version is the version of the server, as in its change log."""
     unfinished_job_count: _builtins.int
@@ -83,6 +87,22 @@ class GetServerInfoResponse(_message.Message):
     def components(self) -> _containers.RepeatedCompositeFieldContainer[Global___ComponentHealth]:
         """components are the parts of the server."""
 
+    @_builtins.property
+    def retrievers(self) -> _containers.RepeatedCompositeFieldContainer[_retriever_pb2.RetrieverInfo]:
+        """retrievers are the resident retrievers of the caller's tenant, by collection. Absent means that none
+        is in memory.
+        """
+
+    @_builtins.property
+    def caches(self) -> _containers.RepeatedCompositeFieldContainer[_retriever_pb2.CacheInfo]:
+        """caches are the caches of the server."""
+
+    @_builtins.property
+    def rerankers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """rerankers are the rerankers that a request may choose: `late_interaction`, and `cross_encoder:` with
+        the name of its model where the server has one.
+        """
+
     def __init__(
         self,
         *,
@@ -95,10 +115,13 @@ class GetServerInfoResponse(_message.Message):
         limits: Global___Limits | None = ...,
         components: _abc.Iterable[Global___ComponentHealth] | None = ...,
         unfinished_job_count: _builtins.int = ...,
+        retrievers: _abc.Iterable[_retriever_pb2.RetrieverInfo] | None = ...,
+        caches: _abc.Iterable[_retriever_pb2.CacheInfo] | None = ...,
+        rerankers: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["embedding_model", b"embedding_model", "limits", b"limits", "start_time", b"start_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["components", b"components", "embedding_model", b"embedding_model", "generators", b"generators", "languages", b"languages", "limits", b"limits", "media_types", b"media_types", "start_time", b"start_time", "unfinished_job_count", b"unfinished_job_count", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["caches", b"caches", "components", b"components", "embedding_model", b"embedding_model", "generators", b"generators", "languages", b"languages", "limits", b"limits", "media_types", b"media_types", "rerankers", b"rerankers", "retrievers", b"retrievers", "start_time", b"start_time", "unfinished_job_count", b"unfinished_job_count", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

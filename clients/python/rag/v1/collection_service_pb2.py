@@ -24,11 +24,12 @@ _sym_db = _symbol_database.Default()
 
 from google.protobuf import field_mask_pb2 as google_dot_protobuf_dot_field__mask__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from rag.v1 import bm25_pb2 as rag_dot_v1_dot_bm25__pb2
 from rag.v1 import chunking_pb2 as rag_dot_v1_dot_chunking__pb2
 from rag.v1 import metadata_pb2 as rag_dot_v1_dot_metadata__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1frag/v1/collection_service.proto\x12\x06rag.v1\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x15rag/v1/chunking.proto\x1a\x15rag/v1/metadata.proto\"\x83\x05\n\nCollection\x12\x0e\n\x02id\x18\x01 \x01(\tR\x02id\x12!\n\x0c\x64isplay_name\x18\x02 \x01(\tR\x0b\x64isplayName\x12 \n\x0b\x64\x65scription\x18\x03 \x01(\tR\x0b\x64\x65scription\x12\x1a\n\x08language\x18\x04 \x01(\tR\x08language\x12\'\n\x0f\x65mbedding_model\x18\x05 \x01(\tR\x0e\x65mbeddingModel\x12\x1c\n\tdimension\x18\x06 \x01(\x05R\tdimension\x12,\n\x08\x63hunking\x18\x07 \x01(\x0b\x32\x10.rag.v1.ChunkingR\x08\x63hunking\x12\x36\n\x06labels\x18\x08 \x03(\x0b\x32\x1e.rag.v1.Collection.LabelsEntryR\x06labels\x12>\n\x0fmetadata_fields\x18\t \x03(\x0b\x32\x15.rag.v1.MetadataFieldR\x0emetadataFields\x12\x1a\n\x08revision\x18\n \x01(\x03R\x08revision\x12%\n\x0e\x64ocument_count\x18\x0b \x01(\x03R\rdocumentCount\x12\x1f\n\x0b\x63hunk_count\x18\x0c \x01(\x03R\nchunkCount\x12;\n\x0b\x63reate_time\x18\r \x01(\x0b\x32\x1a.google.protobuf.TimestampR\ncreateTime\x12;\n\x0bupdate_time\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.TimestampR\nupdateTime\x1a\x39\n\x0bLabelsEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n\x05value\x18\x02 \x01(\tR\x05value:\x02\x38\x01\"\x91\x01\n\x17\x43reateCollectionRequest\x12#\n\rcollection_id\x18\x01 \x01(\tR\x0c\x63ollectionId\x12\x32\n\ncollection\x18\x02 \x01(\x0b\x32\x12.rag.v1.CollectionR\ncollection\x12\x1d\n\nrequest_id\x18\x03 \x01(\tR\trequestId\"N\n\x18\x43reateCollectionResponse\x12\x32\n\ncollection\x18\x01 \x01(\x0b\x32\x12.rag.v1.CollectionR\ncollection\";\n\x14GetCollectionRequest\x12#\n\rcollection_id\x18\x01 \x01(\tR\x0c\x63ollectionId\"K\n\x15GetCollectionResponse\x12\x32\n\ncollection\x18\x01 \x01(\x0b\x32\x12.rag.v1.CollectionR\ncollection\"g\n\x16ListCollectionsRequest\x12 \n\tpage_size\x18\x01 \x01(\x05H\x00R\x08pageSize\x88\x01\x01\x12\x1d\n\npage_token\x18\x02 \x01(\tR\tpageTokenB\x0c\n\n_page_size\"w\n\x17ListCollectionsResponse\x12\x34\n\x0b\x63ollections\x18\x01 \x03(\x0b\x32\x12.rag.v1.CollectionR\x0b\x63ollections\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xce\x01\n\x17UpdateCollectionRequest\x12#\n\rcollection_id\x18\x01 \x01(\tR\x0c\x63ollectionId\x12\x32\n\ncollection\x18\x02 \x01(\x0b\x32\x12.rag.v1.CollectionR\ncollection\x12;\n\x0bupdate_mask\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.FieldMaskR\nupdateMask\x12\x1d\n\nrequest_id\x18\x04 \x01(\tR\trequestId\"N\n\x18UpdateCollectionResponse\x12\x32\n\ncollection\x18\x01 \x01(\x0b\x32\x12.rag.v1.CollectionR\ncollection\"]\n\x17\x44\x65leteCollectionRequest\x12#\n\rcollection_id\x18\x01 \x01(\tR\x0c\x63ollectionId\x12\x1d\n\nrequest_id\x18\x02 \x01(\tR\trequestId\"\x1a\n\x18\x44\x65leteCollectionResponse2\xba\x03\n\x11\x43ollectionService\x12U\n\x10\x43reateCollection\x12\x1f.rag.v1.CreateCollectionRequest\x1a .rag.v1.CreateCollectionResponse\x12L\n\rGetCollection\x12\x1c.rag.v1.GetCollectionRequest\x1a\x1d.rag.v1.GetCollectionResponse\x12R\n\x0fListCollections\x12\x1e.rag.v1.ListCollectionsRequest\x1a\x1f.rag.v1.ListCollectionsResponse\x12U\n\x10UpdateCollection\x12\x1f.rag.v1.UpdateCollectionRequest\x1a .rag.v1.UpdateCollectionResponse\x12U\n\x10\x44\x65leteCollection\x12\x1f.rag.v1.DeleteCollectionRequest\x1a .rag.v1.DeleteCollectionResponseBI\n\x0fio.ragserver.v1P\x01Z4github.com/rag-server/rag-server/gen/go/rag/v1;ragv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1frag/v1/collection_service.proto\x12\x06rag.v1\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x11rag/v1/bm25.proto\x1a\x15rag/v1/chunking.proto\x1a\x15rag/v1/metadata.proto\"\xa5\x05\n\nCollection\x12\x0e\n\x02id\x18\x01 \x01(\tR\x02id\x12!\n\x0c\x64isplay_name\x18\x02 \x01(\tR\x0b\x64isplayName\x12 \n\x0b\x64\x65scription\x18\x03 \x01(\tR\x0b\x64\x65scription\x12\x1a\n\x08language\x18\x04 \x01(\tR\x08language\x12\'\n\x0f\x65mbedding_model\x18\x05 \x01(\tR\x0e\x65mbeddingModel\x12\x1c\n\tdimension\x18\x06 \x01(\x05R\tdimension\x12,\n\x08\x63hunking\x18\x07 \x01(\x0b\x32\x10.rag.v1.ChunkingR\x08\x63hunking\x12\x36\n\x06labels\x18\x08 \x03(\x0b\x32\x1e.rag.v1.Collection.LabelsEntryR\x06labels\x12>\n\x0fmetadata_fields\x18\t \x03(\x0b\x32\x15.rag.v1.MetadataFieldR\x0emetadataFields\x12\x1a\n\x08revision\x18\n \x01(\x03R\x08revision\x12%\n\x0e\x64ocument_count\x18\x0b \x01(\x03R\rdocumentCount\x12\x1f\n\x0b\x63hunk_count\x18\x0c \x01(\x03R\nchunkCount\x12;\n\x0b\x63reate_time\x18\r \x01(\x0b\x32\x1a.google.protobuf.TimestampR\ncreateTime\x12;\n\x0bupdate_time\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.TimestampR\nupdateTime\x12 \n\x04\x62m25\x18\x0f \x01(\x0b\x32\x0c.rag.v1.Bm25R\x04\x62m25\x1a\x39\n\x0bLabelsEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n\x05value\x18\x02 \x01(\tR\x05value:\x02\x38\x01\"\x91\x01\n\x17\x43reateCollectionRequest\x12#\n\rcollection_id\x18\x01 \x01(\tR\x0c\x63ollectionId\x12\x32\n\ncollection\x18\x02 \x01(\x0b\x32\x12.rag.v1.CollectionR\ncollection\x12\x1d\n\nrequest_id\x18\x03 \x01(\tR\trequestId\"N\n\x18\x43reateCollectionResponse\x12\x32\n\ncollection\x18\x01 \x01(\x0b\x32\x12.rag.v1.CollectionR\ncollection\";\n\x14GetCollectionRequest\x12#\n\rcollection_id\x18\x01 \x01(\tR\x0c\x63ollectionId\"K\n\x15GetCollectionResponse\x12\x32\n\ncollection\x18\x01 \x01(\x0b\x32\x12.rag.v1.CollectionR\ncollection\"g\n\x16ListCollectionsRequest\x12 \n\tpage_size\x18\x01 \x01(\x05H\x00R\x08pageSize\x88\x01\x01\x12\x1d\n\npage_token\x18\x02 \x01(\tR\tpageTokenB\x0c\n\n_page_size\"w\n\x17ListCollectionsResponse\x12\x34\n\x0b\x63ollections\x18\x01 \x03(\x0b\x32\x12.rag.v1.CollectionR\x0b\x63ollections\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xce\x01\n\x17UpdateCollectionRequest\x12#\n\rcollection_id\x18\x01 \x01(\tR\x0c\x63ollectionId\x12\x32\n\ncollection\x18\x02 \x01(\x0b\x32\x12.rag.v1.CollectionR\ncollection\x12;\n\x0bupdate_mask\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.FieldMaskR\nupdateMask\x12\x1d\n\nrequest_id\x18\x04 \x01(\tR\trequestId\"N\n\x18UpdateCollectionResponse\x12\x32\n\ncollection\x18\x01 \x01(\x0b\x32\x12.rag.v1.CollectionR\ncollection\"]\n\x17\x44\x65leteCollectionRequest\x12#\n\rcollection_id\x18\x01 \x01(\tR\x0c\x63ollectionId\x12\x1d\n\nrequest_id\x18\x02 \x01(\tR\trequestId\"\x1a\n\x18\x44\x65leteCollectionResponse2\xba\x03\n\x11\x43ollectionService\x12U\n\x10\x43reateCollection\x12\x1f.rag.v1.CreateCollectionRequest\x1a .rag.v1.CreateCollectionResponse\x12L\n\rGetCollection\x12\x1c.rag.v1.GetCollectionRequest\x1a\x1d.rag.v1.GetCollectionResponse\x12R\n\x0fListCollections\x12\x1e.rag.v1.ListCollectionsRequest\x1a\x1f.rag.v1.ListCollectionsResponse\x12U\n\x10UpdateCollection\x12\x1f.rag.v1.UpdateCollectionRequest\x1a .rag.v1.UpdateCollectionResponse\x12U\n\x10\x44\x65leteCollection\x12\x1f.rag.v1.DeleteCollectionRequest\x1a .rag.v1.DeleteCollectionResponseBI\n\x0fio.ragserver.v1P\x01Z4github.com/rag-server/rag-server/gen/go/rag/v1;ragv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -38,30 +39,30 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._serialized_options = b'\n\017io.ragserver.v1P\001Z4github.com/rag-server/rag-server/gen/go/rag/v1;ragv1'
   _globals['_COLLECTION_LABELSENTRY']._loaded_options = None
   _globals['_COLLECTION_LABELSENTRY']._serialized_options = b'8\001'
-  _globals['_COLLECTION']._serialized_start=157
-  _globals['_COLLECTION']._serialized_end=800
-  _globals['_COLLECTION_LABELSENTRY']._serialized_start=743
-  _globals['_COLLECTION_LABELSENTRY']._serialized_end=800
-  _globals['_CREATECOLLECTIONREQUEST']._serialized_start=803
-  _globals['_CREATECOLLECTIONREQUEST']._serialized_end=948
-  _globals['_CREATECOLLECTIONRESPONSE']._serialized_start=950
-  _globals['_CREATECOLLECTIONRESPONSE']._serialized_end=1028
-  _globals['_GETCOLLECTIONREQUEST']._serialized_start=1030
-  _globals['_GETCOLLECTIONREQUEST']._serialized_end=1089
-  _globals['_GETCOLLECTIONRESPONSE']._serialized_start=1091
-  _globals['_GETCOLLECTIONRESPONSE']._serialized_end=1166
-  _globals['_LISTCOLLECTIONSREQUEST']._serialized_start=1168
-  _globals['_LISTCOLLECTIONSREQUEST']._serialized_end=1271
-  _globals['_LISTCOLLECTIONSRESPONSE']._serialized_start=1273
-  _globals['_LISTCOLLECTIONSRESPONSE']._serialized_end=1392
-  _globals['_UPDATECOLLECTIONREQUEST']._serialized_start=1395
-  _globals['_UPDATECOLLECTIONREQUEST']._serialized_end=1601
-  _globals['_UPDATECOLLECTIONRESPONSE']._serialized_start=1603
-  _globals['_UPDATECOLLECTIONRESPONSE']._serialized_end=1681
-  _globals['_DELETECOLLECTIONREQUEST']._serialized_start=1683
-  _globals['_DELETECOLLECTIONREQUEST']._serialized_end=1776
-  _globals['_DELETECOLLECTIONRESPONSE']._serialized_start=1778
-  _globals['_DELETECOLLECTIONRESPONSE']._serialized_end=1804
-  _globals['_COLLECTIONSERVICE']._serialized_start=1807
-  _globals['_COLLECTIONSERVICE']._serialized_end=2249
+  _globals['_COLLECTION']._serialized_start=176
+  _globals['_COLLECTION']._serialized_end=853
+  _globals['_COLLECTION_LABELSENTRY']._serialized_start=796
+  _globals['_COLLECTION_LABELSENTRY']._serialized_end=853
+  _globals['_CREATECOLLECTIONREQUEST']._serialized_start=856
+  _globals['_CREATECOLLECTIONREQUEST']._serialized_end=1001
+  _globals['_CREATECOLLECTIONRESPONSE']._serialized_start=1003
+  _globals['_CREATECOLLECTIONRESPONSE']._serialized_end=1081
+  _globals['_GETCOLLECTIONREQUEST']._serialized_start=1083
+  _globals['_GETCOLLECTIONREQUEST']._serialized_end=1142
+  _globals['_GETCOLLECTIONRESPONSE']._serialized_start=1144
+  _globals['_GETCOLLECTIONRESPONSE']._serialized_end=1219
+  _globals['_LISTCOLLECTIONSREQUEST']._serialized_start=1221
+  _globals['_LISTCOLLECTIONSREQUEST']._serialized_end=1324
+  _globals['_LISTCOLLECTIONSRESPONSE']._serialized_start=1326
+  _globals['_LISTCOLLECTIONSRESPONSE']._serialized_end=1445
+  _globals['_UPDATECOLLECTIONREQUEST']._serialized_start=1448
+  _globals['_UPDATECOLLECTIONREQUEST']._serialized_end=1654
+  _globals['_UPDATECOLLECTIONRESPONSE']._serialized_start=1656
+  _globals['_UPDATECOLLECTIONRESPONSE']._serialized_end=1734
+  _globals['_DELETECOLLECTIONREQUEST']._serialized_start=1736
+  _globals['_DELETECOLLECTIONREQUEST']._serialized_end=1829
+  _globals['_DELETECOLLECTIONRESPONSE']._serialized_start=1831
+  _globals['_DELETECOLLECTIONRESPONSE']._serialized_end=1857
+  _globals['_COLLECTIONSERVICE']._serialized_start=1860
+  _globals['_COLLECTIONSERVICE']._serialized_end=2302
 # @@protoc_insertion_point(module_scope)

@@ -9,6 +9,7 @@ from google.protobuf import field_mask_pb2 as _field_mask_pb2
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
+from rag.v1 import bm25_pb2 as _bm25_pb2
 from rag.v1 import chunking_pb2 as _chunking_pb2
 from rag.v1 import metadata_pb2 as _metadata_pb2
 import builtins as _builtins
@@ -62,6 +63,7 @@ class Collection(_message.Message):
     CHUNK_COUNT_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     UPDATE_TIME_FIELD_NUMBER: _builtins.int
+    BM25_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """id is the name, unique within the tenant. Output only: on creation it is `collection_id`."""
     display_name: _builtins.str
@@ -115,6 +117,10 @@ class Collection(_message.Message):
     def update_time(self) -> _timestamp_pb2.Timestamp:
         """update_time is when the collection or its documents changed last. Output only."""
 
+    @_builtins.property
+    def bm25(self) -> _bm25_pb2.Bm25:
+        """bm25 holds the parameters of the lexical score. Fixed at creation. Absent means their defaults."""
+
     def __init__(
         self,
         *,
@@ -132,10 +138,11 @@ class Collection(_message.Message):
         chunk_count: _builtins.int = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
         update_time: _timestamp_pb2.Timestamp | None = ...,
+        bm25: _bm25_pb2.Bm25 | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["chunking", b"chunking", "create_time", b"create_time", "update_time", b"update_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["bm25", b"bm25", "chunking", b"chunking", "create_time", b"create_time", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunk_count", b"chunk_count", "chunking", b"chunking", "create_time", b"create_time", "description", b"description", "dimension", b"dimension", "display_name", b"display_name", "document_count", b"document_count", "embedding_model", b"embedding_model", "id", b"id", "labels", b"labels", "language", b"language", "metadata_fields", b"metadata_fields", "revision", b"revision", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bm25", b"bm25", "chunk_count", b"chunk_count", "chunking", b"chunking", "create_time", b"create_time", "description", b"description", "dimension", b"dimension", "display_name", b"display_name", "document_count", b"document_count", "embedding_model", b"embedding_model", "id", b"id", "labels", b"labels", "language", b"language", "metadata_fields", b"metadata_fields", "revision", b"revision", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

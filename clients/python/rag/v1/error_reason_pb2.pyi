@@ -74,7 +74,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """
     ERROR_REASON_QUERY_HAS_NO_TERMS: _ErrorReason.ValueType  # 15
     """ERROR_REASON_QUERY_HAS_NO_TERMS (INVALID_ARGUMENT): the query holds only stop words or signs, and the
-    vector leg is switched off.
+    vector leg is switched off; or it says only what results must not contain.
     """
     ERROR_REASON_GENERATION_INCOMPLETE: _ErrorReason.ValueType  # 16
     """ERROR_REASON_GENERATION_INCOMPLETE (INTERNAL): the generator stopped before the end of its answer."""
@@ -217,6 +217,16 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """ERROR_REASON_EMBEDDING_MODEL_MISMATCH (FAILED_PRECONDITION): the collection was made with another
     embedding model than the one that the server runs. Metadata: `collection`, `embedding_model`.
     """
+    ERROR_REASON_REVISION_NOT_REACHED: _ErrorReason.ValueType  # 61
+    """ERROR_REASON_REVISION_NOT_REACHED (FAILED_PRECONDITION): a collection did not reach the revision that
+    `min_revisions` asks for in time. Metadata: `collection`, and `revision`, the one that it has.
+    """
+    ERROR_REASON_RERANKER_NOT_CONFIGURED: _ErrorReason.ValueType  # 62
+    """ERROR_REASON_RERANKER_NOT_CONFIGURED (FAILED_PRECONDITION): the server has no cross-encoder model; the
+    message names the setting that gives it one.
+    """
+    ERROR_REASON_RERANKER_UNAVAILABLE: _ErrorReason.ValueType  # 63
+    """ERROR_REASON_RERANKER_UNAVAILABLE (UNAVAILABLE): the reranker's model cannot run."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """ErrorReason lists the reasons that `google.rpc.ErrorInfo` (domain `rag-server`) and `JobError` carry,
@@ -276,7 +286,7 @@ collections knows. Metadata: `field`.
 """
 ERROR_REASON_QUERY_HAS_NO_TERMS: ErrorReason.ValueType  # 15
 """ERROR_REASON_QUERY_HAS_NO_TERMS (INVALID_ARGUMENT): the query holds only stop words or signs, and the
-vector leg is switched off.
+vector leg is switched off; or it says only what results must not contain.
 """
 ERROR_REASON_GENERATION_INCOMPLETE: ErrorReason.ValueType  # 16
 """ERROR_REASON_GENERATION_INCOMPLETE (INTERNAL): the generator stopped before the end of its answer."""
@@ -419,4 +429,14 @@ ERROR_REASON_EMBEDDING_MODEL_MISMATCH: ErrorReason.ValueType  # 60
 """ERROR_REASON_EMBEDDING_MODEL_MISMATCH (FAILED_PRECONDITION): the collection was made with another
 embedding model than the one that the server runs. Metadata: `collection`, `embedding_model`.
 """
+ERROR_REASON_REVISION_NOT_REACHED: ErrorReason.ValueType  # 61
+"""ERROR_REASON_REVISION_NOT_REACHED (FAILED_PRECONDITION): a collection did not reach the revision that
+`min_revisions` asks for in time. Metadata: `collection`, and `revision`, the one that it has.
+"""
+ERROR_REASON_RERANKER_NOT_CONFIGURED: ErrorReason.ValueType  # 62
+"""ERROR_REASON_RERANKER_NOT_CONFIGURED (FAILED_PRECONDITION): the server has no cross-encoder model; the
+message names the setting that gives it one.
+"""
+ERROR_REASON_RERANKER_UNAVAILABLE: ErrorReason.ValueType  # 63
+"""ERROR_REASON_RERANKER_UNAVAILABLE (UNAVAILABLE): the reranker's model cannot run."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

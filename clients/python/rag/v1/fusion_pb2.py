@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x13rag/v1/fusion.proto\x12\x06rag.v1\"9\n\x06\x46usion\x12%\n\x03rrf\x18\x01 \x01(\x0b\x32\x11.rag.v1.RrfFusionH\x00R\x03rrfB\x08\n\x06method\"\x9c\x01\n\tRrfFusion\x12\x11\n\x01k\x18\x01 \x01(\x05H\x00R\x01k\x88\x01\x01\x12&\n\x0c\x64\x65nse_weight\x18\x02 \x01(\x01H\x01R\x0b\x64\x65nseWeight\x88\x01\x01\x12*\n\x0elexical_weight\x18\x03 \x01(\x01H\x02R\rlexicalWeight\x88\x01\x01\x42\x04\n\x02_kB\x0f\n\r_dense_weightB\x11\n\x0f_lexical_weightBI\n\x0fio.ragserver.v1P\x01Z4github.com/rag-server/rag-server/gen/go/rag/v1;ragv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x13rag/v1/fusion.proto\x12\x06rag.v1\"\xd1\x01\n\x06\x46usion\x12%\n\x03rrf\x18\x01 \x01(\x0b\x32\x11.rag.v1.RrfFusionH\x00R\x03rrf\x12/\n\x07min_max\x18\x02 \x01(\x0b\x32\x14.rag.v1.MinMaxFusionH\x00R\x06minMax\x12/\n\x07z_score\x18\x03 \x01(\x0b\x32\x14.rag.v1.ZScoreFusionH\x00R\x06zScore\x12\x34\n\x08\x61\x64\x61ptive\x18\x04 \x01(\x0b\x32\x16.rag.v1.AdaptiveFusionH\x00R\x08\x61\x64\x61ptiveB\x08\n\x06method\"\x9c\x01\n\tRrfFusion\x12\x11\n\x01k\x18\x01 \x01(\x05H\x00R\x01k\x88\x01\x01\x12&\n\x0c\x64\x65nse_weight\x18\x02 \x01(\x01H\x01R\x0b\x64\x65nseWeight\x88\x01\x01\x12*\n\x0elexical_weight\x18\x03 \x01(\x01H\x02R\rlexicalWeight\x88\x01\x01\x42\x04\n\x02_kB\x0f\n\r_dense_weightB\x11\n\x0f_lexical_weight\"\x86\x01\n\x0cMinMaxFusion\x12&\n\x0c\x64\x65nse_weight\x18\x01 \x01(\x01H\x00R\x0b\x64\x65nseWeight\x88\x01\x01\x12*\n\x0elexical_weight\x18\x02 \x01(\x01H\x01R\rlexicalWeight\x88\x01\x01\x42\x0f\n\r_dense_weightB\x11\n\x0f_lexical_weight\"\x86\x01\n\x0cZScoreFusion\x12&\n\x0c\x64\x65nse_weight\x18\x01 \x01(\x01H\x00R\x0b\x64\x65nseWeight\x88\x01\x01\x12*\n\x0elexical_weight\x18\x02 \x01(\x01H\x01R\rlexicalWeight\x88\x01\x01\x42\x0f\n\r_dense_weightB\x11\n\x0f_lexical_weight\"\x88\x01\n\x0e\x41\x64\x61ptiveFusion\x12&\n\x0c\x64\x65nse_weight\x18\x01 \x01(\x01H\x00R\x0b\x64\x65nseWeight\x88\x01\x01\x12*\n\x0elexical_weight\x18\x02 \x01(\x01H\x01R\rlexicalWeight\x88\x01\x01\x42\x0f\n\r_dense_weightB\x11\n\x0f_lexical_weightBI\n\x0fio.ragserver.v1P\x01Z4github.com/rag-server/rag-server/gen/go/rag/v1;ragv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -32,8 +32,14 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'rag.v1.fusion_pb2', _global
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\017io.ragserver.v1P\001Z4github.com/rag-server/rag-server/gen/go/rag/v1;ragv1'
-  _globals['_FUSION']._serialized_start=31
-  _globals['_FUSION']._serialized_end=88
-  _globals['_RRFFUSION']._serialized_start=91
-  _globals['_RRFFUSION']._serialized_end=247
+  _globals['_FUSION']._serialized_start=32
+  _globals['_FUSION']._serialized_end=241
+  _globals['_RRFFUSION']._serialized_start=244
+  _globals['_RRFFUSION']._serialized_end=400
+  _globals['_MINMAXFUSION']._serialized_start=403
+  _globals['_MINMAXFUSION']._serialized_end=537
+  _globals['_ZSCOREFUSION']._serialized_start=540
+  _globals['_ZSCOREFUSION']._serialized_end=674
+  _globals['_ADAPTIVEFUSION']._serialized_start=677
+  _globals['_ADAPTIVEFUSION']._serialized_end=813
 # @@protoc_insertion_point(module_scope)

@@ -19,26 +19,44 @@ DESCRIPTOR: _descriptor.FileDescriptor
 @_typing.final
 class Fusion(_message.Message):
     """Fusion chooses how the legs' candidates are merged. Absent, or without a method, means the server's
-    default method, currently `rrf` with its defaults.
+    default method, currently `adaptive` with its defaults.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
 
     RRF_FIELD_NUMBER: _builtins.int
+    MIN_MAX_FIELD_NUMBER: _builtins.int
+    Z_SCORE_FIELD_NUMBER: _builtins.int
+    ADAPTIVE_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def rrf(self) -> Global___RrfFusion:
         """rrf is weighted reciprocal rank fusion."""
+
+    @_builtins.property
+    def min_max(self) -> Global___MinMaxFusion:
+        """min_max is the weighted mean of scores that were stretched to 0 to 1."""
+
+    @_builtins.property
+    def z_score(self) -> Global___ZScoreFusion:
+        """z_score is the weighted mean of scores in standard deviations."""
+
+    @_builtins.property
+    def adaptive(self) -> Global___AdaptiveFusion:
+        """adaptive weights each leg, per query, by how sure it is."""
 
     def __init__(
         self,
         *,
         rrf: Global___RrfFusion | None = ...,
+        min_max: Global___MinMaxFusion | None = ...,
+        z_score: Global___ZScoreFusion | None = ...,
+        adaptive: Global___AdaptiveFusion | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["method", b"method", "rrf", b"rrf"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["adaptive", b"adaptive", "method", b"method", "min_max", b"min_max", "rrf", b"rrf", "z_score", b"z_score"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["method", b"method", "rrf", b"rrf"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["adaptive", b"adaptive", "method", b"method", "min_max", b"min_max", "rrf", b"rrf", "z_score", b"z_score"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_method: _TypeAlias = _typing.Literal["rrf"]  # noqa: Y015
+    _WhichOneofReturnType_method: _TypeAlias = _typing.Literal["rrf", "min_max", "z_score", "adaptive"]  # noqa: Y015
     _WhichOneofArgType_method: _TypeAlias = _typing.Literal["method", b"method"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_method) -> _WhichOneofReturnType_method | None: ...
 
@@ -92,3 +110,122 @@ class RrfFusion(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__lexical_weight) -> _WhichOneofReturnType__lexical_weight | None: ...
 
 Global___RrfFusion: _TypeAlias = RrfFusion  # noqa: Y015
+
+@_typing.final
+class MinMaxFusion(_message.Message):
+    """MinMaxFusion scores a candidate with the weighted mean of its scores, each stretched so that the leg's
+    worst candidate has 0 and its best 1. At least one weight is above zero; a leg of weight zero is not
+    asked.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DENSE_WEIGHT_FIELD_NUMBER: _builtins.int
+    LEXICAL_WEIGHT_FIELD_NUMBER: _builtins.int
+    dense_weight: _builtins.float
+    """dense_weight is the weight of the vector leg.
+    Range: 0 to 1000. Default: 1.
+    """
+    lexical_weight: _builtins.float
+    """lexical_weight is the weight of the BM25 leg.
+    Range: 0 to 1000. Default: 1.
+    """
+    def __init__(
+        self,
+        *,
+        dense_weight: _builtins.float | None = ...,
+        lexical_weight: _builtins.float | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_dense_weight", b"_dense_weight", "_lexical_weight", b"_lexical_weight", "dense_weight", b"dense_weight", "lexical_weight", b"lexical_weight"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_dense_weight", b"_dense_weight", "_lexical_weight", b"_lexical_weight", "dense_weight", b"dense_weight", "lexical_weight", b"lexical_weight"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__dense_weight: _TypeAlias = _typing.Literal["dense_weight"]  # noqa: Y015
+    _WhichOneofArgType__dense_weight: _TypeAlias = _typing.Literal["_dense_weight", b"_dense_weight"]  # noqa: Y015
+    _WhichOneofReturnType__lexical_weight: _TypeAlias = _typing.Literal["lexical_weight"]  # noqa: Y015
+    _WhichOneofArgType__lexical_weight: _TypeAlias = _typing.Literal["_lexical_weight", b"_lexical_weight"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__dense_weight) -> _WhichOneofReturnType__dense_weight | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__lexical_weight) -> _WhichOneofReturnType__lexical_weight | None: ...
+
+Global___MinMaxFusion: _TypeAlias = MinMaxFusion  # noqa: Y015
+
+@_typing.final
+class ZScoreFusion(_message.Message):
+    """ZScoreFusion scores a candidate with the weighted mean of its scores, each in standard deviations from
+    the mean of the leg's candidates. At least one weight is above zero; a leg of weight zero is not asked.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DENSE_WEIGHT_FIELD_NUMBER: _builtins.int
+    LEXICAL_WEIGHT_FIELD_NUMBER: _builtins.int
+    dense_weight: _builtins.float
+    """dense_weight is the weight of the vector leg.
+    Range: 0 to 1000. Default: 1.
+    """
+    lexical_weight: _builtins.float
+    """lexical_weight is the weight of the BM25 leg.
+    Range: 0 to 1000. Default: 1.
+    """
+    def __init__(
+        self,
+        *,
+        dense_weight: _builtins.float | None = ...,
+        lexical_weight: _builtins.float | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_dense_weight", b"_dense_weight", "_lexical_weight", b"_lexical_weight", "dense_weight", b"dense_weight", "lexical_weight", b"lexical_weight"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_dense_weight", b"_dense_weight", "_lexical_weight", b"_lexical_weight", "dense_weight", b"dense_weight", "lexical_weight", b"lexical_weight"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__dense_weight: _TypeAlias = _typing.Literal["dense_weight"]  # noqa: Y015
+    _WhichOneofArgType__dense_weight: _TypeAlias = _typing.Literal["_dense_weight", b"_dense_weight"]  # noqa: Y015
+    _WhichOneofReturnType__lexical_weight: _TypeAlias = _typing.Literal["lexical_weight"]  # noqa: Y015
+    _WhichOneofArgType__lexical_weight: _TypeAlias = _typing.Literal["_lexical_weight", b"_lexical_weight"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__dense_weight) -> _WhichOneofReturnType__dense_weight | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__lexical_weight) -> _WhichOneofReturnType__lexical_weight | None: ...
+
+Global___ZScoreFusion: _TypeAlias = ZScoreFusion  # noqa: Y015
+
+@_typing.final
+class AdaptiveFusion(_message.Message):
+    """AdaptiveFusion weights the legs anew for each query, by how far the best candidates of a leg stand out,
+    so that a leg that finds nothing does not drag down one that does. At least one weight is above zero; a
+    leg of weight zero is not asked.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DENSE_WEIGHT_FIELD_NUMBER: _builtins.int
+    LEXICAL_WEIGHT_FIELD_NUMBER: _builtins.int
+    dense_weight: _builtins.float
+    """dense_weight multiplies the weight that the method finds for the vector leg.
+    Range: 0 to 1000. Default: 1.
+    """
+    lexical_weight: _builtins.float
+    """lexical_weight multiplies the weight that the method finds for the BM25 leg.
+    Range: 0 to 1000. Default: 1.
+    """
+    def __init__(
+        self,
+        *,
+        dense_weight: _builtins.float | None = ...,
+        lexical_weight: _builtins.float | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_dense_weight", b"_dense_weight", "_lexical_weight", b"_lexical_weight", "dense_weight", b"dense_weight", "lexical_weight", b"lexical_weight"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_dense_weight", b"_dense_weight", "_lexical_weight", b"_lexical_weight", "dense_weight", b"dense_weight", "lexical_weight", b"lexical_weight"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__dense_weight: _TypeAlias = _typing.Literal["dense_weight"]  # noqa: Y015
+    _WhichOneofArgType__dense_weight: _TypeAlias = _typing.Literal["_dense_weight", b"_dense_weight"]  # noqa: Y015
+    _WhichOneofReturnType__lexical_weight: _TypeAlias = _typing.Literal["lexical_weight"]  # noqa: Y015
+    _WhichOneofArgType__lexical_weight: _TypeAlias = _typing.Literal["_lexical_weight", b"_lexical_weight"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__dense_weight) -> _WhichOneofReturnType__dense_weight | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__lexical_weight) -> _WhichOneofReturnType__lexical_weight | None: ...
+
+Global___AdaptiveFusion: _TypeAlias = AdaptiveFusion  # noqa: Y015

@@ -66,7 +66,8 @@ class GenerateRequest(_message.Message):
     RETRIEVAL_FIELD_NUMBER: _builtins.int
     GENERATION_FIELD_NUMBER: _builtins.int
     question: _builtins.str
-    """question is the question, in natural language; more than white space.
+    """question is the question, in natural language; more than white space. Its signs are text, unless
+    `retrieval.query_syntax` says otherwise.
     Required. Length: 1 to 8192 code points.
     """
     @_builtins.property
@@ -77,8 +78,8 @@ class GenerateRequest(_message.Message):
 
     @_builtins.property
     def retrieval(self) -> _options_pb2.RetrievalOptions:
-        """retrieval says how to find the passages that the answer may draw on. Its `top_k` is at most 100 here.
-        Absent means the defaults.
+        """retrieval says how to find the passages that the answer may draw on. Its `top_k`, with grouping times
+        `chunks_per_document`, is at most 100 here, and `explain` is not set. Absent means the defaults.
         """
 
     @_builtins.property
@@ -182,7 +183,8 @@ class StreamGenerateRequest(_message.Message):
     RETRIEVAL_FIELD_NUMBER: _builtins.int
     GENERATION_FIELD_NUMBER: _builtins.int
     question: _builtins.str
-    """question is the question, in natural language; more than white space.
+    """question is the question, in natural language; more than white space. Its signs are text, unless
+    `retrieval.query_syntax` says otherwise.
     Required. Length: 1 to 8192 code points.
     """
     @_builtins.property
@@ -193,8 +195,8 @@ class StreamGenerateRequest(_message.Message):
 
     @_builtins.property
     def retrieval(self) -> _options_pb2.RetrievalOptions:
-        """retrieval says how to find the passages that the answer may draw on. Its `top_k` is at most 100 here.
-        Absent means the defaults.
+        """retrieval says how to find the passages that the answer may draw on. Its `top_k`, with grouping times
+        `chunks_per_document`, is at most 100 here, and `explain` is not set. Absent means the defaults.
         """
 
     @_builtins.property

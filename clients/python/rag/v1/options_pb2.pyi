@@ -3,24 +3,64 @@
 isort:skip_file
 Options: settings of retrieval and generation, apart from what is asked."""
 
+from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
+from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from rag.v1 import filter_pb2 as _filter_pb2
 from rag.v1 import fusion_pb2 as _fusion_pb2
+from rag.v1 import rerank_pb2 as _rerank_pb2
+from rag.v1 import retrieved_chunk_pb2 as _retrieved_chunk_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
 
-if sys.version_info >= (3, 10):
-    from typing import TypeAlias as _TypeAlias
+if sys.version_info >= (3, 11):
+    from typing import TypeAlias as _TypeAlias, Never as _Never
 else:
-    from typing_extensions import TypeAlias as _TypeAlias
+    from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class _QuerySyntax:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _QuerySyntaxEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_QuerySyntax.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    QUERY_SYNTAX_UNSPECIFIED: _QuerySyntax.ValueType  # 0
+    """QUERY_SYNTAX_UNSPECIFIED means the method's own syntax."""
+    QUERY_SYNTAX_OPERATORS: _QuerySyntax.ValueType  # 1
+    """QUERY_SYNTAX_OPERATORS reads `"..."` as a phrase that each result contains, and `-term` and `-"..."`
+    as what none contains. Both hold for results of either leg. `-` excludes only at the start or after
+    white space, and before a letter or a quote: `DTE-33` and `-5` are text, as is a quote without its
+    partner. A query that only excludes is refused (`QUERY_HAS_NO_TERMS`).
+    """
+    QUERY_SYNTAX_PLAIN: _QuerySyntax.ValueType  # 2
+    """QUERY_SYNTAX_PLAIN takes every sign as text."""
+
+class QuerySyntax(_QuerySyntax, metaclass=_QuerySyntaxEnumTypeWrapper):
+    """QuerySyntax says how the text of a query is read."""
+
+QUERY_SYNTAX_UNSPECIFIED: QuerySyntax.ValueType  # 0
+"""QUERY_SYNTAX_UNSPECIFIED means the method's own syntax."""
+QUERY_SYNTAX_OPERATORS: QuerySyntax.ValueType  # 1
+"""QUERY_SYNTAX_OPERATORS reads `"..."` as a phrase that each result contains, and `-term` and `-"..."`
+as what none contains. Both hold for results of either leg. `-` excludes only at the start or after
+white space, and before a letter or a quote: `DTE-33` and `-5` are text, as is a quote without its
+partner. A query that only excludes is refused (`QUERY_HAS_NO_TERMS`).
+"""
+QUERY_SYNTAX_PLAIN: QuerySyntax.ValueType  # 2
+"""QUERY_SYNTAX_PLAIN takes every sign as text."""
+Global___QuerySyntax: _TypeAlias = QuerySyntax  # noqa: Y015
+
 @_typing.final
 class RetrievalOptions(_message.Message):
-    """RetrievalOptions say how passages are found. Absent means the defaults of its fields."""
+    """RetrievalOptions say how passages are found. Absent means the defaults of its fields. `top_k`, with
+    grouping times `chunks_per_document`, is at most 1000; these results and the chunks of context that are
+    asked for with them are at most 2500.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -28,13 +68,35 @@ class RetrievalOptions(_message.Message):
     FILTER_FIELD_NUMBER: _builtins.int
     FUSION_FIELD_NUMBER: _builtins.int
     CANDIDATE_COUNT_FIELD_NUMBER: _builtins.int
+    RERANK_FIELD_NUMBER: _builtins.int
+    DIVERSITY_FIELD_NUMBER: _builtins.int
+    DUPLICATE_SIMILARITY_FIELD_NUMBER: _builtins.int
+    GROUPING_FIELD_NUMBER: _builtins.int
+    THRESHOLD_FIELD_NUMBER: _builtins.int
+    CONTEXT_CHUNKS_FIELD_NUMBER: _builtins.int
+    QUERY_SYNTAX_FIELD_NUMBER: _builtins.int
+    MIN_REVISIONS_FIELD_NUMBER: _builtins.int
+    EXPLAIN_FIELD_NUMBER: _builtins.int
     top_k: _builtins.int
-    """top_k is the greatest number of results.
+    """top_k is the greatest number of results; with grouping, of documents.
     Range: 1 to 1000. Default: 10.
     """
     candidate_count: _builtins.int
     """candidate_count is how many candidates each leg contributes; at least `top_k` are taken.
     Range: 1 to 2000. Default: 50.
+    """
+    duplicate_similarity: _builtins.float
+    """duplicate_similarity is the cosine similarity from which on the lower of two results is left out as a
+    near duplicate. Absent means that duplicates stay.
+    Range: 0.5 to 1.
+    """
+    context_chunks: _builtins.int
+    """context_chunks is how many chunks of the same document come with each result, before it and after it.
+    Range: 0 to 10. Default: 0.
+    """
+    query_syntax: Global___QuerySyntax.ValueType
+    """query_syntax says how the text of the query is read. Absent means OPERATORS in Retrieve and
+    BatchRetrieve, PLAIN in Generate and StreamGenerate.
     """
     @_builtins.property
     def filter(self) -> _filter_pb2.Filter:
@@ -44,6 +106,37 @@ class RetrievalOptions(_message.Message):
     def fusion(self) -> _fusion_pb2.Fusion:
         """fusion is how the legs are merged. Absent means the server's default method."""
 
+    @_builtins.property
+    def rerank(self) -> _rerank_pb2.Rerank:
+        """rerank is how the best candidates are scored again. Absent means that they are not."""
+
+    @_builtins.property
+    def diversity(self) -> Global___Diversity:
+        """diversity prefers results that differ from those before them. Absent means relevance alone."""
+
+    @_builtins.property
+    def grouping(self) -> Global___DocumentGrouping:
+        """grouping brings the results of one document together. Absent means that chunks rank by themselves."""
+
+    @_builtins.property
+    def threshold(self) -> Global___ScoreThreshold:
+        """threshold leaves out results with a low score. Absent means that none is left out."""
+
+    @_builtins.property
+    def min_revisions(self) -> _containers.RepeatedCompositeFieldContainer[_retrieved_chunk_pb2.CollectionRevision]:
+        """min_revisions are the least revisions to search, such as one that DeleteDocument has answered with:
+        the caller reads its own writes. Each names one of the collections searched, no two the same one, and
+        its revision is at least 0. The call waits for them, up to its deadline or, without one, 10 seconds,
+        and then ends with FAILED_PRECONDITION (`REVISION_NOT_REACHED`). Absent means whatever is there.
+        Items: 0 to 16.
+        """
+
+    @_builtins.property
+    def explain(self) -> Global___Explain:
+        """explain asks for an explanation with the results of Retrieve and BatchRetrieve; it is refused in
+        Generate and StreamGenerate. Absent means none.
+        """
+
     def __init__(
         self,
         *,
@@ -51,21 +144,178 @@ class RetrievalOptions(_message.Message):
         filter: _filter_pb2.Filter | None = ...,
         fusion: _fusion_pb2.Fusion | None = ...,
         candidate_count: _builtins.int | None = ...,
+        rerank: _rerank_pb2.Rerank | None = ...,
+        diversity: Global___Diversity | None = ...,
+        duplicate_similarity: _builtins.float | None = ...,
+        grouping: Global___DocumentGrouping | None = ...,
+        threshold: Global___ScoreThreshold | None = ...,
+        context_chunks: _builtins.int | None = ...,
+        query_syntax: Global___QuerySyntax.ValueType = ...,
+        min_revisions: _abc.Iterable[_retrieved_chunk_pb2.CollectionRevision] | None = ...,
+        explain: Global___Explain | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_candidate_count", b"_candidate_count", "_top_k", b"_top_k", "candidate_count", b"candidate_count", "filter", b"filter", "fusion", b"fusion", "top_k", b"top_k"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_candidate_count", b"_candidate_count", "_context_chunks", b"_context_chunks", "_duplicate_similarity", b"_duplicate_similarity", "_top_k", b"_top_k", "candidate_count", b"candidate_count", "context_chunks", b"context_chunks", "diversity", b"diversity", "duplicate_similarity", b"duplicate_similarity", "explain", b"explain", "filter", b"filter", "fusion", b"fusion", "grouping", b"grouping", "rerank", b"rerank", "threshold", b"threshold", "top_k", b"top_k"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_candidate_count", b"_candidate_count", "_top_k", b"_top_k", "candidate_count", b"candidate_count", "filter", b"filter", "fusion", b"fusion", "top_k", b"top_k"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_candidate_count", b"_candidate_count", "_context_chunks", b"_context_chunks", "_duplicate_similarity", b"_duplicate_similarity", "_top_k", b"_top_k", "candidate_count", b"candidate_count", "context_chunks", b"context_chunks", "diversity", b"diversity", "duplicate_similarity", b"duplicate_similarity", "explain", b"explain", "filter", b"filter", "fusion", b"fusion", "grouping", b"grouping", "min_revisions", b"min_revisions", "query_syntax", b"query_syntax", "rerank", b"rerank", "threshold", b"threshold", "top_k", b"top_k"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__candidate_count: _TypeAlias = _typing.Literal["candidate_count"]  # noqa: Y015
     _WhichOneofArgType__candidate_count: _TypeAlias = _typing.Literal["_candidate_count", b"_candidate_count"]  # noqa: Y015
+    _WhichOneofReturnType__context_chunks: _TypeAlias = _typing.Literal["context_chunks"]  # noqa: Y015
+    _WhichOneofArgType__context_chunks: _TypeAlias = _typing.Literal["_context_chunks", b"_context_chunks"]  # noqa: Y015
+    _WhichOneofReturnType__duplicate_similarity: _TypeAlias = _typing.Literal["duplicate_similarity"]  # noqa: Y015
+    _WhichOneofArgType__duplicate_similarity: _TypeAlias = _typing.Literal["_duplicate_similarity", b"_duplicate_similarity"]  # noqa: Y015
     _WhichOneofReturnType__top_k: _TypeAlias = _typing.Literal["top_k"]  # noqa: Y015
     _WhichOneofArgType__top_k: _TypeAlias = _typing.Literal["_top_k", b"_top_k"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__candidate_count) -> _WhichOneofReturnType__candidate_count | None: ...
     @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__context_chunks) -> _WhichOneofReturnType__context_chunks | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__duplicate_similarity) -> _WhichOneofReturnType__duplicate_similarity | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__top_k) -> _WhichOneofReturnType__top_k | None: ...
 
 Global___RetrievalOptions: _TypeAlias = RetrievalOptions  # noqa: Y015
+
+@_typing.final
+class Diversity(_message.Message):
+    """Diversity chooses how results are kept from saying the same."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MMR_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def mmr(self) -> Global___Mmr:
+        """mmr is maximal marginal relevance."""
+
+    def __init__(
+        self,
+        *,
+        mmr: Global___Mmr | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["method", b"method", "mmr", b"mmr"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["method", b"method", "mmr", b"mmr"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_method: _TypeAlias = _typing.Literal["mmr"]  # noqa: Y015
+    _WhichOneofArgType_method: _TypeAlias = _typing.Literal["method", b"method"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_method) -> _WhichOneofReturnType_method | None: ...
+
+Global___Diversity: _TypeAlias = Diversity  # noqa: Y015
+
+@_typing.final
+class Mmr(_message.Message):
+    """Mmr picks one result after the other by its relevance, less its greatest similarity to those picked
+    before (Carbonell and Goldstein, SIGIR 1998).
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RELEVANCE_WEIGHT_FIELD_NUMBER: _builtins.int
+    relevance_weight: _builtins.float
+    """relevance_weight is the share of the relevance: 1 is relevance alone, 0 difference alone.
+    Range: 0 to 1. Default: 0.7.
+    """
+    def __init__(
+        self,
+        *,
+        relevance_weight: _builtins.float | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_relevance_weight", b"_relevance_weight", "relevance_weight", b"relevance_weight"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_relevance_weight", b"_relevance_weight", "relevance_weight", b"relevance_weight"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__relevance_weight: _TypeAlias = _typing.Literal["relevance_weight"]  # noqa: Y015
+    _WhichOneofArgType__relevance_weight: _TypeAlias = _typing.Literal["_relevance_weight", b"_relevance_weight"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__relevance_weight) -> _WhichOneofReturnType__relevance_weight | None: ...
+
+Global___Mmr: _TypeAlias = Mmr  # noqa: Y015
+
+@_typing.final
+class DocumentGrouping(_message.Message):
+    """DocumentGrouping orders results by document, the one with the best chunk first. `top_k` counts documents
+    then.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHUNKS_PER_DOCUMENT_FIELD_NUMBER: _builtins.int
+    chunks_per_document: _builtins.int
+    """chunks_per_document is the greatest number of results of one document.
+    Range: 1 to 100. Default: 3.
+    """
+    def __init__(
+        self,
+        *,
+        chunks_per_document: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_chunks_per_document", b"_chunks_per_document", "chunks_per_document", b"chunks_per_document"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_chunks_per_document", b"_chunks_per_document", "chunks_per_document", b"chunks_per_document"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__chunks_per_document: _TypeAlias = _typing.Literal["chunks_per_document"]  # noqa: Y015
+    _WhichOneofArgType__chunks_per_document: _TypeAlias = _typing.Literal["_chunks_per_document", b"_chunks_per_document"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__chunks_per_document) -> _WhichOneofReturnType__chunks_per_document | None: ...
+
+Global___DocumentGrouping: _TypeAlias = DocumentGrouping  # noqa: Y015
+
+@_typing.final
+class ScoreThreshold(_message.Message):
+    """ScoreThreshold is the least score of a result. The scale is one that the request produces: COSINE and
+    BM25 where the leg's weight is above zero, that of the fusion, and that of the reranker where one is
+    chosen. A result without a score on the scale is left out. Where what makes the scale was skipped, see
+    `degradations`, there is no threshold.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SCALE_FIELD_NUMBER: _builtins.int
+    MIN_SCORE_FIELD_NUMBER: _builtins.int
+    scale: _retrieved_chunk_pb2.ScoreScale.ValueType
+    """scale is the scale of `min_score`.
+    Required.
+    """
+    min_score: _builtins.float
+    """min_score is the least score, a finite number. Absent means 0."""
+    def __init__(
+        self,
+        *,
+        scale: _retrieved_chunk_pb2.ScoreScale.ValueType = ...,
+        min_score: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["min_score", b"min_score", "scale", b"scale"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ScoreThreshold: _TypeAlias = ScoreThreshold  # noqa: Y015
+
+@_typing.final
+class Explain(_message.Message):
+    """Explain asks why the results are what they are."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHUNK_IDS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def chunk_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """chunk_ids are chunks whose way through the stages is to be told, results or not, each named once.
+        Items: 0 to 20. Length: 1 to 64 code points.
+        """
+
+    def __init__(
+        self,
+        *,
+        chunk_ids: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunk_ids", b"chunk_ids"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Explain: _TypeAlias = Explain  # noqa: Y015
 
 @_typing.final
 class GenerationOptions(_message.Message):

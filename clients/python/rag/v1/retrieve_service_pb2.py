@@ -23,12 +23,14 @@ _sym_db = _symbol_database.Default()
 
 
 from rag.v1 import chunk_pb2 as rag_dot_v1_dot_chunk__pb2
+from rag.v1 import explanation_pb2 as rag_dot_v1_dot_explanation__pb2
 from rag.v1 import options_pb2 as rag_dot_v1_dot_options__pb2
+from rag.v1 import rerank_pb2 as rag_dot_v1_dot_rerank__pb2
 from rag.v1 import retrieved_chunk_pb2 as rag_dot_v1_dot_retrieved__chunk__pb2
 from rag.v1 import timings_pb2 as rag_dot_v1_dot_timings__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1drag/v1/retrieve_service.proto\x12\x06rag.v1\x1a\x12rag/v1/chunk.proto\x1a\x14rag/v1/options.proto\x1a\x1crag/v1/retrieved_chunk.proto\x1a\x14rag/v1/timings.proto\"\x82\x01\n\x0fRetrieveRequest\x12%\n\x0e\x63ollection_ids\x18\x01 \x03(\tR\rcollectionIds\x12\x14\n\x05query\x18\x02 \x01(\tR\x05query\x12\x32\n\x07options\x18\x03 \x01(\x0b\x32\x18.rag.v1.RetrievalOptionsR\x07options\"\xac\x02\n\x10RetrieveResponse\x12\x30\n\x07results\x18\x01 \x03(\x0b\x32\x16.rag.v1.RetrievedChunkR\x07results\x12\x33\n\x0bscore_scale\x18\x02 \x01(\x0e\x32\x12.rag.v1.ScoreScaleR\nscoreScale\x12\x37\n\x0c\x64\x65gradations\x18\x03 \x03(\x0e\x32\x13.rag.v1.DegradationR\x0c\x64\x65gradations\x12M\n\x14\x63ollection_revisions\x18\x04 \x03(\x0b\x32\x1a.rag.v1.CollectionRevisionR\x13\x63ollectionRevisions\x12)\n\x07timings\x18\x05 \x01(\x0b\x32\x0f.rag.v1.TimingsR\x07timings\"K\n\x14\x42\x61tchRetrieveRequest\x12\x33\n\x08requests\x18\x01 \x03(\x0b\x32\x17.rag.v1.RetrieveRequestR\x08requests\"z\n\x15\x42\x61tchRetrieveResponse\x12\x36\n\tresponses\x18\x01 \x03(\x0b\x32\x18.rag.v1.RetrieveResponseR\tresponses\x12)\n\x07timings\x18\x02 \x01(\x0b\x32\x0f.rag.v1.TimingsR\x07timings\"$\n\x0c\x45mbedRequest\x12\x14\n\x05texts\x18\x01 \x03(\tR\x05texts\"\x83\x01\n\rEmbedResponse\x12\x31\n\nembeddings\x18\x01 \x03(\x0b\x32\x11.rag.v1.EmbeddingR\nembeddings\x12\x14\n\x05model\x18\x02 \x01(\tR\x05model\x12)\n\x07timings\x18\x03 \x01(\x0b\x32\x0f.rag.v1.TimingsR\x07timings\"D\n\tEmbedding\x12\x16\n\x06values\x18\x01 \x03(\x02R\x06values\x12\x1f\n\x0btoken_count\x18\x02 \x01(\x05R\ntokenCount\"u\n\x0e\x41nalyzeRequest\x12\x12\n\x04text\x18\x01 \x01(\tR\x04text\x12%\n\rcollection_id\x18\x02 \x01(\tH\x00R\x0c\x63ollectionId\x12\x1c\n\x08language\x18\x03 \x01(\tH\x00R\x08languageB\n\n\x08\x61nalyzer\"\xa1\x01\n\x0f\x41nalyzeResponse\x12\x1a\n\x08language\x18\x01 \x01(\tR\x08language\x12-\n\x06tokens\x18\x02 \x03(\x0b\x32\x15.rag.v1.AnalyzedTokenR\x06tokens\x12\x18\n\x07lexemes\x18\x03 \x03(\tR\x07lexemes\x12)\n\x07timings\x18\x04 \x01(\x0b\x32\x0f.rag.v1.TimingsR\x07timings\"\xf0\x01\n\rAnalyzedToken\x12\x18\n\x07surface\x18\x01 \x01(\tR\x07surface\x12 \n\x04span\x18\x02 \x01(\x0b\x32\x0c.rag.v1.SpanR\x04span\x12%\n\x04kind\x18\x03 \x01(\x0e\x32\x11.rag.v1.TokenKindR\x04kind\x12\x1e\n\nnormalized\x18\x04 \x01(\tR\nnormalized\x12 \n\x0cis_stop_word\x18\x05 \x01(\x08R\nisStopWord\x12\x12\n\x04stem\x18\x06 \x01(\tR\x04stem\x12\x1b\n\x06lexeme\x18\x07 \x01(\tH\x00R\x06lexeme\x88\x01\x01\x42\t\n\x07_lexeme*h\n\tTokenKind\x12\x1a\n\x16TOKEN_KIND_UNSPECIFIED\x10\x00\x12\x13\n\x0fTOKEN_KIND_WORD\x10\x01\x12\x15\n\x11TOKEN_KIND_NUMBER\x10\x02\x12\x13\n\x0fTOKEN_KIND_CODE\x10\x03\x32\x90\x02\n\x0fRetrieveService\x12=\n\x08Retrieve\x12\x17.rag.v1.RetrieveRequest\x1a\x18.rag.v1.RetrieveResponse\x12L\n\rBatchRetrieve\x12\x1c.rag.v1.BatchRetrieveRequest\x1a\x1d.rag.v1.BatchRetrieveResponse\x12\x34\n\x05\x45mbed\x12\x14.rag.v1.EmbedRequest\x1a\x15.rag.v1.EmbedResponse\x12:\n\x07\x41nalyze\x12\x16.rag.v1.AnalyzeRequest\x1a\x17.rag.v1.AnalyzeResponseBI\n\x0fio.ragserver.v1P\x01Z4github.com/rag-server/rag-server/gen/go/rag/v1;ragv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1drag/v1/retrieve_service.proto\x12\x06rag.v1\x1a\x12rag/v1/chunk.proto\x1a\x18rag/v1/explanation.proto\x1a\x14rag/v1/options.proto\x1a\x13rag/v1/rerank.proto\x1a\x1crag/v1/retrieved_chunk.proto\x1a\x14rag/v1/timings.proto\"\x82\x01\n\x0fRetrieveRequest\x12%\n\x0e\x63ollection_ids\x18\x01 \x03(\tR\rcollectionIds\x12\x14\n\x05query\x18\x02 \x01(\tR\x05query\x12\x32\n\x07options\x18\x03 \x01(\x0b\x32\x18.rag.v1.RetrievalOptionsR\x07options\"\xe3\x02\n\x10RetrieveResponse\x12\x30\n\x07results\x18\x01 \x03(\x0b\x32\x16.rag.v1.RetrievedChunkR\x07results\x12\x33\n\x0bscore_scale\x18\x02 \x01(\x0e\x32\x12.rag.v1.ScoreScaleR\nscoreScale\x12\x37\n\x0c\x64\x65gradations\x18\x03 \x03(\x0e\x32\x13.rag.v1.DegradationR\x0c\x64\x65gradations\x12M\n\x14\x63ollection_revisions\x18\x04 \x03(\x0b\x32\x1a.rag.v1.CollectionRevisionR\x13\x63ollectionRevisions\x12)\n\x07timings\x18\x05 \x01(\x0b\x32\x0f.rag.v1.TimingsR\x07timings\x12\x35\n\x0b\x65xplanation\x18\x06 \x01(\x0b\x32\x13.rag.v1.ExplanationR\x0b\x65xplanation\"K\n\x14\x42\x61tchRetrieveRequest\x12\x33\n\x08requests\x18\x01 \x03(\x0b\x32\x17.rag.v1.RetrieveRequestR\x08requests\"z\n\x15\x42\x61tchRetrieveResponse\x12\x36\n\tresponses\x18\x01 \x03(\x0b\x32\x18.rag.v1.RetrieveResponseR\tresponses\x12)\n\x07timings\x18\x02 \x01(\x0b\x32\x0f.rag.v1.TimingsR\x07timings\"\x8d\x01\n\rRerankRequest\x12\x14\n\x05query\x18\x01 \x01(\tR\x05query\x12\x1a\n\x08passages\x18\x02 \x03(\tR\x08passages\x12&\n\x06rerank\x18\x03 \x01(\x0b\x32\x0e.rag.v1.RerankR\x06rerank\x12\x18\n\x05top_k\x18\x04 \x01(\x05H\x00R\x04topK\x88\x01\x01\x42\x08\n\x06_top_k\"\xa5\x01\n\x0eRerankResponse\x12\x33\n\x08passages\x18\x01 \x03(\x0b\x32\x17.rag.v1.RerankedPassageR\x08passages\x12\x33\n\x0bscore_scale\x18\x02 \x01(\x0e\x32\x12.rag.v1.ScoreScaleR\nscoreScale\x12)\n\x07timings\x18\x03 \x01(\x0b\x32\x0f.rag.v1.TimingsR\x07timings\"=\n\x0fRerankedPassage\x12\x14\n\x05index\x18\x01 \x01(\x05R\x05index\x12\x14\n\x05score\x18\x02 \x01(\x01R\x05score\"$\n\x0c\x45mbedRequest\x12\x14\n\x05texts\x18\x01 \x03(\tR\x05texts\"\x83\x01\n\rEmbedResponse\x12\x31\n\nembeddings\x18\x01 \x03(\x0b\x32\x11.rag.v1.EmbeddingR\nembeddings\x12\x14\n\x05model\x18\x02 \x01(\tR\x05model\x12)\n\x07timings\x18\x03 \x01(\x0b\x32\x0f.rag.v1.TimingsR\x07timings\"D\n\tEmbedding\x12\x16\n\x06values\x18\x01 \x03(\x02R\x06values\x12\x1f\n\x0btoken_count\x18\x02 \x01(\x05R\ntokenCount\"u\n\x0e\x41nalyzeRequest\x12\x12\n\x04text\x18\x01 \x01(\tR\x04text\x12%\n\rcollection_id\x18\x02 \x01(\tH\x00R\x0c\x63ollectionId\x12\x1c\n\x08language\x18\x03 \x01(\tH\x00R\x08languageB\n\n\x08\x61nalyzer\"\xa1\x01\n\x0f\x41nalyzeResponse\x12\x1a\n\x08language\x18\x01 \x01(\tR\x08language\x12-\n\x06tokens\x18\x02 \x03(\x0b\x32\x15.rag.v1.AnalyzedTokenR\x06tokens\x12\x18\n\x07lexemes\x18\x03 \x03(\tR\x07lexemes\x12)\n\x07timings\x18\x04 \x01(\x0b\x32\x0f.rag.v1.TimingsR\x07timings\"\xf0\x01\n\rAnalyzedToken\x12\x18\n\x07surface\x18\x01 \x01(\tR\x07surface\x12 \n\x04span\x18\x02 \x01(\x0b\x32\x0c.rag.v1.SpanR\x04span\x12%\n\x04kind\x18\x03 \x01(\x0e\x32\x11.rag.v1.TokenKindR\x04kind\x12\x1e\n\nnormalized\x18\x04 \x01(\tR\nnormalized\x12 \n\x0cis_stop_word\x18\x05 \x01(\x08R\nisStopWord\x12\x12\n\x04stem\x18\x06 \x01(\tR\x04stem\x12\x1b\n\x06lexeme\x18\x07 \x01(\tH\x00R\x06lexeme\x88\x01\x01\x42\t\n\x07_lexeme*h\n\tTokenKind\x12\x1a\n\x16TOKEN_KIND_UNSPECIFIED\x10\x00\x12\x13\n\x0fTOKEN_KIND_WORD\x10\x01\x12\x15\n\x11TOKEN_KIND_NUMBER\x10\x02\x12\x13\n\x0fTOKEN_KIND_CODE\x10\x03\x32\xc9\x02\n\x0fRetrieveService\x12=\n\x08Retrieve\x12\x17.rag.v1.RetrieveRequest\x1a\x18.rag.v1.RetrieveResponse\x12L\n\rBatchRetrieve\x12\x1c.rag.v1.BatchRetrieveRequest\x1a\x1d.rag.v1.BatchRetrieveResponse\x12\x37\n\x06Rerank\x12\x15.rag.v1.RerankRequest\x1a\x16.rag.v1.RerankResponse\x12\x34\n\x05\x45mbed\x12\x14.rag.v1.EmbedRequest\x1a\x15.rag.v1.EmbedResponse\x12:\n\x07\x41nalyze\x12\x16.rag.v1.AnalyzeRequest\x1a\x17.rag.v1.AnalyzeResponseBI\n\x0fio.ragserver.v1P\x01Z4github.com/rag-server/rag-server/gen/go/rag/v1;ragv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,28 +38,34 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'rag.v1.retrieve_service_pb2
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\017io.ragserver.v1P\001Z4github.com/rag-server/rag-server/gen/go/rag/v1;ragv1'
-  _globals['_TOKENKIND']._serialized_start=1540
-  _globals['_TOKENKIND']._serialized_end=1644
-  _globals['_RETRIEVEREQUEST']._serialized_start=136
-  _globals['_RETRIEVEREQUEST']._serialized_end=266
-  _globals['_RETRIEVERESPONSE']._serialized_start=269
-  _globals['_RETRIEVERESPONSE']._serialized_end=569
-  _globals['_BATCHRETRIEVEREQUEST']._serialized_start=571
-  _globals['_BATCHRETRIEVEREQUEST']._serialized_end=646
-  _globals['_BATCHRETRIEVERESPONSE']._serialized_start=648
-  _globals['_BATCHRETRIEVERESPONSE']._serialized_end=770
-  _globals['_EMBEDREQUEST']._serialized_start=772
-  _globals['_EMBEDREQUEST']._serialized_end=808
-  _globals['_EMBEDRESPONSE']._serialized_start=811
-  _globals['_EMBEDRESPONSE']._serialized_end=942
-  _globals['_EMBEDDING']._serialized_start=944
-  _globals['_EMBEDDING']._serialized_end=1012
-  _globals['_ANALYZEREQUEST']._serialized_start=1014
-  _globals['_ANALYZEREQUEST']._serialized_end=1131
-  _globals['_ANALYZERESPONSE']._serialized_start=1134
-  _globals['_ANALYZERESPONSE']._serialized_end=1295
-  _globals['_ANALYZEDTOKEN']._serialized_start=1298
-  _globals['_ANALYZEDTOKEN']._serialized_end=1538
-  _globals['_RETRIEVESERVICE']._serialized_start=1647
-  _globals['_RETRIEVESERVICE']._serialized_end=1919
+  _globals['_TOKENKIND']._serialized_start=2017
+  _globals['_TOKENKIND']._serialized_end=2121
+  _globals['_RETRIEVEREQUEST']._serialized_start=183
+  _globals['_RETRIEVEREQUEST']._serialized_end=313
+  _globals['_RETRIEVERESPONSE']._serialized_start=316
+  _globals['_RETRIEVERESPONSE']._serialized_end=671
+  _globals['_BATCHRETRIEVEREQUEST']._serialized_start=673
+  _globals['_BATCHRETRIEVEREQUEST']._serialized_end=748
+  _globals['_BATCHRETRIEVERESPONSE']._serialized_start=750
+  _globals['_BATCHRETRIEVERESPONSE']._serialized_end=872
+  _globals['_RERANKREQUEST']._serialized_start=875
+  _globals['_RERANKREQUEST']._serialized_end=1016
+  _globals['_RERANKRESPONSE']._serialized_start=1019
+  _globals['_RERANKRESPONSE']._serialized_end=1184
+  _globals['_RERANKEDPASSAGE']._serialized_start=1186
+  _globals['_RERANKEDPASSAGE']._serialized_end=1247
+  _globals['_EMBEDREQUEST']._serialized_start=1249
+  _globals['_EMBEDREQUEST']._serialized_end=1285
+  _globals['_EMBEDRESPONSE']._serialized_start=1288
+  _globals['_EMBEDRESPONSE']._serialized_end=1419
+  _globals['_EMBEDDING']._serialized_start=1421
+  _globals['_EMBEDDING']._serialized_end=1489
+  _globals['_ANALYZEREQUEST']._serialized_start=1491
+  _globals['_ANALYZEREQUEST']._serialized_end=1608
+  _globals['_ANALYZERESPONSE']._serialized_start=1611
+  _globals['_ANALYZERESPONSE']._serialized_end=1772
+  _globals['_ANALYZEDTOKEN']._serialized_start=1775
+  _globals['_ANALYZEDTOKEN']._serialized_end=2015
+  _globals['_RETRIEVESERVICE']._serialized_start=2124
+  _globals['_RETRIEVESERVICE']._serialized_end=2453
 # @@protoc_insertion_point(module_scope)

@@ -9,7 +9,9 @@ from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from rag.v1 import chunk_pb2 as _chunk_pb2
+from rag.v1 import explanation_pb2 as _explanation_pb2
 from rag.v1 import options_pb2 as _options_pb2
+from rag.v1 import rerank_pb2 as _rerank_pb2
 from rag.v1 import retrieved_chunk_pb2 as _retrieved_chunk_pb2
 from rag.v1 import timings_pb2 as _timings_pb2
 import builtins as _builtins
@@ -61,7 +63,8 @@ class RetrieveRequest(_message.Message):
     QUERY_FIELD_NUMBER: _builtins.int
     OPTIONS_FIELD_NUMBER: _builtins.int
     query: _builtins.str
-    """query is the question, in natural language or as key words; more than white space.
+    """query is the question, in natural language or as key words; more than white space. It may hold
+    phrases and exclusions, see `QuerySyntax`, but not exclusions alone.
     Required. Length: 1 to 8192 code points.
     """
     @_builtins.property
@@ -101,6 +104,7 @@ class RetrieveResponse(_message.Message):
     DEGRADATIONS_FIELD_NUMBER: _builtins.int
     COLLECTION_REVISIONS_FIELD_NUMBER: _builtins.int
     TIMINGS_FIELD_NUMBER: _builtins.int
+    EXPLANATION_FIELD_NUMBER: _builtins.int
     score_scale: _retrieved_chunk_pb2.ScoreScale.ValueType
     """score_scale says what the scores mean."""
     @_builtins.property
@@ -119,7 +123,13 @@ class RetrieveResponse(_message.Message):
 
     @_builtins.property
     def timings(self) -> _timings_pb2.Timings:
-        """timings say where the time went: `embed`, `analyze`, `dense`, `lexical`, `fuse`, `verify`."""
+        """timings say where the time went: `cache`, `analyze`, `embed`, `search`, `fuse`, `rerank`,
+        `diversify`, `context`, as far as they ran.
+        """
+
+    @_builtins.property
+    def explanation(self) -> _explanation_pb2.Explanation:
+        """explanation says why the results are what they are. Absent means that it was not asked for."""
 
     def __init__(
         self,
@@ -129,10 +139,11 @@ class RetrieveResponse(_message.Message):
         degradations: _abc.Iterable[_retrieved_chunk_pb2.Degradation.ValueType] | None = ...,
         collection_revisions: _abc.Iterable[_retrieved_chunk_pb2.CollectionRevision] | None = ...,
         timings: _timings_pb2.Timings | None = ...,
+        explanation: _explanation_pb2.Explanation | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["timings", b"timings"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["explanation", b"explanation", "timings", b"timings"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection_revisions", b"collection_revisions", "degradations", b"degradations", "results", b"results", "score_scale", b"score_scale", "timings", b"timings"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection_revisions", b"collection_revisions", "degradations", b"degradations", "explanation", b"explanation", "results", b"results", "score_scale", b"score_scale", "timings", b"timings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -147,9 +158,10 @@ class BatchRetrieveRequest(_message.Message):
     REQUESTS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def requests(self) -> _containers.RepeatedCompositeFieldContainer[Global___RetrieveRequest]:
-        """requests are the requests, answered in this order. The greater of a request's `top_k` and
-        `candidate_count`, times the number of its collections, is at most 10000 for all requests together,
-        defaults included.
+        """requests are the requests, answered in this order. Three sums over all requests are bounded, defaults
+        included. The greater of `candidate_count` and the number of results (`top_k`, with grouping times
+        `chunks_per_document`), times the number of collections: at most 10000. Results and their chunks of
+        context: at most 10000. Candidates to rerank, at least `top_k` each: at most 2000.
         Items: 1 to 64.
         """
 
@@ -197,6 +209,115 @@ class BatchRetrieveResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___BatchRetrieveResponse: _TypeAlias = BatchRetrieveResponse  # noqa: Y015
+
+@_typing.final
+class RerankRequest(_message.Message):
+    """RerankRequest holds passages to order."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    QUERY_FIELD_NUMBER: _builtins.int
+    PASSAGES_FIELD_NUMBER: _builtins.int
+    RERANK_FIELD_NUMBER: _builtins.int
+    TOP_K_FIELD_NUMBER: _builtins.int
+    query: _builtins.str
+    """query is the question, in natural language or as key words; more than white space. Every sign of it
+    is text.
+    Required. Length: 1 to 8192 code points.
+    """
+    top_k: _builtins.int
+    """top_k is the greatest number of passages in the response. Absent means all.
+    Range: 1 to 200.
+    """
+    @_builtins.property
+    def passages(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """passages are the texts to order.
+        Items: 1 to 200. Length: 1 to 8192 code points.
+        """
+
+    @_builtins.property
+    def rerank(self) -> _rerank_pb2.Rerank:
+        """rerank is the method, without a `candidate_count`: all passages are scored. Absent means
+        `late_interaction`.
+        """
+
+    def __init__(
+        self,
+        *,
+        query: _builtins.str = ...,
+        passages: _abc.Iterable[_builtins.str] | None = ...,
+        rerank: _rerank_pb2.Rerank | None = ...,
+        top_k: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_top_k", b"_top_k", "rerank", b"rerank", "top_k", b"top_k"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_top_k", b"_top_k", "passages", b"passages", "query", b"query", "rerank", b"rerank", "top_k", b"top_k"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__top_k: _TypeAlias = _typing.Literal["top_k"]  # noqa: Y015
+    _WhichOneofArgType__top_k: _TypeAlias = _typing.Literal["_top_k", b"_top_k"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__top_k) -> _WhichOneofReturnType__top_k | None: ...
+
+Global___RerankRequest: _TypeAlias = RerankRequest  # noqa: Y015
+
+@_typing.final
+class RerankResponse(_message.Message):
+    """RerankResponse holds the passages in their new order."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PASSAGES_FIELD_NUMBER: _builtins.int
+    SCORE_SCALE_FIELD_NUMBER: _builtins.int
+    TIMINGS_FIELD_NUMBER: _builtins.int
+    score_scale: _retrieved_chunk_pb2.ScoreScale.ValueType
+    """score_scale says what the scores mean."""
+    @_builtins.property
+    def passages(self) -> _containers.RepeatedCompositeFieldContainer[Global___RerankedPassage]:
+        """passages are the passages, best first."""
+
+    @_builtins.property
+    def timings(self) -> _timings_pb2.Timings:
+        """timings say where the time went: `rerank`."""
+
+    def __init__(
+        self,
+        *,
+        passages: _abc.Iterable[Global___RerankedPassage] | None = ...,
+        score_scale: _retrieved_chunk_pb2.ScoreScale.ValueType = ...,
+        timings: _timings_pb2.Timings | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["timings", b"timings"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["passages", b"passages", "score_scale", b"score_scale", "timings", b"timings"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RerankResponse: _TypeAlias = RerankResponse  # noqa: Y015
+
+@_typing.final
+class RerankedPassage(_message.Message):
+    """RerankedPassage is a passage in its new place."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INDEX_FIELD_NUMBER: _builtins.int
+    SCORE_FIELD_NUMBER: _builtins.int
+    index: _builtins.int
+    """index is the 0-based position of the passage in the request."""
+    score: _builtins.float
+    """score is what the passages are ordered by, on the scale that the response declares."""
+    def __init__(
+        self,
+        *,
+        index: _builtins.int = ...,
+        score: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["index", b"index", "score", b"score"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RerankedPassage: _TypeAlias = RerankedPassage  # noqa: Y015
 
 @_typing.final
 class EmbedRequest(_message.Message):

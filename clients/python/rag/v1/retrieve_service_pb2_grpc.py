@@ -45,6 +45,11 @@ class RetrieveServiceStub:
                 request_serializer=rag_dot_v1_dot_retrieve__service__pb2.BatchRetrieveRequest.SerializeToString,
                 response_deserializer=rag_dot_v1_dot_retrieve__service__pb2.BatchRetrieveResponse.FromString,
                 _registered_method=True)
+        self.Rerank = channel.unary_unary(
+                '/rag.v1.RetrieveService/Rerank',
+                request_serializer=rag_dot_v1_dot_retrieve__service__pb2.RerankRequest.SerializeToString,
+                response_deserializer=rag_dot_v1_dot_retrieve__service__pb2.RerankResponse.FromString,
+                _registered_method=True)
         self.Embed = channel.unary_unary(
                 '/rag.v1.RetrieveService/Embed',
                 request_serializer=rag_dot_v1_dot_retrieve__service__pb2.EmbedRequest.SerializeToString,
@@ -76,6 +81,13 @@ class RetrieveServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Rerank(self, request, context):
+        """Rerank orders passages of the caller's own by how well they answer a query.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Embed(self, request, context):
         """Embed returns the vectors of texts.
         """
@@ -102,6 +114,11 @@ def add_RetrieveServiceServicer_to_server(servicer, server):
                     servicer.BatchRetrieve,
                     request_deserializer=rag_dot_v1_dot_retrieve__service__pb2.BatchRetrieveRequest.FromString,
                     response_serializer=rag_dot_v1_dot_retrieve__service__pb2.BatchRetrieveResponse.SerializeToString,
+            ),
+            'Rerank': grpc.unary_unary_rpc_method_handler(
+                    servicer.Rerank,
+                    request_deserializer=rag_dot_v1_dot_retrieve__service__pb2.RerankRequest.FromString,
+                    response_serializer=rag_dot_v1_dot_retrieve__service__pb2.RerankResponse.SerializeToString,
             ),
             'Embed': grpc.unary_unary_rpc_method_handler(
                     servicer.Embed,
@@ -169,6 +186,33 @@ class RetrieveService:
             '/rag.v1.RetrieveService/BatchRetrieve',
             rag_dot_v1_dot_retrieve__service__pb2.BatchRetrieveRequest.SerializeToString,
             rag_dot_v1_dot_retrieve__service__pb2.BatchRetrieveResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Rerank(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/rag.v1.RetrieveService/Rerank',
+            rag_dot_v1_dot_retrieve__service__pb2.RerankRequest.SerializeToString,
+            rag_dot_v1_dot_retrieve__service__pb2.RerankResponse.FromString,
             options,
             channel_credentials,
             insecure,

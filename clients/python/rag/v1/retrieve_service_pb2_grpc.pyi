@@ -39,6 +39,8 @@ class RetrieveServiceStub:
     """BatchRetrieve answers several requests at once; the queries are embedded together. One wrong
     request fails the call.
     """
+    Rerank: _grpc.UnaryUnaryMultiCallable[_retrieve_service_pb2.RerankRequest, _retrieve_service_pb2.RerankResponse]
+    """Rerank orders passages of the caller's own by how well they answer a query."""
     Embed: _grpc.UnaryUnaryMultiCallable[_retrieve_service_pb2.EmbedRequest, _retrieve_service_pb2.EmbedResponse]
     """Embed returns the vectors of texts."""
     Analyze: _grpc.UnaryUnaryMultiCallable[_retrieve_service_pb2.AnalyzeRequest, _retrieve_service_pb2.AnalyzeResponse]
@@ -55,6 +57,8 @@ class RetrieveServiceAsyncStub(RetrieveServiceStub):
     """BatchRetrieve answers several requests at once; the queries are embedded together. One wrong
     request fails the call.
     """
+    Rerank: _aio.UnaryUnaryMultiCallable[_retrieve_service_pb2.RerankRequest, _retrieve_service_pb2.RerankResponse]  # type: ignore[assignment]
+    """Rerank orders passages of the caller's own by how well they answer a query."""
     Embed: _aio.UnaryUnaryMultiCallable[_retrieve_service_pb2.EmbedRequest, _retrieve_service_pb2.EmbedResponse]  # type: ignore[assignment]
     """Embed returns the vectors of texts."""
     Analyze: _aio.UnaryUnaryMultiCallable[_retrieve_service_pb2.AnalyzeRequest, _retrieve_service_pb2.AnalyzeResponse]  # type: ignore[assignment]
@@ -80,6 +84,14 @@ class RetrieveServiceServicer(metaclass=_abc_1.ABCMeta):
         """BatchRetrieve answers several requests at once; the queries are embedded together. One wrong
         request fails the call.
         """
+
+    @_abc_1.abstractmethod
+    def Rerank(
+        self,
+        request: _retrieve_service_pb2.RerankRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_retrieve_service_pb2.RerankResponse, _abc.Awaitable[_retrieve_service_pb2.RerankResponse]]:
+        """Rerank orders passages of the caller's own by how well they answer a query."""
 
     @_abc_1.abstractmethod
     def Embed(

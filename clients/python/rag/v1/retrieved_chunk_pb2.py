@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from rag.v1 import chunk_pb2 as rag_dot_v1_dot_chunk__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1crag/v1/retrieved_chunk.proto\x12\x06rag.v1\x1a\x12rag/v1/chunk.proto\"\x8a\x01\n\x0eRetrievedChunk\x12#\n\x05\x63hunk\x18\x01 \x01(\x0b\x32\r.rag.v1.ChunkR\x05\x63hunk\x12\x12\n\x04rank\x18\x02 \x01(\x05R\x04rank\x12\x14\n\x05score\x18\x03 \x01(\x01R\x05score\x12)\n\x07signals\x18\x04 \x01(\x0b\x32\x0f.rag.v1.SignalsR\x07signals\"\x80\x01\n\x07Signals\x12\'\n\x05\x64\x65nse\x18\x01 \x01(\x0b\x32\x11.rag.v1.LegSignalR\x05\x64\x65nse\x12+\n\x07lexical\x18\x02 \x01(\x0b\x32\x11.rag.v1.LegSignalR\x07lexical\x12\x1f\n\x0b\x66used_score\x18\x03 \x01(\x01R\nfusedScore\"5\n\tLegSignal\x12\x12\n\x04rank\x18\x01 \x01(\x05R\x04rank\x12\x14\n\x05score\x18\x02 \x01(\x01R\x05score\"U\n\x12\x43ollectionRevision\x12#\n\rcollection_id\x18\x01 \x01(\tR\x0c\x63ollectionId\x12\x1a\n\x08revision\x18\x02 \x01(\x03R\x08revision*d\n\x0b\x44\x65gradation\x12\x1b\n\x17\x44\x45GRADATION_UNSPECIFIED\x10\x00\x12\x1c\n\x18\x44\x45GRADATION_LEXICAL_ONLY\x10\x01\x12\x1a\n\x16\x44\x45GRADATION_DENSE_ONLY\x10\x02*>\n\nScoreScale\x12\x1b\n\x17SCORE_SCALE_UNSPECIFIED\x10\x00\x12\x13\n\x0fSCORE_SCALE_RRF\x10\x01\x42I\n\x0fio.ragserver.v1P\x01Z4github.com/rag-server/rag-server/gen/go/rag/v1;ragv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1crag/v1/retrieved_chunk.proto\x12\x06rag.v1\x1a\x12rag/v1/chunk.proto\"\xf4\x01\n\x0eRetrievedChunk\x12#\n\x05\x63hunk\x18\x01 \x01(\x0b\x32\r.rag.v1.ChunkR\x05\x63hunk\x12\x12\n\x04rank\x18\x02 \x01(\x05R\x04rank\x12\x14\n\x05score\x18\x03 \x01(\x01R\x05score\x12)\n\x07signals\x18\x04 \x01(\x0b\x32\x0f.rag.v1.SignalsR\x07signals\x12\x34\n\x0e\x63ontext_before\x18\x05 \x03(\x0b\x32\r.rag.v1.ChunkR\rcontextBefore\x12\x32\n\rcontext_after\x18\x06 \x03(\x0b\x32\r.rag.v1.ChunkR\x0c\x63ontextAfter\"\xae\x01\n\x07Signals\x12\'\n\x05\x64\x65nse\x18\x01 \x01(\x0b\x32\x11.rag.v1.LegSignalR\x05\x64\x65nse\x12+\n\x07lexical\x18\x02 \x01(\x0b\x32\x11.rag.v1.LegSignalR\x07lexical\x12\x1f\n\x0b\x66used_score\x18\x03 \x01(\x01R\nfusedScore\x12,\n\x06rerank\x18\x04 \x01(\x0b\x32\x14.rag.v1.RerankSignalR\x06rerank\"C\n\tLegSignal\x12\x17\n\x04rank\x18\x01 \x01(\x05H\x00R\x04rank\x88\x01\x01\x12\x14\n\x05score\x18\x02 \x01(\x01R\x05scoreB\x07\n\x05_rank\"8\n\x0cRerankSignal\x12\x12\n\x04rank\x18\x01 \x01(\x05R\x04rank\x12\x14\n\x05score\x18\x02 \x01(\x01R\x05score\"U\n\x12\x43ollectionRevision\x12#\n\rcollection_id\x18\x01 \x01(\tR\x0c\x63ollectionId\x12\x1a\n\x08revision\x18\x02 \x01(\x03R\x08revision*\x9f\x01\n\x0b\x44\x65gradation\x12\x1b\n\x17\x44\x45GRADATION_UNSPECIFIED\x10\x00\x12\x1c\n\x18\x44\x45GRADATION_LEXICAL_ONLY\x10\x01\x12\x1a\n\x16\x44\x45GRADATION_DENSE_ONLY\x10\x02\x12\x19\n\x15\x44\x45GRADATION_NO_RERANK\x10\x03\x12\x1e\n\x1a\x44\x45GRADATION_RESIDENT_STALE\x10\x04*\xf9\x01\n\nScoreScale\x12\x1b\n\x17SCORE_SCALE_UNSPECIFIED\x10\x00\x12\x13\n\x0fSCORE_SCALE_RRF\x10\x01\x12\x18\n\x14SCORE_SCALE_ADAPTIVE\x10\x02\x12\x17\n\x13SCORE_SCALE_MIN_MAX\x10\x03\x12\x17\n\x13SCORE_SCALE_Z_SCORE\x10\x04\x12 \n\x1cSCORE_SCALE_LATE_INTERACTION\x10\x05\x12\x1d\n\x19SCORE_SCALE_CROSS_ENCODER\x10\x06\x12\x16\n\x12SCORE_SCALE_COSINE\x10\x07\x12\x14\n\x10SCORE_SCALE_BM25\x10\x08\x42I\n\x0fio.ragserver.v1P\x01Z4github.com/rag-server/rag-server/gen/go/rag/v1;ragv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,16 +33,18 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'rag.v1.retrieved_chunk_pb2'
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\017io.ragserver.v1P\001Z4github.com/rag-server/rag-server/gen/go/rag/v1;ragv1'
-  _globals['_DEGRADATION']._serialized_start=474
-  _globals['_DEGRADATION']._serialized_end=574
-  _globals['_SCORESCALE']._serialized_start=576
-  _globals['_SCORESCALE']._serialized_end=638
+  _globals['_DEGRADATION']._serialized_start=699
+  _globals['_DEGRADATION']._serialized_end=858
+  _globals['_SCORESCALE']._serialized_start=861
+  _globals['_SCORESCALE']._serialized_end=1110
   _globals['_RETRIEVEDCHUNK']._serialized_start=61
-  _globals['_RETRIEVEDCHUNK']._serialized_end=199
-  _globals['_SIGNALS']._serialized_start=202
-  _globals['_SIGNALS']._serialized_end=330
-  _globals['_LEGSIGNAL']._serialized_start=332
-  _globals['_LEGSIGNAL']._serialized_end=385
-  _globals['_COLLECTIONREVISION']._serialized_start=387
-  _globals['_COLLECTIONREVISION']._serialized_end=472
+  _globals['_RETRIEVEDCHUNK']._serialized_end=305
+  _globals['_SIGNALS']._serialized_start=308
+  _globals['_SIGNALS']._serialized_end=482
+  _globals['_LEGSIGNAL']._serialized_start=484
+  _globals['_LEGSIGNAL']._serialized_end=551
+  _globals['_RERANKSIGNAL']._serialized_start=553
+  _globals['_RERANKSIGNAL']._serialized_end=609
+  _globals['_COLLECTIONREVISION']._serialized_start=611
+  _globals['_COLLECTIONREVISION']._serialized_end=696
 # @@protoc_insertion_point(module_scope)

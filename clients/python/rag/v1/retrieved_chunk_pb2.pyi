@@ -3,8 +3,10 @@
 isort:skip_file
 Retrieved chunks: what a search found, where it ranks and why."""
 
+from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
+from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from rag.v1 import chunk_pb2 as _chunk_pb2
 import builtins as _builtins
@@ -32,6 +34,14 @@ class _DegradationEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Degradati
     """DEGRADATION_DENSE_ONLY means that the query has no lexeme (stop words or signs only), so that the
     vectors alone answered.
     """
+    DEGRADATION_NO_RERANK: _Degradation.ValueType  # 3
+    """DEGRADATION_NO_RERANK means that the reranker was down, or that the time left would not have done for
+    it: the fused order stands.
+    """
+    DEGRADATION_RESIDENT_STALE: _Degradation.ValueType  # 4
+    """DEGRADATION_RESIDENT_STALE means that the store was down: the state in memory answered, which is
+    behind the one that was published. `collection_revisions` say which one that is.
+    """
 
 class Degradation(_Degradation, metaclass=_DegradationEnumTypeWrapper):
     """Degradation says one thing that a response had to go without."""
@@ -43,6 +53,14 @@ DEGRADATION_LEXICAL_ONLY: Degradation.ValueType  # 1
 DEGRADATION_DENSE_ONLY: Degradation.ValueType  # 2
 """DEGRADATION_DENSE_ONLY means that the query has no lexeme (stop words or signs only), so that the
 vectors alone answered.
+"""
+DEGRADATION_NO_RERANK: Degradation.ValueType  # 3
+"""DEGRADATION_NO_RERANK means that the reranker was down, or that the time left would not have done for
+it: the fused order stands.
+"""
+DEGRADATION_RESIDENT_STALE: Degradation.ValueType  # 4
+"""DEGRADATION_RESIDENT_STALE means that the store was down: the state in memory answered, which is
+behind the one that was published. `collection_revisions` say which one that is.
 """
 Global___Degradation: _TypeAlias = Degradation  # noqa: Y015
 
@@ -56,6 +74,30 @@ class _ScoreScaleEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ScoreScale
     """SCORE_SCALE_UNSPECIFIED is not a value that the server sends."""
     SCORE_SCALE_RRF: _ScoreScale.ValueType  # 1
     """SCORE_SCALE_RRF is a sum of weighted reciprocal ranks: comparable within one response only."""
+    SCORE_SCALE_ADAPTIVE: _ScoreScale.ValueType  # 2
+    """SCORE_SCALE_ADAPTIVE is a mean of the legs' scores with the weights of `adaptive`: comparable within
+    one response only.
+    """
+    SCORE_SCALE_MIN_MAX: _ScoreScale.ValueType  # 3
+    """SCORE_SCALE_MIN_MAX is a weighted mean of stretched scores, 0 to 1: comparable within one response
+    only.
+    """
+    SCORE_SCALE_Z_SCORE: _ScoreScale.ValueType  # 4
+    """SCORE_SCALE_Z_SCORE is a weighted mean of scores in standard deviations: comparable within one
+    response only.
+    """
+    SCORE_SCALE_LATE_INTERACTION: _ScoreScale.ValueType  # 5
+    """SCORE_SCALE_LATE_INTERACTION is the score of the late interaction reranker: comparable between passages
+    for one query.
+    """
+    SCORE_SCALE_CROSS_ENCODER: _ScoreScale.ValueType  # 6
+    """SCORE_SCALE_CROSS_ENCODER is the score of the cross-encoder's model: comparable between passages for
+    one query.
+    """
+    SCORE_SCALE_COSINE: _ScoreScale.ValueType  # 7
+    """SCORE_SCALE_COSINE is the cosine similarity of the vector leg, -1 to 1: comparable between queries."""
+    SCORE_SCALE_BM25: _ScoreScale.ValueType  # 8
+    """SCORE_SCALE_BM25 is the score of the BM25 leg, 0 or more: comparable between passages for one query."""
 
 class ScoreScale(_ScoreScale, metaclass=_ScoreScaleEnumTypeWrapper):
     """ScoreScale says what a score means."""
@@ -64,6 +106,30 @@ SCORE_SCALE_UNSPECIFIED: ScoreScale.ValueType  # 0
 """SCORE_SCALE_UNSPECIFIED is not a value that the server sends."""
 SCORE_SCALE_RRF: ScoreScale.ValueType  # 1
 """SCORE_SCALE_RRF is a sum of weighted reciprocal ranks: comparable within one response only."""
+SCORE_SCALE_ADAPTIVE: ScoreScale.ValueType  # 2
+"""SCORE_SCALE_ADAPTIVE is a mean of the legs' scores with the weights of `adaptive`: comparable within
+one response only.
+"""
+SCORE_SCALE_MIN_MAX: ScoreScale.ValueType  # 3
+"""SCORE_SCALE_MIN_MAX is a weighted mean of stretched scores, 0 to 1: comparable within one response
+only.
+"""
+SCORE_SCALE_Z_SCORE: ScoreScale.ValueType  # 4
+"""SCORE_SCALE_Z_SCORE is a weighted mean of scores in standard deviations: comparable within one
+response only.
+"""
+SCORE_SCALE_LATE_INTERACTION: ScoreScale.ValueType  # 5
+"""SCORE_SCALE_LATE_INTERACTION is the score of the late interaction reranker: comparable between passages
+for one query.
+"""
+SCORE_SCALE_CROSS_ENCODER: ScoreScale.ValueType  # 6
+"""SCORE_SCALE_CROSS_ENCODER is the score of the cross-encoder's model: comparable between passages for
+one query.
+"""
+SCORE_SCALE_COSINE: ScoreScale.ValueType  # 7
+"""SCORE_SCALE_COSINE is the cosine similarity of the vector leg, -1 to 1: comparable between queries."""
+SCORE_SCALE_BM25: ScoreScale.ValueType  # 8
+"""SCORE_SCALE_BM25 is the score of the BM25 leg, 0 or more: comparable between passages for one query."""
 Global___ScoreScale: _TypeAlias = ScoreScale  # noqa: Y015
 
 @_typing.final
@@ -76,10 +142,14 @@ class RetrievedChunk(_message.Message):
     RANK_FIELD_NUMBER: _builtins.int
     SCORE_FIELD_NUMBER: _builtins.int
     SIGNALS_FIELD_NUMBER: _builtins.int
+    CONTEXT_BEFORE_FIELD_NUMBER: _builtins.int
+    CONTEXT_AFTER_FIELD_NUMBER: _builtins.int
     rank: _builtins.int
     """rank is the position in the response, from 1."""
     score: _builtins.float
-    """score is what the results are ordered by, on the scale that the response declares."""
+    """score is the chunk's score on the scale that the response declares. The results are ordered by it, but
+    where diversity or grouping was asked for.
+    """
     @_builtins.property
     def chunk(self) -> _chunk_pb2.Chunk:
         """chunk is the passage."""
@@ -88,6 +158,18 @@ class RetrievedChunk(_message.Message):
     def signals(self) -> Global___Signals:
         """signals say why the chunk ranks where it does."""
 
+    @_builtins.property
+    def context_before(self) -> _containers.RepeatedCompositeFieldContainer[_chunk_pb2.Chunk]:
+        """context_before are the chunks before this one in its document, in the document's order. Absent means
+        that none was asked for or that there is none.
+        """
+
+    @_builtins.property
+    def context_after(self) -> _containers.RepeatedCompositeFieldContainer[_chunk_pb2.Chunk]:
+        """context_after are the chunks after this one in its document, in the document's order. Absent means
+        that none was asked for or that there is none.
+        """
+
     def __init__(
         self,
         *,
@@ -95,10 +177,12 @@ class RetrievedChunk(_message.Message):
         rank: _builtins.int = ...,
         score: _builtins.float = ...,
         signals: Global___Signals | None = ...,
+        context_before: _abc.Iterable[_chunk_pb2.Chunk] | None = ...,
+        context_after: _abc.Iterable[_chunk_pb2.Chunk] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["chunk", b"chunk", "signals", b"signals"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunk", b"chunk", "rank", b"rank", "score", b"score", "signals", b"signals"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunk", b"chunk", "context_after", b"context_after", "context_before", b"context_before", "rank", b"rank", "score", b"score", "signals", b"signals"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -113,15 +197,20 @@ class Signals(_message.Message):
     DENSE_FIELD_NUMBER: _builtins.int
     LEXICAL_FIELD_NUMBER: _builtins.int
     FUSED_SCORE_FIELD_NUMBER: _builtins.int
+    RERANK_FIELD_NUMBER: _builtins.int
     fused_score: _builtins.float
     """fused_score is the score after fusion."""
     @_builtins.property
     def dense(self) -> Global___LegSignal:
-        """dense is the vector leg's view. Absent means that the leg did not return the chunk."""
+        """dense is the vector leg's view. Absent means that the leg has no score for the chunk."""
 
     @_builtins.property
     def lexical(self) -> Global___LegSignal:
-        """lexical is the BM25 leg's view. Absent means that the leg did not return the chunk."""
+        """lexical is the BM25 leg's view. Absent means that the leg has no score for the chunk."""
+
+    @_builtins.property
+    def rerank(self) -> Global___RerankSignal:
+        """rerank is the reranker's view. Absent means that the chunk was not reranked."""
 
     def __init__(
         self,
@@ -129,10 +218,11 @@ class Signals(_message.Message):
         dense: Global___LegSignal | None = ...,
         lexical: Global___LegSignal | None = ...,
         fused_score: _builtins.float = ...,
+        rerank: Global___RerankSignal | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["dense", b"dense", "lexical", b"lexical"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["dense", b"dense", "lexical", b"lexical", "rerank", b"rerank"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["dense", b"dense", "fused_score", b"fused_score", "lexical", b"lexical"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dense", b"dense", "fused_score", b"fused_score", "lexical", b"lexical", "rerank", b"rerank"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -140,16 +230,46 @@ Global___Signals: _TypeAlias = Signals  # noqa: Y015
 
 @_typing.final
 class LegSignal(_message.Message):
-    """LegSignal is where one leg ranked a chunk."""
+    """LegSignal is what one leg made of a chunk."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     RANK_FIELD_NUMBER: _builtins.int
     SCORE_FIELD_NUMBER: _builtins.int
     rank: _builtins.int
-    """rank is the position in the leg's list, from 1."""
+    """rank is the position in the leg's list, from 1. Absent means that the leg did not return the chunk
+    among its candidates: the score was computed for the fusion.
+    """
     score: _builtins.float
-    """score is the cosine similarity (dense, -1 to 1) or the BM25 score (lexical, above 0)."""
+    """score is the cosine similarity (dense, -1 to 1) or the BM25 score (lexical, 0 or more)."""
+    def __init__(
+        self,
+        *,
+        rank: _builtins.int | None = ...,
+        score: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_rank", b"_rank", "rank", b"rank"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_rank", b"_rank", "rank", b"rank", "score", b"score"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__rank: _TypeAlias = _typing.Literal["rank"]  # noqa: Y015
+    _WhichOneofArgType__rank: _TypeAlias = _typing.Literal["_rank", b"_rank"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__rank) -> _WhichOneofReturnType__rank | None: ...
+
+Global___LegSignal: _TypeAlias = LegSignal  # noqa: Y015
+
+@_typing.final
+class RerankSignal(_message.Message):
+    """RerankSignal is what the reranker made of a chunk."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RANK_FIELD_NUMBER: _builtins.int
+    SCORE_FIELD_NUMBER: _builtins.int
+    rank: _builtins.int
+    """rank is the position among the reranked chunks, from 1."""
+    score: _builtins.float
+    """score is the score on the reranker's scale."""
     def __init__(
         self,
         *,
@@ -162,11 +282,11 @@ class LegSignal(_message.Message):
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___LegSignal: _TypeAlias = LegSignal  # noqa: Y015
+Global___RerankSignal: _TypeAlias = RerankSignal  # noqa: Y015
 
 @_typing.final
 class CollectionRevision(_message.Message):
-    """CollectionRevision says which state of a collection was searched."""
+    """CollectionRevision is a state of a collection. In a response it is the one that was searched."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -175,7 +295,7 @@ class CollectionRevision(_message.Message):
     collection_id: _builtins.str
     """collection_id is the collection."""
     revision: _builtins.int
-    """revision is the collection's revision when the search began. The results are at least as new."""
+    """revision is the collection's revision."""
     def __init__(
         self,
         *,

@@ -94,6 +94,7 @@ class FakeRag:
         self.retrieve_response = retrieve_service_pb2.RetrieveResponse()
         self.analyze_response = retrieve_service_pb2.AnalyzeResponse()
         self.embed_response = retrieve_service_pb2.EmbedResponse()
+        self.rerank_response = retrieve_service_pb2.RerankResponse()
         self.info = admin_service_pb2.GetServerInfoResponse()
         self.health: dict[str, Any] = {}
         self._lock = threading.Lock()
@@ -253,6 +254,10 @@ class FakeRag:
     def Embed(self, request: Any, context: grpc.ServicerContext) -> Any:
         self.note("Embed", request, context)
         return self.embed_response
+
+    def Rerank(self, request: Any, context: grpc.ServicerContext) -> Any:
+        self.note("Rerank", request, context)
+        return self.rerank_response
 
     # GenerateService
 

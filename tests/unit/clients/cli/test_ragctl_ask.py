@@ -20,6 +20,7 @@ from rag.v1.generate_service_pb2 import (
     StreamGenerateResponse,
     Usage,
 )
+from rag.v1.options_pb2 import RetrievalOptions
 from rag.v1.retrieved_chunk_pb2 import Degradation, RetrievedChunk
 from rag.v1.timings_pb2 import Timings
 from ragctl.answer_text import CitedText
@@ -86,6 +87,21 @@ def test_ask_sends_question_collections_and_options(run: Any, rag: FakeRag) -> N
     assert (request.generation.max_answer_tokens, request.generation.language) == (99, "es")
     assert request.retrieval.filter.comparison.field == "metadata.x"
     assert 100 < rag.timeouts["StreamGenerate"][0] < 330
+
+
+def test_ask_takes_the_ranking_options_of_search(run: Any, rag: FakeRag) -> None:
+    rag.events = _events()
+    run("ask", "how?", "-c", "docs", "--fusion", "rrf", "--rerank", "late-interaction", "--context", "2")
+    asked = rag.calls["StreamGenerate"][0].retrieval
+    assert asked.fusion.WhichOneof("method") == "rrf"
+    assert asked.rerank.WhichOneof("method") == "late_interaction"
+    assert asked.context_chunks == 2
+
+
+def test_ask_without_options_leaves_them_to_the_server(run: Any, rag: FakeRag) -> None:
+    rag.events = _events()
+    run("ask", "how?", "-c", "docs")
+    assert rag.calls["StreamGenerate"][0].retrieval == RetrievalOptions()
 
 
 def test_ask_that_is_not_answered_says_so_plainly(run: Any, rag: FakeRag) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 import grpc
 import pytest
 
+from rag.v1.bm25_pb2 import Bm25
 from rag.v1.chunk_pb2 import Chunk, PageRange
 from rag.v1.chunking_pb2 import Chunking, TokenChunking
 from rag.v1.collection_service_pb2 import Collection
@@ -62,6 +63,20 @@ def test_collections_create_sends_what_was_given(run: Any, rag: FakeRag) -> None
     assert rag.calls["CreateCollection"][0].request_id
     for text in ("docs", "tokens:64:0.1", "a=b", "price:float"):
         assert text in result.stdout
+
+
+def test_collections_create_sends_and_shows_the_bm25_parameters(run: Any, rag: FakeRag) -> None:
+    result = run("collections", "create", "docs", "--bm25-k1", "0.9", "--bm25-b", "0")
+    assert rag.calls["CreateCollection"][0].collection.bm25 == Bm25(k1=0.9, b=0.0)
+    assert "k1 0.9, b 0" in result.stdout
+
+
+def test_collections_create_without_bm25_parameters_leaves_them_to_the_server(run: Any, rag: FakeRag) -> None:
+    run("collections", "create", "docs")
+    run("collections", "create", "other", "--bm25-b", "0.5")
+    plain, with_b = (each.collection for each in rag.calls["CreateCollection"])
+    assert not plain.HasField("bm25")
+    assert with_b.bm25 == Bm25(b=0.5)
 
 
 def test_collections_update_names_only_what_was_given(run: Any, rag: FakeRag) -> None:

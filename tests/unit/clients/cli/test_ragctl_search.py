@@ -6,11 +6,16 @@ from typing import Any
 import pytest
 
 from rag.v1.chunk_pb2 import Chunk, PageRange, Span
+from rag.v1.explanation_pb2 import ChunkTrace, CollectionExplanation, Explanation, Outcome
+from rag.v1.options_pb2 import RetrievalOptions
 from rag.v1.retrieve_service_pb2 import (
     AnalyzedToken,
     AnalyzeResponse,
     Embedding,
     EmbedResponse,
+    RerankedPassage,
+    RerankRequest,
+    RerankResponse,
     RetrieveResponse,
     TokenKind,
 )
@@ -18,12 +23,16 @@ from rag.v1.retrieved_chunk_pb2 import (
     CollectionRevision,
     Degradation,
     LegSignal,
+    RerankSignal,
     RetrievedChunk,
     ScoreScale,
     Signals,
 )
+from rag.v1.retriever_pb2 import DenseMethod, RetrievalEngine
 from rag.v1.timings_pb2 import StageTiming, Timings
+from ragctl.explanation_view import OUTCOMES
 from ragctl.highlight import query_terms, snippet, term_spans
+from ragctl.search import degradation_note
 from tests.unit.clients.cli.ragctl_fake_server import FakeRag
 
 
@@ -69,8 +78,118 @@ def test_search_shows_what_was_missing(run: Any) -> None:
 
 def test_search_with_explain_adds_fused_scores_revisions_and_timings(run: Any) -> None:
     shown = run("search", "charge", "-c", "docs", "--explain").stdout
-    for text in ("0.01613", "manual.pdf r3 #7", "docs 12", "4.2 ms (embed 1.5 ms)", "RRF"):
+    for text in ("0.01613", "manual.pdf r3 #7", "docs 12", "4.2 ms (embed 1.5 ms)", "score scale: rrf"):
         assert text in shown
+
+
+def explained(rag: FakeRag) -> None:
+    """Have the server explain its results."""
+    rag.retrieve_response.explanation.CopyFrom(
+        Explanation(
+            collections=[
+                CollectionExplanation(
+                    collection_id="docs",
+                    engine=RetrievalEngine.RETRIEVAL_ENGINE_RESIDENT,
+                    lexemes=["charg", "\x1bbatteri"],
+                    chunk_count=900,
+                    passing_count=0,
+                    dense_method=DenseMethod.DENSE_METHOD_HNSW,
+                ),
+                CollectionExplanation(collection_id="news", engine=RetrievalEngine.RETRIEVAL_ENGINE_STORE),
+            ],
+            dense_candidate_count=50,
+            lexical_candidate_count=12,
+            dense_weight=0.25,
+            lexical_weight=0.75,
+            traces=[
+                ChunkTrace(
+                    chunk_id="c1",
+                    outcome=Outcome.OUTCOME_NEAR_DUPLICATE,
+                    dense=LegSignal(rank=4, score=0.5),
+                    lexical=LegSignal(score=1.5),
+                    fused_rank=3,
+                    fused_score=0.25,
+                    rerank=RerankSignal(rank=2, score=0.625),
+                    duplicate_of="c0",
+                ),
+                ChunkTrace(chunk_id="c2", outcome=Outcome.OUTCOME_ABSENT),
+            ],
+        )
+    )
+
+
+def test_search_with_explain_shows_what_each_collection_and_leg_contributed(run: Any, rag: FakeRag) -> None:
+    explained(rag)
+    shown = run("search", "charge", "-c", "docs", "--explain").stdout
+    lines = [" ".join(line.split()) for line in shown.splitlines()]
+    assert "docs resident 900 0 hnsw charg \ufffdbatteri" in lines
+    assert "news store ? ? not searched (none)" in lines
+    assert "candidates: dense 50 (weight 0.25), lexical 12 (weight 0.75)" in lines
+    assert rag.calls["Retrieve"][0].options.HasField("explain")
+
+
+def test_search_with_traces_asks_for_them_and_shows_where_each_chunk_went(run: Any, rag: FakeRag) -> None:
+    explained(rag)
+    shown = run("search", "charge", "-c", "docs", "--trace", "c1", "--trace", "c2").stdout
+    lines = [" ".join(line.split()) for line in shown.splitlines()]
+    assert "c1 a near duplicate of c0 4: 0.500 not ranked: 1.500 3: 0.25000 2: 0.6250" in lines
+    assert "c2 is in no collection that was searched - - - -" in lines
+    assert list(rag.calls["Retrieve"][0].options.explain.chunk_ids) == ["c1", "c2"]
+
+
+def test_search_with_an_outcome_that_only_the_server_knows_names_its_number(run: Any, rag: FakeRag) -> None:
+    rag.retrieve_response.explanation.traces.add(chunk_id="c1").outcome = 99  # type: ignore[assignment]  # later
+    assert "kind 99" in run("search", "charge", "-c", "docs", "--trace", "c1").stdout
+
+
+def test_explanation_has_words_for_every_outcome() -> None:
+    assert set(OUTCOMES) == set(Outcome.values()) - {Outcome.OUTCOME_UNSPECIFIED}
+
+
+def test_search_without_explain_asks_for_none(run: Any, rag: FakeRag) -> None:
+    explained(rag)
+    shown = run("search", "charge", "-c", "docs").stdout
+    assert not rag.calls["Retrieve"][0].options.HasField("explain")
+    assert "candidates:" not in shown
+
+
+def test_search_with_explain_and_json_has_the_explanation(run: Any, json_of: Any, rag: FakeRag) -> None:
+    explained(rag)
+    explanation = json_of(run("search", "x", "-c", "docs", "--explain", "--json"))["explanation"]
+    assert explanation["traces"][0]["outcome"] == "OUTCOME_NEAR_DUPLICATE"
+    assert explanation["collections"][0]["passing_count"] == "0"
+
+
+def test_search_shows_reranking_only_where_there_was_one(run: Any, rag: FakeRag) -> None:
+    assert "rerank" not in run("search", "x", "-c", "docs").stdout
+    rag.retrieve_response.results[0].signals.rerank.CopyFrom(RerankSignal(rank=1, score=0.4375))
+    shown = run("search", "x", "-c", "docs").stdout
+    assert "rerank" in shown
+    assert "1: 0.4375" in shown
+
+
+def test_search_shows_the_score_of_a_leg_that_did_not_rank_the_chunk(run: Any, rag: FakeRag) -> None:
+    rag.retrieve_response.results[0].signals.lexical.score = 0.0
+    assert "not ranked: 0.000" in run("search", "x", "-c", "docs").stdout
+
+
+def test_search_with_context_shows_the_neighbours_around_the_passage(run: Any, rag: FakeRag) -> None:
+    result = rag.retrieve_response.results[0]
+    result.context_before.add(text="x" * 200 + " just before.")
+    result.context_after.add(text="Just \x1bafter. " + "y" * 200)
+    shown = run("search", "charge", "-c", "docs").stdout
+    before, passage, after = (
+        shown.index(each) for each in ("just before.", "Batteries", "Just \ufffdafter.")
+    )
+    assert before < passage < after
+    assert "x" * 121 not in shown
+    assert "y" * 121 not in shown
+
+
+@pytest.mark.parametrize("degradation", Degradation.keys()[1:])
+def test_degradation_note_has_words_for_every_degradation(degradation: str) -> None:
+    name = degradation.removeprefix("DEGRADATION_")
+    assert f"({name})" in degradation_note([Degradation.Value(degradation)])
 
 
 def test_search_sends_collections_filter_and_limits(run: Any, rag: FakeRag) -> None:
@@ -87,7 +206,7 @@ def test_search_without_limits_leaves_them_to_the_server(run: Any, rag: FakeRag)
     run("search", "why", "-c", "a")
     request = rag.calls["Retrieve"][0]
     assert not request.options.HasField("top_k")
-    assert not request.options.HasField("filter")
+    assert request.options == RetrievalOptions()
 
 
 def test_search_with_json_is_the_response_in_the_contracts_names(run: Any, json_of: Any) -> None:
@@ -160,6 +279,32 @@ def test_analyze_takes_a_collection_or_a_language(run: Any, rag: FakeRag) -> Non
     run("analyze", "x")
     assert [each.WhichOneof("analyzer") for each in rag.calls["Analyze"]] == ["collection_id", "language"]
     assert run("analyze", "x", "-c", "docs", "-l", "es").exit_code == 2
+
+
+def test_rerank_shows_the_passages_in_their_new_order(run: Any, json_of: Any, rag: FakeRag) -> None:
+    rag.rerank_response = RerankResponse(
+        passages=[RerankedPassage(index=1, score=0.75), RerankedPassage(index=0, score=-0.5)],
+        score_scale=ScoreScale.SCORE_SCALE_LATE_INTERACTION,
+    )
+    shown = run("rerank", "why", "first\x1b[2J text", "second").stdout
+    lines = [" ".join(line.split()) for line in shown.splitlines()]
+    assert lines[1:3] == ["1 0.7500 2 second", "2 -0.5000 1 first\ufffd[2J text"]
+    assert "late interaction" in shown
+    assert json_of(run("rerank", "why", "a", "b", "--json"))["passages"][0]["index"] == 1
+
+
+def test_rerank_sends_query_passages_method_and_limit(run: Any, rag: FakeRag) -> None:
+    run("rerank", "why", "a", "b")
+    run("rerank", "why", "a", "b", "-m", "cross-encoder", "-k", "1")
+    plain, chosen = rag.calls["Rerank"]
+    assert plain == RerankRequest(query="why", passages=["a", "b"])
+    assert (chosen.rerank.WhichOneof("method"), chosen.top_k) == ("cross_encoder", 1)
+    assert not chosen.rerank.cross_encoder.HasField("candidate_count")
+
+
+def test_rerank_of_a_passage_that_was_not_given_leaves_it_out(run: Any, rag: FakeRag) -> None:
+    rag.rerank_response = RerankResponse(passages=[RerankedPassage(index=9, score=1.0)])
+    assert "1.0000" not in run("rerank", "why", "a").stdout
 
 
 def test_embed_shows_the_vectors(run: Any, json_of: Any, rag: FakeRag) -> None:

@@ -10,11 +10,14 @@ from typing import Any
 
 import grpc
 import pytest
+from google.protobuf.timestamp_pb2 import Timestamp
 from grpc_health.v1.health_pb2 import HealthCheckResponse
 
 from rag.v1.admin_service_pb2 import ComponentHealth, EmbeddingModelInfo, GetServerInfoResponse
+from rag.v1.retriever_pb2 import CacheInfo, DenseMethod, LoadSource, RetrieverInfo, RetrieverState
 from ragctl import machine_checks, storage_checks
 from ragctl.findings import Level
+from ragctl.output import shown_size
 from ragctl.server_commands import SERVICES
 from tests.unit.clients.cli.ragctl_fake_server import FakeRag, refusal
 
@@ -37,6 +40,53 @@ def test_info_shows_version_model_and_parts(run: Any) -> None:
     shown = run("info").stdout
     for text in ("1.2.3", "mini (384 dimensions, window 256 tokens)", "embedder", "works"):
         assert text in shown
+
+
+def test_info_shows_rerankers_what_is_in_memory_and_caches(run: Any, rag: FakeRag) -> None:
+    rag.info.rerankers.extend(["late_interaction", "cross_encoder:tiny"])
+    rag.info.retrievers.append(
+        RetrieverInfo(
+            collection_id="docs",
+            state=RetrieverState.RETRIEVER_STATE_CATCHING_UP,
+            revision=7,
+            chunk_count=2000,
+            size_bytes=3 * MEBIBYTE // 2,
+            query_count=41,
+            store_query_count=3,
+            dense_method=DenseMethod.DENSE_METHOD_EXACT,
+            build_duration_ms=250,
+            load_source=LoadSource.LOAD_SOURCE_SNAPSHOT,
+            build_time=Timestamp(seconds=1_700_000_000),
+        )
+    )
+    rag.info.retrievers.append(
+        RetrieverInfo(collection_id="news", state=RetrieverState.RETRIEVER_STATE_BUILDING)
+    )
+    rag.info.caches.append(
+        CacheInfo(name="results", entry_count=5, size_bytes=512, limit_bytes=2**31, hit_count=3, miss_count=1)
+    )
+    rag.info.caches.append(CacheInfo(name="embeddings"))
+    lines = [" ".join(line.split()) for line in run("info").stdout.splitlines()]
+    assert "rerankers late_interaction, cross_encoder:tiny" in lines
+    (docs,) = (line for line in lines if line.startswith("docs"))
+    assert docs.startswith("docs catching up 7 2000 1.5 MiB 41 3 exact snapshot in 250 ms 2023-11-1")
+    assert "news building 0 0 0 bytes 0 0" in lines
+    assert "results 5 512 bytes 2.0 GiB 3 1 75%" in lines
+    assert "embeddings 0 0 bytes 0 bytes 0 0" in lines
+
+
+def test_info_of_a_server_with_nothing_in_memory_shows_no_tables_of_it(run: Any) -> None:
+    shown = run("info").stdout
+    assert "in memory" not in shown
+    assert "cache" not in shown
+
+
+@pytest.mark.parametrize(
+    ("size_bytes", "text"),
+    [(0, "0 bytes"), (1023, "1023 bytes"), (1024, "1.0 KiB"), (MEBIBYTE, "1.0 MiB"), (2**41, "2048.0 GiB")],
+)
+def test_size_is_shown_in_the_greatest_unit_that_fits(size_bytes: int, text: str) -> None:
+    assert shown_size(size_bytes) == text
 
 
 def test_services_are_those_of_the_contract() -> None:

@@ -8,11 +8,8 @@ from rag.v1 import (
     chunking_pb2,
     collection_service_pb2,
     filter_pb2,
-    fusion_pb2,
-    generate_service_pb2,
     ingest_service_pb2,
     metadata_pb2,
-    options_pb2,
     retrieve_service_pb2,
 )
 from rag_server.errors import FieldViolation
@@ -105,7 +102,9 @@ def test_update_mask_without_a_field_is_refused() -> None:
     assert validate(update()) == [FieldViolation("update_mask", "names no field")]
 
 
-@pytest.mark.parametrize("path", ["id", "language", "revision", "*", "", "chunking.tokens", "labels "])
+@pytest.mark.parametrize(
+    "path", ["id", "language", "bm25", "revision", "*", "", "chunking.tokens", "labels "]
+)
 def test_update_mask_of_another_field_is_refused(path: str) -> None:
     assert paths(update("labels", path)) == ["update_mask.paths[1]"]
 
@@ -201,21 +200,6 @@ def test_range_with_an_unordered_bound_is_refused(bound: str, value: Any) -> Non
     assert paths(message) == [bound]
 
 
-@pytest.mark.parametrize(
-    "weights", [{}, {"dense_weight": 0}, {"lexical_weight": 0}, {"dense_weight": 0, "lexical_weight": 0.1}]
-)
-def test_fusion_with_a_positive_weight_passes(weights: dict[str, Any]) -> None:
-    assert validate(fusion_pb2.RrfFusion(**weights)) == []
-
-
-def test_fusion_without_a_positive_weight_is_refused() -> None:
-    request = retrieve_service_pb2.RetrieveRequest(collection_ids=["docs"], query="x")
-    request.options.fusion.rrf.dense_weight = 0
-    request.options.fusion.rrf.lexical_weight = 0
-
-    assert paths(request) == ["options.fusion.rrf"]
-
-
 @pytest.mark.parametrize("key", ["price", "_", "A9_", "x" * 64])
 def test_metadata_key_that_is_a_name_passes(key: str) -> None:
     assert validate(ingest_service_pb2.DocumentSpec(metadata={key: NUMBER})) == []
@@ -234,98 +218,6 @@ def test_metadata_key_that_is_a_name_passes(key: str) -> None:
 )
 def test_metadata_key_that_is_no_name_is_refused(key: str, path: str) -> None:
     assert paths(ingest_service_pb2.DocumentSpec(metadata={key: NUMBER})) == [path]
-
-
-@pytest.mark.parametrize(
-    "request_",
-    [
-        retrieve_service_pb2.RetrieveRequest(query="x"),
-        generate_service_pb2.GenerateRequest(question="x"),
-        generate_service_pb2.StreamGenerateRequest(question="x"),
-    ],
-    ids=lambda request: request.DESCRIPTOR.name,
-)
-def test_collection_named_twice_is_refused(request_: Any) -> None:
-    request = type(request_)()
-    request.CopyFrom(request_)
-    request.collection_ids.extend(["a", "b", "a"])
-
-    assert validate(request) == [FieldViolation("collection_ids[2]", "repeats an earlier collection")]
-
-
-def test_collection_without_a_name_twice_is_not_a_repetition() -> None:
-    request = retrieve_service_pb2.RetrieveRequest(query="x", collection_ids=["", ""])
-
-    assert {violation.description for violation in validate(request)} == {
-        "has 0 code points, must have 1 to 63"
-    }
-
-
-QUESTIONS = [generate_service_pb2.GenerateRequest, generate_service_pb2.StreamGenerateRequest]
-
-
-@pytest.mark.parametrize("kind", QUESTIONS, ids=lambda kind: kind.DESCRIPTOR.name)
-def test_question_of_at_most_100_sources_passes(kind: Any) -> None:
-    options = options_pb2.RetrievalOptions(top_k=100)
-
-    assert validate(kind(collection_ids=["docs"], question="x")) == []
-    assert validate(kind(collection_ids=["docs"], question="x", retrieval=options)) == []
-
-
-@pytest.mark.parametrize("kind", QUESTIONS, ids=lambda kind: kind.DESCRIPTOR.name)
-def test_question_of_more_sources_is_refused(kind: Any) -> None:
-    options = options_pb2.RetrievalOptions(top_k=101)
-
-    assert validate(kind(collection_ids=["docs"], question="x", retrieval=options)) == [
-        FieldViolation("retrieval.top_k", "must be at most 100 for a question")
-    ]
-
-
-def batch(count: int, collection_count: int = 1, **options: int) -> Any:
-    return retrieve_service_pb2.BatchRetrieveRequest(
-        requests=[
-            retrieve_service_pb2.RetrieveRequest(
-                collection_ids=[f"c{number}" for number in range(collection_count)],
-                query="x",
-                options=options_pb2.RetrievalOptions(**options),
-            )
-        ]
-        * count
-    )
-
-
-@pytest.mark.parametrize(
-    "request_",
-    [
-        batch(64, 3),  # 50 each by default
-        batch(5, candidate_count=2000),
-        batch(10, top_k=1000),
-        batch(10, top_k=10, candidate_count=1000),
-        batch(5, 2, top_k=1000),
-    ],
-    ids=range(5),
-)
-def test_batch_of_at_most_10_000_candidates_passes(request_: Any) -> None:
-    assert validate(request_) == []
-
-
-@pytest.mark.parametrize(
-    ("request_", "count"),
-    [
-        (batch(64, 4), 12_800),
-        (batch(11, top_k=1000), 11_000),
-        (batch(9, 16, top_k=1, candidate_count=70), 10_080),
-    ],
-    ids=range(3),
-)
-def test_batch_of_more_candidates_is_refused(request_: Any, count: int) -> None:
-    assert validate(request_) == [
-        FieldViolation(
-            "requests",
-            "the greater of top_k and candidate_count, times the number of collections, "
-            f"is {count} for all requests together, the maximum is 10000",
-        )
-    ]
 
 
 @pytest.mark.parametrize("text", ["a\x01", "\x1f", "a\x0bb"])
@@ -354,10 +246,3 @@ def test_metadata_is_bounded_in_bytes(extra: int, expected: list[str]) -> None:
     size = sum(len(name) + value.ByteSize() for name, value in values.items())
     values["rest"] = metadata_pb2.MetadataValue(string_value="x" * (16_384 - size - len("rest") - 3 + extra))
     assert paths(ingest_service_pb2.DocumentSpec(metadata=values)) == expected
-
-
-def test_query_of_white_space_is_refused() -> None:
-    request = retrieve_service_pb2.RetrieveRequest(collection_ids=["a"], query=" \t\n")
-    assert paths(request) == ["query"]
-    for kind in (generate_service_pb2.GenerateRequest, generate_service_pb2.StreamGenerateRequest):
-        assert paths(kind(collection_ids=["a"], question="  ")) == ["question"]

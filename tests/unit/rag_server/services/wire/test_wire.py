@@ -8,15 +8,14 @@ from enum import Enum
 from typing import Any
 
 import pytest
-from google.protobuf.message import Message
 from hypothesis import given
 from hypothesis import strategies as st
 
 from rag.v1 import (
+    bm25_pb2,
     chunking_pb2,
     collection_service_pb2,
     filter_pb2,
-    fusion_pb2,
     generate_service_pb2,
     ingest_service_pb2,
     metadata_pb2,
@@ -49,20 +48,22 @@ from rag_server.domain.generation import (
     Usage,
 )
 from rag_server.domain.job import Job, JobError, JobProgress, JobState
+from rag_server.domain.lexical import Bm25
 from rag_server.domain.metadata import MetadataType, MetadataValue
 from rag_server.domain.retrieval import (
     Degradation,
     Leg,
     LegSignal,
+    QuerySyntax,
     RetrievalRequest,
     RetrievalResult,
-    RrfFusion,
     ScoredChunk,
     ScoreScale,
 )
 from rag_server.services.wire.analysis import to_token
-from rag_server.services.wire.chunk import to_chunk, to_retrieved, to_score_scale
+from rag_server.services.wire.chunk import from_score_scale, to_chunk, to_retrieved, to_score_scale
 from rag_server.services.wire.collection import (
+    from_bm25,
     from_chunking,
     from_new_collection,
     to_chunking,
@@ -76,11 +77,11 @@ from rag_server.services.wire.query import (
     AnswerWriter,
     collect,
     from_question,
-    from_retrieve,
     to_retrieve_response,
 )
 from rag_server.text.analyzer import AnalyzedToken
 from rag_server.text.tokens import TokenKind
+from tests.unit.rag_server.services.wire.examples import EXPLANATION, FULL, absent, encode, full_options
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
 LATER = datetime(2026, 2, 3, 4, 5, 6, 789012, tzinfo=UTC)
@@ -93,20 +94,6 @@ values = st.one_of(
     st.datetimes(min_value=datetime(1, 1, 1), max_value=datetime(9999, 12, 31), timezones=st.just(UTC)),  # noqa: DTZ001 - hypothesis adds the zone
     st.lists(st.text()).map(tuple),
 )
-
-
-def absent(message: Message) -> set[str]:
-    """Return the fields that are not set, of the message and those in it."""
-    present = {descriptor.name for descriptor, _ in message.ListFields()}
-    missing = {
-        field.name
-        for field in message.DESCRIPTOR.fields
-        if field.name not in present and field.containing_oneof is None
-    }
-    for descriptor, value in message.ListFields():
-        if descriptor.message_type and not descriptor.is_repeated:
-            missing |= {f"{descriptor.name}.{name}" for name in absent(value)}
-    return missing
 
 
 @given(values)
@@ -135,6 +122,8 @@ def test_metadata_fields_round_trip_for_every_type() -> None:
         (filter_pb2.ComparisonOperator, Operator),
         (generate_service_pb2.FinishReason, FinishReason),
         (retrieved_chunk_pb2.Degradation, Degradation),
+        (retrieved_chunk_pb2.ScoreScale, ScoreScale),
+        (options_pb2.QuerySyntax, QuerySyntax),
         (retrieve_service_pb2.TokenKind, TokenKind),
     ],
 )
@@ -186,6 +175,7 @@ COLLECTION = Collection(
     embedding_model="hash-64",
     dimension=64,
     chunking=CharacterChunking(1000, 100),
+    bm25=Bm25(0.9, 0.4),
     labels={"team": "a"},
     metadata_fields={"year": MetadataType.INTEGER},
     revision=3,
@@ -209,12 +199,25 @@ def test_new_collection_takes_what_a_caller_may_say_and_no_more() -> None:
     assert new.id == "books"
     assert (new.display_name, new.description, new.language) == ("Books", "All of them", "es")
     assert (new.chunking, new.labels) == (COLLECTION.chunking, COLLECTION.labels)
+    assert new.bm25 == Bm25(0.9, 0.4)
     assert new.metadata_fields == COLLECTION.metadata_fields
 
 
 def test_new_collection_without_a_language_is_multilingual() -> None:
     new = from_new_collection("books", collection_service_pb2.Collection())
-    assert (new.language, new.chunking) == ("mul", TokenChunking())
+    assert (new.language, new.chunking, new.bm25) == ("mul", TokenChunking(), Bm25())
+
+
+@pytest.mark.parametrize(
+    ("message", "expected"),
+    [
+        (bm25_pb2.Bm25(), Bm25()),
+        (bm25_pb2.Bm25(k1=0.0), Bm25(k1=0.0)),
+        (bm25_pb2.Bm25(b=0.0), Bm25(b=0.0)),
+    ],
+)
+def test_bm25_parameters_of_zero_are_not_defaults(message: bm25_pb2.Bm25, expected: Bm25) -> None:
+    assert from_bm25(message) == expected
 
 
 CHUNK = Chunk(
@@ -333,33 +336,6 @@ def test_job_state_round_trips(state: JobState) -> None:
     assert from_states([to_job(replace(JOB, state=state)).state]) == {state}
 
 
-def encode(node: Filter) -> filter_pb2.Filter:
-    """The way a client writes a filter."""
-    pb = filter_pb2
-    match node:
-        case Bool(must, should, must_not):
-            parts = (list(map(encode, each)) for each in (must, should, must_not))
-            return pb.Filter(
-                boolean=pb.BooleanFilter(**dict(zip(("must", "should", "must_not"), parts, strict=True)))
-            )
-        case Comparison(field, operator, value):
-            number = pb.ComparisonOperator.Value(f"COMPARISON_OPERATOR_{operator.name}")
-            return pb.Filter(
-                comparison=pb.ComparisonFilter(field=field, operator=number, value=to_value(value))
-            )
-        case Membership(field, values):
-            return pb.Filter(membership=pb.MembershipFilter(field=field, values=map(to_value, values)))
-        case Range():
-            names = ("greater_than", "greater_or_equal", "less_than", "less_or_equal")
-            bounds = {name: getattr(node, name) for name in names}
-            given_bounds = {name: to_value(value) for name, value in bounds.items() if value is not None}
-            return pb.Filter(range=pb.RangeFilter(field=node.field, **given_bounds))
-        case Exists(field):
-            return pb.Filter(exists=pb.ExistsFilter(field=field))
-        case Prefix(field, prefix):
-            return pb.Filter(prefix=pb.PrefixFilter(field=field, prefix=prefix))
-
-
 bounds = st.one_of(st.none(), values)
 leaves = st.one_of(
     st.builds(Comparison, st.text(), st.sampled_from(Operator), values),
@@ -378,43 +354,47 @@ def test_filter_arrives_as_it_was_written(node: Filter) -> None:
     assert from_filter(filter_pb2.Filter.FromString(encode(node).SerializeToString())) == node
 
 
-def test_retrieve_request_defaults_are_those_of_the_domain() -> None:
-    message = retrieve_service_pb2.RetrieveRequest(collection_ids=["books"], query="q")
-    assert from_retrieve(message) == RetrievalRequest(("books",), "q")
-
-
-def test_retrieve_request_values_of_zero_are_not_defaults() -> None:
-    fusion = fusion_pb2.Fusion(rrf=fusion_pb2.RrfFusion(k=1, dense_weight=0.0, lexical_weight=0.5))
-    message = retrieve_service_pb2.RetrieveRequest(
-        collection_ids=["b", "a"],
-        query="q",
-        options=options_pb2.RetrievalOptions(
-            top_k=3, candidate_count=4, fusion=fusion, filter=encode(Exists("x"))
-        ),
-    )
-    assert absent(message) == absent(message.options) == set()
-    assert from_retrieve(message) == RetrievalRequest(
-        ("b", "a"), "q", 3, Exists("x"), RrfFusion(1, 0.0, 0.5), 4
-    )
-
-
-SCORED = ScoredChunk(CHUNK, 0.25, {Leg.DENSE: LegSignal(1, 0.75), Leg.LEXICAL: LegSignal(2, 12.5)})
+SCORED = ScoredChunk(
+    CHUNK,
+    0.25,
+    {Leg.DENSE: LegSignal(1, 0.75), Leg.LEXICAL: LegSignal(2, 12.5)},
+    fused_score=0.125,
+    rerank=LegSignal(3, 0.25),
+    context_before=(replace(CHUNK, id="b1"), replace(CHUNK, id="b2")),
+    context_after=(replace(CHUNK, id="a1"),),
+)
 
 
 def test_retrieved_chunk_has_every_field_and_its_rank() -> None:
-    first, second = to_retrieved([SCORED, replace(SCORED, signals={Leg.LEXICAL: LegSignal(1, 3.5)})])
+    first, second = to_retrieved([SCORED, ScoredChunk(CHUNK, 0.5, {Leg.LEXICAL: LegSignal(1, 3.5)})])
     assert absent(first) == set()
     assert (first.rank, second.rank) == (1, 2)
-    assert (first.score, first.signals.fused_score) == (0.25, 0.25)
+    assert (first.score, first.signals.fused_score) == (0.25, 0.125)
     assert (first.signals.dense.rank, first.signals.dense.score) == (1, 0.75)
     assert (first.signals.lexical.rank, first.signals.lexical.score) == (2, 12.5)
+    assert (first.signals.rerank.rank, first.signals.rerank.score) == (3, 0.25)
+    assert [each.id for each in first.context_before] == ["b1", "b2"]
+    assert [each.id for each in first.context_after] == ["a1"]
     assert not second.signals.HasField("dense")
+    assert not second.signals.HasField("rerank")
+    assert not second.context_before
+
+
+def test_leg_signal_of_no_candidate_has_a_score_and_no_rank() -> None:
+    (sent,) = to_retrieved([replace(SCORED, signals={Leg.DENSE: LegSignal(None, 0.0)})])
+    assert sent.signals.HasField("dense")
+    assert not sent.signals.dense.HasField("rank")
 
 
 @pytest.mark.parametrize("degradation", Degradation)
 def test_retrieve_response_has_every_field(degradation: Degradation) -> None:
     result = RetrievalResult(
-        (SCORED,), ScoreScale.RRF, (degradation,), {"b": 2, "a": 1}, {"embed": 5, "fuse": 1, "total": 9}
+        (SCORED,),
+        ScoreScale.RRF,
+        (degradation,),
+        {"b": 2, "a": 1},
+        {"embed": 5, "fuse": 1, "total": 9},
+        EXPLANATION,
     )
     message = to_retrieve_response(result)
     assert absent(message) == set()
@@ -428,14 +408,15 @@ def test_retrieve_response_has_every_field(degradation: Degradation) -> None:
     assert [(each.stage, each.duration_us) for each in message.timings.stages] == [("embed", 5), ("fuse", 1)]
 
 
-def test_retrieve_response_without_degradation_names_none() -> None:
+def test_retrieve_response_without_degradation_or_explanation_has_none() -> None:
     result = RetrievalResult((SCORED,), ScoreScale.RRF, (), {"b": 2}, {"total": 9})
-    assert "degradations" in absent(to_retrieve_response(result))
+    assert {"degradations", "explanation"} <= absent(to_retrieve_response(result))
 
 
 @pytest.mark.parametrize("scale", ScoreScale)
 def test_score_scale_is_named(scale: ScoreScale) -> None:
     assert retrieved_chunk_pb2.ScoreScale.Name(to_score_scale(scale)) == f"SCORE_SCALE_{scale.name}"
+    assert from_score_scale(to_score_scale(scale)) is scale
 
 
 @pytest.mark.parametrize(
@@ -444,21 +425,15 @@ def test_score_scale_is_named(scale: ScoreScale) -> None:
 def test_question_arrives_with_its_defaults(kind: Any) -> None:
     sparse = from_question(kind(collection_ids=["books"], question="q"))
     assert sparse.retrieval.query == "q"
-    assert sparse == GenerationRequest(RetrievalRequest(("books",), "q"))
+    assert sparse == GenerationRequest(RetrievalRequest(("books",), "q", syntax=QuerySyntax.PLAIN))
     full = kind(
-        collection_ids=["books"],
+        collection_ids=["b", "a"],
         question="q",
-        retrieval=options_pb2.RetrievalOptions(
-            top_k=3,
-            filter=encode(Exists("x")),
-            fusion=fusion_pb2.Fusion(rrf=fusion_pb2.RrfFusion(k=7)),
-            candidate_count=9,
-        ),
+        retrieval=full_options(),
         generation=options_pb2.GenerationOptions(max_answer_tokens=11, language="es"),
     )
-    assert absent(full) == absent(full.retrieval) == absent(full.generation) == set()
-    request = RetrievalRequest(("books",), "q", 3, Exists("x"), RrfFusion(k=7), 9)
-    assert from_question(full) == GenerationRequest(request, 11, "es")
+    assert absent(full) == set()
+    assert from_question(full) == GenerationRequest(FULL, 11, "es")
 
 
 EVENTS: list[GenerationEvent] = [
