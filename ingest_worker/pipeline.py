@@ -8,7 +8,6 @@ is one transaction.
 from __future__ import annotations
 
 import asyncio
-import hashlib
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
@@ -19,7 +18,7 @@ from ingest_worker.parse.detect import detect_media_type
 from ingest_worker.parse.registry import parse_document
 from rag_server.backends.protocols import BlobStore, ChunkStore, Embedder, Priority
 from rag_server.domain.collection import Collection
-from rag_server.domain.document import Chunk, ChunkDraft, MediaType, ParsedDocument
+from rag_server.domain.document import Chunk, ChunkDraft, MediaType, ParsedDocument, chunk_id
 from rag_server.domain.job import Job, JobProgress, JobState
 from rag_server.domain.publication import Publication
 from rag_server.metadata.database import Database
@@ -145,12 +144,6 @@ class IngestPipeline:
 
 async def _whole(data: bytes) -> AsyncIterator[bytes]:
     yield data
-
-
-def chunk_id(tenant_id: str, collection_uid: str, document_id: str, revision: int, ordinal: int) -> str:
-    """Return the id of a chunk, 32 hex digits: the same chunk of the same revision always has the same."""
-    name = "\0".join((tenant_id, collection_uid, document_id, str(revision), str(ordinal)))
-    return hashlib.sha256(name.encode()).hexdigest()[:32]
 
 
 def _to_chunks(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from rag_server.domain.lexical import Bm25
 from rag_server.domain.metadata import MetadataType
 
 
@@ -56,6 +57,7 @@ class Collection:
     chunk_count: int
     create_time: datetime
     update_time: datetime
+    bm25: Bm25 = field(default_factory=Bm25)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,5 +69,6 @@ class NewCollection:
     description: str = ""
     language: str = "mul"
     chunking: Chunking = field(default_factory=TokenChunking)
+    bm25: Bm25 = field(default_factory=Bm25)
     labels: dict[str, str] = field(default_factory=dict)
     metadata_fields: dict[str, MetadataType] = field(default_factory=dict)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -104,6 +105,12 @@ class Chunk:
     media_type: str
 
 
+def chunk_id(tenant_id: str, collection_uid: str, document_id: str, revision: int, ordinal: int) -> str:
+    """Return the id of a chunk, 32 hex digits: the same chunk of the same revision always has the same."""
+    name = "\0".join((tenant_id, collection_uid, document_id, str(revision), str(ordinal)))
+    return hashlib.sha256(name.encode()).hexdigest()[:32]
+
+
 @dataclass(frozen=True, slots=True)
 class Document:
     """A document with a searchable revision."""
@@ -126,6 +133,20 @@ class Document:
     page_count: int | None
     create_time: datetime
     update_time: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentHead:
+    """What a search needs to know of a document besides its chunks."""
+
+    id: str
+    revision: int
+    """The revision that readers see."""
+    title: str
+    source_uri: str
+    media_type: str
+    metadata: Metadata
+    chunk_count: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,12 +6,14 @@ PostgreSQL gives the double `1e20` back as an integer.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
 from rag_server.domain.collection import CharacterChunking, Chunking, TokenChunking
 from rag_server.domain.job import JobError, JobProgress
+from rag_server.domain.lexical import Bm25
 from rag_server.domain.metadata import Metadata, MetadataType, MetadataValue, type_of
 
 JsonObject = dict[str, Any]
@@ -34,6 +36,16 @@ def chunking_from_json(value: JsonObject) -> Chunking:
     return _CHUNKING_KINDS[value["kind"]](**parameters)
 
 
+def bm25_to_json(bm25: Bm25) -> JsonObject:
+    """Return the parameters by name."""
+    return asdict(bm25)
+
+
+def bm25_from_json(value: JsonObject) -> Bm25:
+    """Undo `bm25_to_json`."""
+    return Bm25(**{name: float(parameter) for name, parameter in value.items()})
+
+
 def metadata_to_json(metadata: Metadata) -> JsonObject:
     """Return `{name: {"type", "value"}}`."""
     return {name: {"type": type_of(value).value, "value": _plain(value)} for name, value in metadata.items()}
@@ -41,7 +53,7 @@ def metadata_to_json(metadata: Metadata) -> JsonObject:
 
 def metadata_from_json(value: JsonObject) -> Metadata:
     """Undo `metadata_to_json`."""
-    return {name: _typed(MetadataType(field["type"]), field["value"]) for name, field in value.items()}
+    return {name: _DECODERS[field["type"]](field["value"]) for name, field in value.items()}
 
 
 def _plain(value: MetadataValue) -> Any:
@@ -50,17 +62,20 @@ def _plain(value: MetadataValue) -> Any:
     return list(value) if isinstance(value, tuple) else value
 
 
-def _typed(kind: MetadataType, value: Any) -> MetadataValue:
-    match kind:
-        case MetadataType.TIMESTAMP:
-            return datetime.fromisoformat(value)
-        case MetadataType.STRING_LIST:
-            return tuple(value)
-        case MetadataType.DOUBLE:
-            return float(value)
-        case MetadataType.STRING | MetadataType.INTEGER | MetadataType.BOOLEAN:
-            plain: str | int | bool = value
-            return plain
+def _as_it_is(value: Any) -> MetadataValue:
+    plain: str | int | bool = value
+    return plain
+
+
+_DECODERS: dict[str, Callable[[Any], MetadataValue]] = {
+    MetadataType.STRING: _as_it_is,
+    MetadataType.INTEGER: _as_it_is,
+    MetadataType.DOUBLE: float,
+    MetadataType.BOOLEAN: _as_it_is,
+    MetadataType.TIMESTAMP: datetime.fromisoformat,
+    MetadataType.STRING_LIST: tuple,
+}
+"""By type as stored. Looked up by the bare string, since reading a whole collection is a million look-ups."""
 
 
 def progress_to_json(progress: JobProgress) -> JsonObject:

@@ -11,7 +11,7 @@ from rag_server.domain.collection import Chunking, Collection, NewCollection
 from rag_server.domain.ids import new_id
 from rag_server.domain.metadata import MetadataType
 from rag_server.errors import AlreadyExists, NotFound
-from rag_server.metadata.codecs import chunking_from_json, chunking_to_json
+from rag_server.metadata.codecs import bm25_from_json, bm25_to_json, chunking_from_json, chunking_to_json
 from rag_server.metadata.jobs import JobRepository
 from rag_server.metadata.metadata_fields import MetadataFieldRepository
 from rag_server.metadata.session import Scope
@@ -45,6 +45,7 @@ class CollectionRepository:
             embedding_model=embedding_model,
             dimension=dimension,
             chunking=chunking_to_json(new.chunking),
+            bm25=bm25_to_json(new.bm25),
             labels=dict(new.labels),
             revision=0,
             document_count=0,
@@ -58,6 +59,7 @@ class CollectionRepository:
                 f"there is a collection {new.id!r} already",
                 metadata={"resource": "collection", "id": new.id},
             )
+        self._scope.touched.touch(row.uid)
         await self._fields.declare(tenant_id, row.uid, new.metadata_fields)
         return _to_domain(row, new.metadata_fields)
 
@@ -121,6 +123,7 @@ class CollectionRepository:
         if metadata_fields is not None:
             await self._fields.add(tenant_id, row.uid, metadata_fields)
         row.update_time = self._scope.clock()
+        self._scope.touched.touch(row.uid)
         await self._scope.session.flush()
         return await self.get(tenant_id, collection_id)
 
@@ -129,12 +132,14 @@ class CollectionRepository:
 
         Unfinished jobs become CANCELLED. Jobs stay listed. Chunks and bytes are left to sweeps.
         """
-        uid = (await self._lock(tenant_id, collection_id)).uid
+        row = await self._lock(tenant_id, collection_id)
+        uid = row.uid
+        self._scope.touched.delete(row)
         await self._jobs.cancel_all_of_collection(tenant_id, uid)
         await self._sweeps.add_collection(tenant_id, uid)
         for sha256 in await self._blobs(tenant_id, uid):
             await self._sweeps.add_blob(tenant_id, sha256)
-        # documents, fields and revision counters go by their foreign keys
+        # documents, fields, changes and revision counters go by their foreign keys
         await self._scope.session.execute(
             delete(CollectionRow).where(
                 col(CollectionRow.tenant_id) == tenant_id, col(CollectionRow.uid) == uid
@@ -145,12 +150,17 @@ class CollectionRepository:
     async def bump_revision(
         self, tenant_id: str, collection_uid: str, *, documents: int = 0, chunks: int = 0
     ) -> int:
-        """Count one visible change, and what it adds or (negative) takes away; return the new revision."""
+        """Count one visible change, and what it adds or (negative) takes away; return the new revision.
+
+        The caller records the change (`ChangeRepository`): readers that catch up would miss it otherwise, and
+        read the whole collection instead.
+        """
         row = await self._scope.lock_collection(tenant_id, collection_uid)
         row.revision += 1
         row.document_count += documents
         row.chunk_count += chunks
         row.update_time = self._scope.clock()
+        self._scope.touched.touch(collection_uid)
         await self._scope.session.flush()
         return row.revision
 
@@ -200,4 +210,5 @@ def _to_domain(row: CollectionRow, fields: dict[str, MetadataType]) -> Collectio
         chunk_count=row.chunk_count,
         create_time=row.create_time,
         update_time=row.update_time,
+        bm25=bm25_from_json(row.bm25),
     )

@@ -5,15 +5,18 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
 from rag_server.concurrency import finish
+from rag_server.domain.change import CollectionChange
 from rag_server.domain.job import Job
 from rag_server.metadata import schema
 from rag_server.metadata.blobs import BlobRepository
+from rag_server.metadata.changes import ChangeRepository
 from rag_server.metadata.collections import CollectionRepository
 from rag_server.metadata.documents import DocumentRepository
 from rag_server.metadata.engine import create_reader, create_writer, prepare
@@ -35,13 +38,15 @@ class Transaction:
 
     def __init__(self, session: AsyncSession, clock: Clock) -> None:
         scope = Scope(session, clock)
+        self.touched = scope.touched
         self.sweeps = SweepRepository(scope)
         self.blobs = BlobRepository(scope)
         self.idempotency = IdempotencyRepository(scope)
         self.metadata_fields = MetadataFieldRepository(scope)
         self.jobs = JobRepository(scope, self.sweeps)
         self.collections = CollectionRepository(scope, self.metadata_fields, self.jobs, self.sweeps)
-        self.documents = DocumentRepository(scope, self.collections, self.jobs, self.sweeps)
+        self.changes = ChangeRepository(scope)
+        self.documents = DocumentRepository(scope, self.collections, self.changes, self.jobs, self.sweeps)
 
 
 class Database:
@@ -61,10 +66,23 @@ class Database:
         self._clock = clock
         self._is_closed = False
         self._job_listeners: list[Callable[[Sequence[Job]], None]] = []
+        self._collection_listeners: list[Callable[[Sequence[CollectionChange]], None]] = []
 
     def on_jobs_changed(self, listener: Callable[[Sequence[Job]], None]) -> None:
         """Call `listener` with the jobs that a transaction has changed, once it is committed."""
         self._job_listeners.append(listener)
+
+    def on_collections_changed(self, listener: Callable[[Sequence[CollectionChange]], None]) -> None:
+        """Call `listener` with the collections that a transaction has changed, once it is committed.
+
+        Changed is what was created, updated or deleted, has new metadata fields, or has a document that
+        became visible, was replaced or was deleted. Listeners are called in the order of their registration,
+        before any of `on_jobs_changed`, and before the writer goes on. On SQLite they hear of changes in the
+        order of the commits; elsewhere two commits that follow closely may be told in the other order.
+
+        A commit of which the database did not say how it ended is told, too, as of revision 0.
+        """
+        self._collection_listeners.append(listener)
 
     @classmethod
     async def open(cls, url: str, *, clock: Clock = utc_now) -> Database:
@@ -95,13 +113,25 @@ class Database:
         async with self._session(self._writer) as session:
             tx = Transaction(session, self._clock)
             yield tx
-            await finish(self._commit(session, tx.jobs.changed))
+            await finish(self._commit(session, tx))
 
-    async def _commit(self, session: AsyncSession, changed: Sequence[Job]) -> None:
-        await session.commit()
-        if changed:
+    async def _commit(self, session: AsyncSession, tx: Transaction) -> None:
+        collections = await tx.touched.changes(session)
+        try:
+            await session.commit()
+        except BaseException:
+            # perhaps only the answer was lost: neither what was known before nor what we hoped for is sure
+            self._tell_collections([replace(change, revision=0) for change in collections])
+            raise
+        self._tell_collections(collections)
+        if tx.jobs.changed:
             for listener in self._job_listeners:
-                listener(changed)
+                listener(tx.jobs.changed)
+
+    def _tell_collections(self, changes: Sequence[CollectionChange]) -> None:
+        if changes:
+            for listener in self._collection_listeners:
+                listener(changes)
 
     @asynccontextmanager
     async def snapshot(self) -> AsyncIterator[Transaction]:

@@ -2,35 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from sqlalchemy import delete, select
 from sqlmodel import col
 
-from rag_server.domain.document import Document
+from rag_server.domain.change import DocumentChange
+from rag_server.domain.document import Document, DocumentHead
 from rag_server.domain.job import Job, JobError, JobProgress, JobState
 from rag_server.domain.publication import Publication
 from rag_server.errors import NotFound
+from rag_server.metadata.changes import ChangeRepository
 from rag_server.metadata.codecs import metadata_from_json, progress_to_json
 from rag_server.metadata.collections import CollectionRepository
+from rag_server.metadata.document_heads import heads_of, scan_heads
 from rag_server.metadata.jobs import JobRepository
 from rag_server.metadata.revisions import last_revision
-from rag_server.metadata.session import Scope
+from rag_server.metadata.session import IDS_PER_STATEMENT, Scope
 from rag_server.metadata.sweeps import SweepRepository
 from rag_server.metadata.tables import DocumentRow, JobRow
-
-_IDS_PER_STATEMENT = 500
-"""Well below the number of parameters that either database takes (SQLite: 32 766)."""
 
 
 class DocumentRepository:
     """Documents with a visible revision."""
 
     def __init__(
-        self, scope: Scope, collections: CollectionRepository, jobs: JobRepository, sweeps: SweepRepository
+        self,
+        scope: Scope,
+        collections: CollectionRepository,
+        changes: ChangeRepository,
+        jobs: JobRepository,
+        sweeps: SweepRepository,
     ) -> None:
         self._scope = scope
         self._collections = collections
+        self._changes = changes
         self._jobs = jobs
         self._sweeps = sweeps
 
@@ -63,15 +69,27 @@ class DocumentRepository:
         """Return the visible revision of each document; one that nobody may see is left out."""
         ids = list(dict.fromkeys(document_ids))
         found: dict[str, int] = {}
-        for start in range(0, len(ids), _IDS_PER_STATEMENT):
+        for start in range(0, len(ids), IDS_PER_STATEMENT):
             statement = select(col(DocumentRow.id), col(DocumentRow.revision)).where(
                 col(DocumentRow.tenant_id) == tenant_id,
                 col(DocumentRow.collection_uid) == collection_uid,
-                col(DocumentRow.id).in_(ids[start : start + _IDS_PER_STATEMENT]),
+                col(DocumentRow.id).in_(ids[start : start + IDS_PER_STATEMENT]),
             )
             rows = (await self._scope.session.execute(statement)).all()
             found.update((row.id, row.revision) for row in rows)
         return found
+
+    async def scan(
+        self, tenant_id: str, collection_uid: str, *, after_id: str = "", limit: int
+    ) -> Sequence[DocumentHead]:
+        """Return heads of documents by id, from after `after_id` on; made for reading all of many."""
+        return await scan_heads(self._scope, tenant_id, collection_uid, after_id, limit)
+
+    async def heads_of(
+        self, tenant_id: str, collection_uid: str, document_ids: Iterable[str]
+    ) -> dict[str, DocumentHead]:
+        """Return the head of each document by its id; one that nobody may see is left out."""
+        return await heads_of(self._scope, tenant_id, collection_uid, document_ids)
 
     async def delete(self, tenant_id: str, collection_uid: str, document_id: str) -> None:
         """Delete a document, for ever: its unfinished jobs are cancelled and none of them can publish.
@@ -90,9 +108,11 @@ class DocumentRepository:
         end = await last_revision(self._scope, tenant_id, collection_uid, document_id) + 1
         await self._sweeps.add_revisions(tenant_id, collection_uid, document_id, before_revision=end)
         await self._sweeps.add_blob(tenant_id, row.sha256)
-        await self._collections.bump_revision(
+        revision = await self._collections.bump_revision(
             tenant_id, collection_uid, documents=-1, chunks=-row.chunk_count
         )
+        change = DocumentChange(revision, document_id, document_revision=None, chunk_count=0)
+        await self._changes.add(tenant_id, collection_uid, change)
         await self._scope.session.execute(
             delete(DocumentRow).where(
                 col(DocumentRow.tenant_id) == tenant_id,
@@ -157,9 +177,11 @@ class DocumentRepository:
             update_time=now,
         )
         await self._scope.session.merge(row)
-        await self._collections.bump_revision(
+        revision = await self._collections.bump_revision(
             job.tenant_id, job.collection_uid, documents=added_documents, chunks=added_chunks
         )
+        change = DocumentChange(revision, job.document_id, job.document_revision, publication.chunk_count)
+        await self._changes.add(job.tenant_id, job.collection_uid, change)
 
     async def _succeed(self, job: JobRow, publication: Publication) -> Job:
         job.state = JobState.SUCCEEDED.value

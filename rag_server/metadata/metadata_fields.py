@@ -39,6 +39,9 @@ class MetadataFieldRepository:
 
     async def declare(self, tenant_id: str, collection_uid: str, fields: Mapping[str, MetadataType]) -> None:
         """Fix the types of fields that have none yet."""
+        if not fields:
+            return
+        self._scope.touched.touch(collection_uid)
         for name, kind in fields.items():
             row = MetadataFieldRow(
                 tenant_id=tenant_id, collection_uid=collection_uid, name=name, type=kind.value

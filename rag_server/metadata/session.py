@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from sqlalchemy import select
@@ -13,9 +13,13 @@ from sqlmodel import col
 
 from rag_server.errors import NotFound
 from rag_server.metadata.tables import CollectionRow, Row
+from rag_server.metadata.touched import TouchedCollections
 
 Clock = Callable[[], datetime]
 """Returns the time now, timezone-aware."""
+
+IDS_PER_STATEMENT = 500
+"""Well below the number of parameters that either database takes (SQLite: 32 766)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +28,7 @@ class Scope:
 
     session: AsyncSession
     clock: Clock
+    touched: TouchedCollections = field(default_factory=TouchedCollections)
 
     async def insert_if_absent(self, row: Row) -> bool:
         """Insert `row`; return False, and leave the transaction usable, when its key is taken."""

@@ -63,12 +63,27 @@ class CollectionRow(Row, table=True):
     embedding_model: str = Field(sa_type=Text)
     dimension: int
     chunking: dict[str, Any] = Field(sa_type=JsonValue)
+    bm25: dict[str, Any] = Field(sa_type=JsonValue)
     labels: dict[str, str] = Field(sa_type=JsonValue)
     revision: int = Field(sa_type=BigInteger)
     document_count: int = Field(sa_type=BigInteger)
     chunk_count: int = Field(sa_type=BigInteger)
     create_time: datetime = Field(sa_type=UtcDateTime)
     update_time: datetime = Field(sa_type=UtcDateTime)
+
+
+class CollectionChangeRow(Row, table=True):
+    """See `rag_server.domain.change.DocumentChange`: what made one revision of a collection."""
+
+    __tablename__ = "collection_changes"
+    __table_args__ = (_of_collection(),)
+
+    collection_uid: str = Field(primary_key=True, sa_type=Text)
+    revision: int = Field(primary_key=True, sa_type=BigInteger)
+    document_id: str = Field(sa_type=Text)
+    document_revision: int | None = Field(default=None, sa_type=BigInteger)
+    chunk_count: int = Field(sa_type=BigInteger)
+    create_time: datetime = Field(sa_type=UtcDateTime)
 
 
 class MetadataFieldRow(Row, table=True):

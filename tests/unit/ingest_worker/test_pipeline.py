@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from ingest_worker.fetch import FetchedDocument
-from ingest_worker.pipeline import JobCancelled, chunk_id
+from ingest_worker.pipeline import JobCancelled
+from rag_server.domain.document import chunk_id
 from rag_server.domain.job import Job, JobState
 from rag_server.errors import FailedPrecondition, InvalidArgument, NotFound, Unavailable
 from rag_server.testing.fakes import HashEmbedder
@@ -114,22 +115,6 @@ async def test_pipeline_run_again_removes_what_the_first_cut_differently(worksho
     await workshop.pipeline.run(job)
     assert [row.ordinal for row in workshop.visible() if row.document_id == "doc"] == [0]
     assert len([row for row in workshop.visible() if row.document_id == "other"]) > 5
-
-
-def test_chunk_id_depends_on_every_part_and_on_nothing_else() -> None:
-    base = ("acme", "uid", "doc", 1, 0)
-    others = [
-        ("acme2", "uid", "doc", 1, 0),
-        ("acme", "uid2", "doc", 1, 0),
-        ("acme", "uid", "doc2", 1, 0),
-        ("acme", "uid", "doc", 2, 0),
-        ("acme", "uid", "doc", 1, 1),
-        ("acmeu", "id", "doc", 1, 0),
-    ]
-    ids = {chunk_id(*each) for each in (base, *others)}
-    assert len(ids) == len(others) + 1
-    assert chunk_id(*base) == chunk_id(*base)
-    assert all(len(each) == 32 and set(each) <= set("0123456789abcdef") for each in ids)
 
 
 async def test_pipeline_cancelled_job_stops_at_the_next_batch(workshop: Workshop) -> None:

@@ -11,6 +11,7 @@ from sqlalchemy.dialects import sqlite
 
 from rag_server.domain.collection import CharacterChunking, Chunking, TokenChunking
 from rag_server.domain.job import JobError, JobProgress
+from rag_server.domain.lexical import Bm25
 from rag_server.domain.metadata import Metadata
 from rag_server.metadata import codecs
 from rag_server.metadata.types import UtcDateTime
@@ -45,6 +46,13 @@ def test_metadata_double_that_the_database_gives_back_as_integer_stays_a_double(
 @pytest.mark.parametrize("chunking", [TokenChunking(120, 0.1), CharacterChunking(900, 90)])
 def test_chunking_comes_back(chunking: Chunking) -> None:
     assert codecs.chunking_from_json(_through_json(codecs.chunking_to_json(chunking))) == chunking
+
+
+def test_bm25_comes_back_as_doubles_even_when_the_database_makes_integers_of_them() -> None:
+    bm25 = Bm25(k1=2.0, b=0.5)
+    assert codecs.bm25_from_json(_through_json(codecs.bm25_to_json(bm25))) == bm25
+    back = codecs.bm25_from_json({"k1": 2, "b": 0})
+    assert (back, type(back.k1), type(back.b)) == (Bm25(2.0, 0.0), float, float)
 
 
 def test_progress_error_and_times_come_back() -> None:

@@ -7,6 +7,7 @@ import pytest
 from rag_server.domain.collection import CharacterChunking, Collection, NewCollection, TokenChunking
 from rag_server.domain.document import NewDocument
 from rag_server.domain.job import Job, JobState
+from rag_server.domain.lexical import Bm25
 from rag_server.domain.metadata import Metadata, MetadataType
 from rag_server.domain.sweep import SweepKind
 from rag_server.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound
@@ -24,6 +25,7 @@ async def test_create_returns_what_get_returns(database: Database) -> None:
         description="d",
         language="es",
         chunking=CharacterChunking(1000, 100),
+        bm25=Bm25(k1=0.9, b=0.4),
         labels={"b": "2", "a": "1"},
         metadata_fields={"year": MetadataType.INTEGER, "author": MetadataType.STRING},
     )
@@ -32,8 +34,9 @@ async def test_create_returns_what_get_returns(database: Database) -> None:
     async with database.snapshot() as tx:
         assert await tx.collections.get(TENANT, "papers") == made
         assert await tx.collections.get_by_uid(TENANT, made.uid) == made
-    assert (made.chunking, made.labels, made.metadata_fields) == (
+    assert (made.chunking, made.bm25, made.labels, made.metadata_fields) == (
         new.chunking,
+        new.bm25,
         new.labels,
         new.metadata_fields,
     )

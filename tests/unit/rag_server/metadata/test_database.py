@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
+from sqlalchemy.ext.asyncio import AsyncSession
 
+from rag_server.domain.change import CollectionChange
 from rag_server.domain.collection import Collection, NewCollection, TokenChunking
 from rag_server.domain.document import NewDocument
 from rag_server.domain.job import Job
@@ -311,3 +313,98 @@ async def test_transaction_cancelled_while_it_commits_tells_the_listeners_what_i
     async with database.snapshot() as tx:
         accepted = [job.id for job in await tx.jobs.list(TENANT, limit=100)]
     assert sorted(told) == sorted(accepted)
+
+
+async def test_transaction_that_does_not_commit_tells_nobody(
+    database: Database, collection: Collection
+) -> None:
+    told: list[object] = []
+    database.on_collections_changed(told.append)
+
+    async def bump_and_break() -> None:
+        async with database.transaction() as tx:
+            await tx.collections.bump_revision(TENANT, collection.uid)
+            raise KeyError("power cut")
+
+    with pytest.raises(KeyError):
+        await bump_and_break()
+    assert told == []
+
+
+async def test_transaction_listeners_hear_of_collections_before_jobs_and_before_the_writer_goes_on(
+    database: Database, submit: Submit, publish: Callable[..., Awaitable[Job]]
+) -> None:
+    job = await submit()
+    heard: list[str] = []
+    database.on_jobs_changed(lambda jobs: heard.append("jobs"))
+    database.on_collections_changed(lambda changes: heard.append("first"))
+    database.on_collections_changed(lambda changes: heard.append("second"))
+    await publish(job)
+    heard.append("writer")
+    assert heard == ["first", "second", "jobs", "writer"]
+
+
+async def test_transactions_many_writers_at_once_are_told_in_the_order_of_their_commits(
+    database: Database, collection: Collection
+) -> None:
+    told: list[int | None] = []
+    database.on_collections_changed(lambda changes: told.extend(each.revision for each in changes))
+
+    async def bump(number: int) -> None:
+        async with database.transaction() as tx:
+            for _ in range(1 + number % 3):
+                await tx.collections.bump_revision(TENANT, collection.uid)
+
+    await asyncio.gather(*(bump(number) for number in range(12)))
+    assert len(told) == 12
+    assert told == sorted(set(told), key=lambda revision: revision or 0)
+    assert told[-1] == 24
+
+
+async def test_transaction_cancelled_while_it_commits_tells_of_every_revision_it_committed(
+    database: Database, collection: Collection
+) -> None:
+    told: list[int | None] = []
+    database.on_collections_changed(lambda changes: told.extend(each.revision for each in changes))
+
+    async def bump() -> None:
+        async with database.transaction() as tx:
+            await tx.collections.bump_revision(TENANT, collection.uid)
+
+    for turn in range(30):
+        task = asyncio.create_task(bump())
+        await asyncio.sleep(turn * 0.0005)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+    async with database.snapshot() as tx:
+        revision = (await tx.collections.get(TENANT, "papers")).revision
+    assert told == list(range(1, revision + 1))
+
+
+async def test_transaction_commit_of_unknown_outcome_is_told_as_of_no_revision(
+    database: Database, collection: Collection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[object] = []
+    database.on_collections_changed(told.extend)
+    commit = AsyncSession.commit
+
+    async def commit_and_lose_the_answer(session: AsyncSession) -> None:
+        await commit(session)
+        raise OperationalError("COMMIT", {}, Exception("connection lost"))
+
+    async def write() -> None:
+        async with database.transaction() as tx:
+            made = await tx.collections.create(TENANT, NewCollection("c"), embedding_model="m", dimension=4)
+            uids.append(made.uid)
+            await tx.collections.delete(TENANT, "papers")
+
+    uids: list[str] = []
+    with monkeypatch.context() as patch:
+        patch.setattr(AsyncSession, "commit", commit_and_lose_the_answer)
+        with pytest.raises(Unavailable):
+            await write()
+    # not that it was deleted: that is as uncertain as the rest
+    assert told == [
+        CollectionChange(TENANT, "papers", collection.uid, 0),
+        CollectionChange(TENANT, "c", uids[0], 0),
+    ]

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from rag_server.domain.change import DocumentChange
 from rag_server.domain.collection import Collection, NewCollection, TokenChunking
 from rag_server.domain.document import NewDocument
 from rag_server.domain.job import Job, JobState
@@ -63,6 +64,7 @@ NOT_FOUND: dict[str, Attempt] = {
     "collections.update": lambda tx, _: tx.collections.update(STRANGER, "papers", description="mine"),
     "collections.delete": lambda tx, _: tx.collections.delete(STRANGER, "papers"),
     "collections.bump_revision": lambda tx, it: tx.collections.bump_revision(STRANGER, it.uid),
+    "changes.since": lambda tx, it: tx.changes.since(STRANGER, it.uid, 0, limit=10),
     "metadata_fields.learn": lambda tx, it: tx.metadata_fields.learn(STRANGER, it.uid, {"year": "x"}),
     "documents.get": lambda tx, it: tx.documents.get(STRANGER, it.uid, "doc"),
     "documents.delete": lambda tx, it: tx.documents.delete(STRANGER, it.uid, "doc"),
@@ -80,6 +82,8 @@ NOT_FOUND: dict[str, Attempt] = {
 EMPTY: dict[str, Attempt] = {
     "collections.list": lambda tx, _: tx.collections.list(STRANGER, limit=10),
     "documents.list": lambda tx, it: tx.documents.list(STRANGER, it.uid, limit=10),
+    "documents.scan": lambda tx, it: tx.documents.scan(STRANGER, it.uid, limit=10),
+    "documents.heads_of": lambda tx, it: tx.documents.heads_of(STRANGER, it.uid, ["doc"]),
     "documents.revisions_of": lambda tx, it: tx.documents.revisions_of(STRANGER, it.uid, ["doc"]),
     "jobs.count_unfinished": lambda tx, _: tx.jobs.count_unfinished(STRANGER),
     "jobs.list": lambda tx, it: tx.jobs.list(STRANGER, collection_uid=it.uid, limit=10),
@@ -95,6 +99,7 @@ EMPTY: dict[str, Attempt] = {
 # these only ever add what is the stranger's own; see the tests at the end
 OWN = {
     "collections.create",
+    "changes.add",
     "metadata_fields.add",
     "metadata_fields.check",
     "metadata_fields.declare",
@@ -109,6 +114,7 @@ OWN = {
 WITHOUT_TENANT = {
     "jobs.unfinished",
     "jobs.record_change",
+    "touched.changes",
     "sweeps.next_batch",
     "idempotency.expire",
 }
@@ -120,6 +126,7 @@ async def _everything(database: Database, owned: Belongings) -> list[Any]:
             await tx.collections.list(OWNER, limit=10),
             await tx.metadata_fields.of_collections(OWNER, [owned.uid]),
             await tx.documents.list(OWNER, owned.uid, limit=10),
+            await tx.changes.since(OWNER, owned.uid, 0, limit=10),
             await tx.jobs.list(OWNER, limit=10),
             await tx.jobs.events_after(OWNER, owned.done_id, 0),
             await tx.jobs.events_after(OWNER, owned.queued_id, 0),
@@ -201,4 +208,19 @@ async def test_declare_on_a_foreign_collection_is_refused_by_the_database(
     before = await _everything(database, owned)
     with pytest.raises(IntegrityError):
         await declare()
+    assert await _everything(database, owned) == before
+
+
+async def test_change_of_a_foreign_collection_is_refused_by_the_database(
+    database: Database, owned: Belongings
+) -> None:
+    from sqlalchemy.exc import IntegrityError
+
+    async def add() -> None:
+        async with database.transaction() as tx:
+            await tx.changes.add(STRANGER, owned.uid, DocumentChange(2, "theirs", 1, 3))
+
+    before = await _everything(database, owned)
+    with pytest.raises(IntegrityError):
+        await add()
     assert await _everything(database, owned) == before

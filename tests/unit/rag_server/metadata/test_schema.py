@@ -13,6 +13,9 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, create_engine
 
+from rag_server.domain.change import DocumentChange
+from rag_server.domain.lexical import Bm25
+from rag_server.domain.metadata import MetadataType
 from rag_server.errors import FailedPrecondition
 from rag_server.metadata import Database, schema
 from rag_server.metadata.migrations import HEAD
@@ -64,6 +67,64 @@ def test_migrate_to_base_removes_everything_and_back_again(url: str, tmp_path: P
     assert _tables(tmp_path / "metadata.db") == {"alembic_version"}
     schema.migrate(url)
     assert _tables(tmp_path / "metadata.db") == full == {*metadata.tables, "alembic_version"}
+
+
+_ROWS_OF_0001 = """
+INSERT INTO collections VALUES ('acme', 'papers', 'u1', '', '', 'en', 'm', 4,
+    '{"kind": "characters", "max_characters": 900, "overlap_characters": 90}', '{}',
+    7, 1, 3, '2026-01-01 00:00:00', '2026-01-01 00:00:00');
+INSERT INTO metadata_fields VALUES ('acme', 'u1', 'year', 'integer');
+INSERT INTO document_revisions VALUES ('acme', 'u1', 'doc', 2);
+INSERT INTO documents VALUES ('acme', 'u1', 'doc', 'papers', 2, 'T', 'file:x', 'text/plain', 'aa', 9, 'en',
+    '{"year": {"type": "integer", "value": 2020}}', 3, 30, NULL,
+    '2026-01-01 00:00:00', '2026-01-01 00:00:00');
+"""
+
+
+def _counts(path: Path) -> list[int]:
+    connection = sqlite3.connect(path)
+    try:
+        tables = ("collections", "metadata_fields", "document_revisions", "documents")
+        return [connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0] for table in tables]  # noqa: S608
+    finally:
+        connection.close()
+
+
+async def test_open_database_of_0001_keeps_its_rows_and_has_a_gap_instead_of_a_log(
+    url: str, tmp_path: Path
+) -> None:
+    await asyncio.to_thread(schema.migrate, url, "0001")
+    connection = sqlite3.connect(tmp_path / "metadata.db")
+    try:
+        connection.executescript(_ROWS_OF_0001)
+    finally:
+        connection.close()
+    database = await Database.open(url)
+    try:
+        async with database.transaction() as tx:
+            found = await tx.collections.get("acme", "papers")
+            assert (found.bm25, found.revision) == (Bm25(1.2, 0.75), 7)
+            assert found.metadata_fields == {"year": MetadataType.INTEGER}
+            assert (await tx.documents.get("acme", "u1", "doc")).metadata == {"year": 2020}
+            assert await tx.changes.since("acme", "u1", 0, limit=10) is None
+            assert await tx.changes.since("acme", "u1", 7, limit=10) == []
+            await tx.documents.delete("acme", "u1", "doc")
+            assert await tx.changes.since("acme", "u1", 6, limit=10) is None
+            assert await tx.changes.since("acme", "u1", 7, limit=10) == [DocumentChange(8, "doc", None, 0)]
+    finally:
+        await database.close()
+
+
+async def test_downgrade_to_0001_keeps_what_refers_to_a_collection(url: str, tmp_path: Path) -> None:
+    await asyncio.to_thread(schema.migrate, url, "0001")
+    connection = sqlite3.connect(tmp_path / "metadata.db")
+    try:
+        connection.executescript(_ROWS_OF_0001)
+    finally:
+        connection.close()
+    for revision in (HEAD, "0001", HEAD):
+        await asyncio.to_thread(schema.migrate, url, revision)
+        assert _counts(tmp_path / "metadata.db") == [1, 1, 1, 1]
 
 
 def test_every_table_and_primary_key_begins_with_the_tenant() -> None:
