@@ -16,9 +16,9 @@ import numpy.typing as npt
 
 from rag_server.domain.collection import Collection
 from rag_server.domain.document import Chunk
-from rag_server.domain.filter import Filter
 from rag_server.domain.generation import Cited, Delta, FinishReason, GenerationRequest, Usage
-from rag_server.domain.retrieval import Candidate, ScoredChunk
+from rag_server.domain.retrieval import ScoredChunk
+from rag_server.domain.stored import ANY, Hit, Scope, StoredChunks
 from rag_server.errors import FailedPrecondition
 
 Embeddings = npt.NDArray[np.float32]
@@ -142,15 +142,36 @@ class ChunkStore(Protocol):
         ...
 
     async def search_dense(
-        self, collection: Collection, vector: npt.NDArray[np.float32], *, limit: int, filter: Filter | None
-    ) -> list[Candidate]:
-        """Return the `limit` nearest chunks by cosine, best first; ties by chunk id."""
+        self,
+        collection: Collection,
+        vector: npt.NDArray[np.float32],
+        *,
+        limit: int,
+        scope: Scope = ANY,
+    ) -> list[Hit]:
+        """Return the `limit` nearest chunks in `scope` by cosine, best first; ties by chunk id."""
         ...
 
     async def search_lexical(
-        self, collection: Collection, lexemes: Sequence[str], *, limit: int, filter: Filter | None
-    ) -> list[Candidate]:
-        """Return the `limit` best chunks by BM25, best first; ties by chunk id."""
+        self, collection: Collection, terms: Sequence[str], *, limit: int, scope: Scope = ANY
+    ) -> list[Hit]:
+        """Return the `limit` best chunks in `scope` by BM25 over lexemes, best first; ties by chunk id.
+
+        A term that stands there twice counts twice. Chunks that hold none of the terms are not returned.
+        The statistics may be those of parts of the collection, and may count rows that are gone.
+        """
+        ...
+
+    def scan(self, collection: Collection) -> AsyncGenerator[StoredChunks, None]:
+        """Yield everything that is stored, each chunk once, in batches of bounded size.
+
+        Chunks of revisions that nobody sees are among it. What is written or removed after the first batch
+        was asked for may or may not be seen. Close the generator when leaving it early.
+        """
+        ...
+
+    async def read_chunks(self, collection: Collection, chunk_ids: Sequence[str]) -> StoredChunks:
+        """Return these chunks, in order, each once; those that are not stored are left out."""
         ...
 
     async def list_chunks(

@@ -20,6 +20,7 @@ from rag_server.backends.protocols import ChunkStore, Embeddings
 from rag_server.domain.collection import Collection, TokenChunking
 from rag_server.domain.document import Chunk, Span
 from rag_server.domain.filter import Bool, Comparison, Membership, Operator, Prefix
+from rag_server.domain.stored import Scope
 from rag_server.errors import RagError
 
 DIMENSION = 8
@@ -119,8 +120,8 @@ class ChunkStoreSuite:
         """Every field survives the round trip, also absent pages."""
         chunk = make_chunk(3)
         await self.write(store, collection, [chunk], lexemes=[["señal"]])
-        (dense,) = await store.search_dense(collection, axis(0)[0], limit=5, filter=None)
-        (lexical,) = await store.search_lexical(collection, ["señal"], limit=5, filter=None)
+        (dense,) = await store.search_dense(collection, axis(0)[0], limit=5)
+        (lexical,) = await store.search_lexical(collection, ["señal"], limit=5)
         assert dense.chunk == lexical.chunk == chunk
         assert await store.list_chunks(collection, "guide", 1, first_ordinal=0, limit=9) == [chunk]
 
@@ -132,7 +133,7 @@ class ChunkStoreSuite:
         vectors = np.pad(vectors, ((0, 0), (0, DIMENSION - 2)))
         chunks = [make_chunk(i) for i in range(4)]
         await self.write(store, collection, chunks, vectors=vectors)
-        found = await store.search_dense(collection, axis(0)[0], limit=3, filter=None)
+        found = await store.search_dense(collection, axis(0)[0], limit=3)
         assert [hit.chunk.ordinal for hit in found] == [0, 1, 2]
         assert [hit.score for hit in found] == pytest.approx([1.0, 0.5**0.5, 0.0], abs=1e-6)
 
@@ -142,8 +143,8 @@ class ChunkStoreSuite:
         """Of many equal chunks the first ids are returned, in whatever order they were written."""
         chunks = [make_chunk(i) for i in reversed(range(150))]
         await self.write(store, collection, chunks, lexemes=[["same"]] * 150)
-        dense = await store.search_dense(collection, axis(0)[0], limit=4, filter=None)
-        lexical = await store.search_lexical(collection, ["same"], limit=4, filter=None)
+        dense = await store.search_dense(collection, axis(0)[0], limit=4)
+        lexical = await store.search_lexical(collection, ["same"], limit=4)
         assert [hit.chunk.ordinal for hit in dense] == [0, 1, 2, 3]
         assert [hit.chunk.ordinal for hit in lexical] == [0, 1, 2, 3]
 
@@ -151,7 +152,7 @@ class ChunkStoreSuite:
         """Okapi BM25, k1 = 1.2, b = 0.75, idf = ln(1 + (N - n + 0.5) / (n + 0.5)); one write."""
         lexemes = [["rare", "word"], ["word"], ["word", "word", "word"], ["other"]]
         await self.write(store, collection, [make_chunk(i) for i in range(4)], lexemes=lexemes)
-        found = await store.search_lexical(collection, ["rare", "word"], limit=10, filter=None)
+        found = await store.search_lexical(collection, ["rare", "word"], limit=10)
         mean = 7 / 4
 
         def score(query: str, terms: list[str]) -> float:
@@ -174,25 +175,25 @@ class ChunkStoreSuite:
     ) -> None:
         """A lexeme finds itself, and no part of it finds it."""
         await self.write(store, collection, [make_chunk(0)], lexemes=[[lexeme, "filler"]])
-        assert len(await store.search_lexical(collection, [lexeme], limit=2, filter=None)) == 1
+        assert len(await store.search_lexical(collection, [lexeme], limit=2)) == 1
         for part in {lexeme[:1], lexeme[1:], lexeme.strip("+"), *lexeme.replace("-", " ").split()} - {
             lexeme,
             "",
         }:
-            assert await store.search_lexical(collection, [part], limit=2, filter=None) == []
+            assert await store.search_lexical(collection, [part], limit=2) == []
 
     async def test_lexical_search_without_lexemes_finds_nothing(
         self, store: ChunkStore, collection: Collection
     ) -> None:
         """A query of stop words only has no lexemes."""
         await self.write(store, collection, [make_chunk(0)], lexemes=[["word"]])
-        assert await store.search_lexical(collection, [], limit=3, filter=None) == []
+        assert await store.search_lexical(collection, [], limit=3) == []
 
     async def test_missing_collection_reads_empty(self, store: ChunkStore, collection: Collection) -> None:
         """Collections are created by their first write; before it they are empty, not an error."""
         assert await store.count(collection) == 0
-        assert await store.search_dense(collection, axis(0)[0], limit=3, filter=None) == []
-        assert await store.search_lexical(collection, ["word"], limit=3, filter=None) == []
+        assert await store.search_dense(collection, axis(0)[0], limit=3) == []
+        assert await store.search_lexical(collection, ["word"], limit=3) == []
         assert await store.list_chunks(collection, "guide", 1, first_ordinal=0, limit=3) == []
         await store.delete_document(collection.tenant_id, collection.uid, "guide")
         await store.drop_collection(collection.uid)
@@ -223,11 +224,11 @@ class ChunkStoreSuite:
         await self.write(store, collection, [first], lexemes=[["old"]], metadata={"a": "1"})
         await self.write(store, collection, [second], lexemes=[["new"]], metadata={"b": "1"})
         assert await store.count(collection) == 1
-        assert await store.search_lexical(collection, ["old"], limit=3, filter=None) == []
-        (found,) = await store.search_lexical(collection, ["new"], limit=3, filter=None)
+        assert await store.search_lexical(collection, ["old"], limit=3) == []
+        (found,) = await store.search_lexical(collection, ["new"], limit=3)
         assert found.chunk == second
         stale = Comparison("metadata.a", Operator.EQUAL, "1")
-        assert await store.search_dense(collection, axis(0)[0], limit=3, filter=stale) == []
+        assert await store.search_dense(collection, axis(0)[0], limit=3, scope=Scope(filter=stale)) == []
 
     async def test_upsert_of_many_chunks_writes_all(self, store: ChunkStore, collection: Collection) -> None:
         """More than one batch."""
@@ -265,7 +266,7 @@ class ChunkStoreSuite:
         chunks = [make_chunk(0, revision=revision) for revision in (1, 2, 3)]
         await self.write(store, collection, [*chunks, make_chunk(0, document_id="other")])
         await store.delete_document(collection.tenant_id, collection.uid, "guide", **scope)
-        found = await store.search_dense(collection, axis(0)[0], limit=9, filter=None)
+        found = await store.search_dense(collection, axis(0)[0], limit=9)
         assert sorted(hit.chunk.id for hit in found) == left
         assert await store.count(collection) == len(left)
 
@@ -295,8 +296,8 @@ class ChunkStoreSuite:
             Prefix("metadata.name", value[:-1]),
             Bool(must_not=(Comparison("metadata.name", Operator.EQUAL, "plain"),)),
         ):
-            dense = await store.search_dense(collection, axis(0)[0], limit=5, filter=asked)
-            lexical = await store.search_lexical(collection, ["word"], limit=5, filter=asked)
+            dense = await store.search_dense(collection, axis(0)[0], limit=5, scope=Scope(filter=asked))
+            lexical = await store.search_lexical(collection, ["word"], limit=5, scope=Scope(filter=asked))
             assert [hit.chunk.id for hit in dense] == [hit.chunk.id for hit in lexical] == [other.id]
 
     async def test_foreign_tenant_with_the_same_uid_sees_nothing(
@@ -305,8 +306,8 @@ class ChunkStoreSuite:
         """The tenant is part of every read and delete, whatever collection it names."""
         await self.write(store, collection, [make_chunk(0)], lexemes=[["word"]])
         foreign = replace(collection, tenant_id="evil")
-        assert await store.search_dense(foreign, axis(0)[0], limit=3, filter=None) == []
-        assert await store.search_lexical(foreign, ["word"], limit=3, filter=None) == []
+        assert await store.search_dense(foreign, axis(0)[0], limit=3) == []
+        assert await store.search_lexical(foreign, ["word"], limit=3) == []
         assert await store.list_chunks(foreign, "guide", 1, first_ordinal=0, limit=3) == []
         assert await store.count(foreign) == 0
         await store.delete_document("evil", collection.uid, "guide")
@@ -347,7 +348,7 @@ class ChunkStoreSuite:
     ) -> None:
         """The same rule for a query."""
         with pytest.raises(RagError) as caught:
-            await store.search_dense(collection, axis(0)[0] * np.nan, limit=3, filter=None)
+            await store.search_dense(collection, axis(0)[0] * np.nan, limit=3)
         assert caught.value.reason == "VECTOR_INVALID"
 
     async def test_concurrent_reads_see_every_acknowledged_write(
@@ -371,5 +372,5 @@ class ChunkStoreSuite:
         await store.check()
 
     async def _all(self, store: ChunkStore, collection: Collection) -> list[Chunk]:
-        found = await store.search_dense(collection, axis(0)[0], limit=1000, filter=None)
+        found = await store.search_dense(collection, axis(0)[0], limit=1000)
         return [hit.chunk for hit in found]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import structlog
@@ -15,11 +16,14 @@ from rag_server.backends.milvus.fair_lock import FairLock
 
 Rows = list[dict[str, Any]]
 _log = structlog.get_logger(__name__)
-_MISSING = (4, 100)  # CollectionNotExists in the old and the new numbering of Milvus errors
-_NOT_LOADED = 101
+MISSING = (4, 100)  # CollectionNotExists in the old and the new numbering of Milvus errors
+NOT_LOADED = 101
 _CONCURRENT_READS = 8
 """Milvus Lite works on so many calls at once; more would only wait there, with their time running."""
 _ATTEMPTS = 2
+_LOAD_TIMES = 12
+"""Loading a collection, which happens once, may take so many times as long as a call: Milvus Lite indexes all
+of it. A search does not wait for the end of that, a write does."""
 
 
 @contextmanager
@@ -48,20 +52,18 @@ class CollectionCalls:
         self._locks: dict[str, FairLock] = {}
         self._slots = asyncio.Semaphore(_CONCURRENT_READS)
         self._writes: set[asyncio.Task[Any]] = set()
+        self._loading: dict[str, asyncio.Task[bool]] = {}
 
-    def is_loaded(self, name: str) -> bool:
-        """Whether a collection is known to answer searches."""
-        return name in self._loaded
+    async def read(
+        self, name: str, action: str, call: Callable[[], Awaitable[Rows]], *, is_search: bool = True
+    ) -> Rows:
+        """Return what `call` returns, or no rows when the collection is not there.
 
-    def mark_loaded(self, name: str) -> None:
-        """Remember that a collection has been created and loaded."""
-        self._loaded.add(name)
-
-    async def read(self, name: str, action: str, call: Callable[[], Awaitable[Rows]]) -> Rows:
-        """Return what `call` returns, or no rows when the collection is not there."""
+        Reading by key, which is no search, needs no loaded collection in Milvus Lite.
+        """
         with failures(action):
             for attempt in range(_ATTEMPTS):
-                if not await self._ensure_loaded(name):
+                if not await self._is_ready(name, self._timeout_s, is_search=is_search):
                     break
                 await self._acquire(name, exclusive=False)
                 try:
@@ -70,9 +72,9 @@ class CollectionCalls:
                         return await call()
                 except MilvusException as error:
                     self._loaded.discard(name)
-                    if error.code in _MISSING:
+                    if error.code in MISSING:
                         break
-                    if error.code != _NOT_LOADED or attempt + 1 == _ATTEMPTS:
+                    if error.code != NOT_LOADED or attempt + 1 == _ATTEMPTS:
                         raise
                 finally:
                     self._release(name, exclusive=False)
@@ -85,7 +87,7 @@ class CollectionCalls:
         collection does: Milvus Lite is still busy with it.
         """
         with failures(action):
-            if not await self._ensure_loaded(name):
+            if not await self._is_ready(name, _LOAD_TIMES * self._timeout_s, is_search=False):
                 return False
             await self._acquire(name, exclusive=True)
             task = asyncio.create_task(self._run_write(name, call))
@@ -94,7 +96,7 @@ class CollectionCalls:
             try:
                 await asyncio.shield(task)
             except MilvusException as error:
-                if error.code not in _MISSING:
+                if error.code not in MISSING:
                     raise
                 self._loaded.discard(name)
                 return False
@@ -112,7 +114,9 @@ class CollectionCalls:
                 self._release(name, exclusive=True)
 
     async def drain(self) -> None:
-        """Wait for the writes whose callers have left; each ends within `timeout_s`."""
+        """Stop loading, and wait for the writes whose callers have left; each ends within `timeout_s`."""
+        for loading in self._loading.values():
+            loading.cancel()
         if self._writes:
             await asyncio.wait(self._writes)
 
@@ -128,17 +132,39 @@ class CollectionCalls:
         if not task.cancelled() and (error := task.exception()):
             _log.debug("vector_store_write_failed", error_type=type(error).__name__)
 
-    async def _ensure_loaded(self, name: str) -> bool:
+    async def _is_ready(self, name: str, patience_s: float, *, is_search: bool) -> bool:
+        """See to it that a call can be made; return False when the collection is not there."""
+        if is_search or not self._is_single_writer or name in self._loaded:
+            return await self._ensure_loaded(name, patience_s)
+        # the first question makes Milvus Lite open the collection
+        async with asyncio.timeout(_LOAD_TIMES * self._timeout_s):
+            return bool(await self._connection.client.has_collection(name, retry_times=RETRIES))
+
+    async def _ensure_loaded(self, name: str, patience_s: float) -> bool:
         """Load a collection that this process has not used yet; return False when there is none."""
         if name in self._loaded:
             return True
+        loading = self._loading.get(name)
+        if loading is None:
+            loading = self._loading[name] = asyncio.create_task(self._load(name))
+            loading.add_done_callback(partial(self._end_loading, name))
+        # shielded: it goes on for the next caller when this one leaves
+        async with asyncio.timeout(patience_s):
+            return await asyncio.shield(loading)
+
+    async def _load(self, name: str) -> bool:
         client = self._connection.client
-        async with asyncio.timeout(self._timeout_s):
+        async with asyncio.timeout(_LOAD_TIMES * self._timeout_s):
             if not await client.has_collection(name, retry_times=RETRIES):
                 return False
             await client.load_collection(name, retry_times=RETRIES)
         self._loaded.add(name)
         return True
+
+    def _end_loading(self, name: str, loading: asyncio.Task[bool]) -> None:
+        del self._loading[name]
+        if not loading.cancelled():
+            loading.exception()  # told to those who wait
 
     async def _acquire(self, name: str, *, exclusive: bool) -> None:
         if self._is_single_writer:

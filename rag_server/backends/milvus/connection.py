@@ -122,6 +122,11 @@ class Connection:
             raise
         return cls(client, indexer, threads, engine, timeout_s)
 
+    @property
+    def database(self) -> Any:
+        """The `MilvusLite` that runs in this process; None: a server answers."""
+        return self._engine.database if self._engine else None
+
     async def create_index(self, name: str, params: IndexParams) -> None:
         """Create the index of an empty collection; returns before it is built, which loading waits for."""
         loop = asyncio.get_running_loop()

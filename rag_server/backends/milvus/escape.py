@@ -18,9 +18,13 @@ the spelling can be read back, hence two lexemes never share one.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
+from functools import lru_cache
 
 _PLAIN = frozenset("abcdefghijklmnopqrstuvwxy0123456789")
+_ESCAPE = re.compile("z(?:z|([0-9a-f]+)z)")
+_REMEMBERED = 65_536
 
 
 def escape(text: str) -> str:
@@ -35,3 +39,16 @@ def escape(text: str) -> str:
 def escape_all(lexemes: Iterable[str]) -> str:
     """Return the text whose tokens are exactly `lexemes`, in order; empty ones are left out."""
     return " ".join(escape(lexeme) for lexeme in lexemes if lexeme)
+
+
+@lru_cache(_REMEMBERED)
+def unescape(spelling: str) -> str:
+    """Return the text that `escape` spelled so."""
+    return _ESCAPE.sub(lambda match: chr(int(match[1], 16)) if match[1] else "z", spelling)
+
+
+def unescape_all(text: str) -> list[str]:
+    """Return the lexemes that `escape_all` made `text` of, in order."""
+    if "z" not in text:
+        return text.split()
+    return [unescape(spelling) if "z" in spelling else spelling for spelling in text.split()]

@@ -19,7 +19,7 @@ import math
 from collections.abc import Sequence
 from datetime import datetime
 
-from rag_server.backends.milvus.escape import escape
+from rag_server.backends.milvus.escape import escape, escape_all
 from rag_server.backends.milvus.row import timestamp_us
 from rag_server.domain.filter import (
     SYSTEM_FIELDS,
@@ -33,6 +33,7 @@ from rag_server.domain.filter import (
     Range,
 )
 from rag_server.domain.metadata import MetadataValue
+from rag_server.domain.stored import ANY, Scope
 from rag_server.errors import InvalidArgument
 
 MAX_DEPTH = 32
@@ -50,10 +51,37 @@ def compile_filter(filter: Filter) -> str:
     return _compile(filter, negated=False, depth=1)
 
 
-def tenant_scope(tenant_id: str, filter: Filter | None = None) -> str:
-    """Return the expression for the rows of a tenant that match `filter`."""
-    scope = f"tenant_id == {_quote(tenant_id)}"
-    return scope if filter is None else f"{scope} and {compile_filter(filter)}"
+def tenant_scope(tenant_id: str, scope: Scope = ANY) -> str:
+    """Return the expression for the rows of a tenant that are in `scope`."""
+    terms = [f"tenant_id == {_quote(tenant_id)}"]
+    if scope.chunk_ids is not None:
+        terms.append(id_in(scope.chunk_ids))
+    # the conditions on columns come first: a server evaluates the JSON of fewer rows then
+    terms += [_contains(phrase) for phrase in map(escape_all, scope.phrases) if phrase]
+    terms += [f"not {_contains(phrase)}" for phrase in map(escape_all, scope.excluded) if phrase]
+    if scope.filter is not None:
+        terms.append(compile_filter(scope.filter))
+    return " and ".join(terms)
+
+
+def id_in(chunk_ids: Sequence[str]) -> str:
+    """Return the expression for the rows of `chunk_ids`."""
+    return f"id in [{', '.join(map(_quote, chunk_ids))}]" if chunk_ids else _FALSE
+
+
+def after(tenant_id: str, last_id: str) -> str:
+    """Return the expression for the rows of a tenant whose id is above `last_id`."""
+    return f"tenant_id == {_quote(tenant_id)} and id > {_quote(last_id)}"
+
+
+def _contains(phrase: str) -> str:
+    """Return the expression for rows whose lexemes contain those of `phrase`, escaped, in a row.
+
+    Lexemes are separated by one space, and no spelling of one holds a space, `%` or `_`.
+    """
+    patterns = (f"{phrase} %", f"% {phrase}", f"% {phrase} %")
+    choices = " or ".join(f'lexemes like "{pattern}"' for pattern in patterns)
+    return f'(lexemes == "{phrase}" or {choices})'
 
 
 def document_scope(

@@ -10,12 +10,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from rag_server.backends.milvus.escape import escape, escape_all
+from rag_server.backends.milvus.escape import escape, escape_all, unescape_all
 from rag_server.backends.milvus.schema import COLUMN_BYTES, MAX_JSON_BYTES
+from rag_server.domain.collection import Collection
 from rag_server.domain.document import Chunk, Span
+from rag_server.domain.stored import StoredChunks
 from rag_server.errors import Internal
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+Vectors = npt.NDArray[np.float32]
 _NO_PAGE = 0  # pages count from 1; no NULLs, since Milvus Lite merges an upsert into the old row
 
 
@@ -129,3 +132,14 @@ def to_chunk(row: Mapping[str, Any], *, tenant_id: str, collection_id: str) -> C
         source_uri=row["source_uri"],
         media_type=row["media_type"],
     )
+
+
+def to_stored(rows: Sequence[Mapping[str, Any]], vectors: Vectors, collection: Collection) -> StoredChunks:
+    """Return what rows that have `CHUNK_COLUMNS` and `lexemes` hold, with their vectors."""
+    chunks = [to_chunk(row, tenant_id=collection.tenant_id, collection_id=collection.id) for row in rows]
+    return StoredChunks(chunks, vectors, [unescape_all(row["lexemes"]) for row in rows])
+
+
+def vectors_of(rows: Sequence[Mapping[str, Any]], dimension: int) -> Vectors:
+    """Return the column `dense` of `rows`, `(len(rows), dimension)`."""
+    return np.array([row["dense"] for row in rows], np.float32).reshape(len(rows), dimension)

@@ -8,6 +8,7 @@ from typing import Any, Literal
 from pymilvus import CollectionSchema, DataType, FieldSchema, Function, FunctionType
 from pymilvus.milvus_client.index import IndexParams
 
+from rag_server.domain.lexical import Bm25
 from rag_server.errors import Internal
 
 DenseIndex = Literal["FLAT", "HNSW"]
@@ -46,13 +47,15 @@ CHUNK_COLUMNS = (
     "heading_path",
 )
 """What is read back. Always named: without a list Milvus Lite returns the vectors too."""
+STORED_COLUMNS = (*CHUNK_COLUMNS, "tenant_id", "lexemes", "dense")
+"""All that a chunk was written with, but its metadata, which its document has."""
 
 _UID = re.compile(r"[0-9a-f]{32}")
+_LEAST_K1 = 1e-9
+"""Milvus Lite refuses 0; this gives the same scores, to the precision of a float32."""
 _HNSW_LINKS = 16
 _HNSW_BUILD_BREADTH = 200
 _HNSW_SEARCH_BREADTH = 128
-BM25_K1 = 1.2
-BM25_B = 0.75
 
 
 def collection_name(uid: str) -> str:
@@ -88,7 +91,7 @@ def collection_schema(dimension: int) -> CollectionSchema:
     return CollectionSchema(fields, functions=[bm25], enable_dynamic_field=False)
 
 
-def index_params(dense_index: DenseIndex) -> dict[str, IndexParams]:
+def index_params(dense_index: DenseIndex, bm25: Bm25) -> dict[str, IndexParams]:
     """Return one index definition for each of the two vector columns.
 
     The parameters are nested once more under `params`, the old spelling that servers still take:
@@ -104,7 +107,7 @@ def index_params(dense_index: DenseIndex) -> dict[str, IndexParams]:
         "sparse",
         index_type="SPARSE_INVERTED_INDEX",
         metric_type="BM25",
-        params={"params": {"bm25_k1": BM25_K1, "bm25_b": BM25_B}},
+        params={"params": {"bm25_k1": max(bm25.k1, _LEAST_K1), "bm25_b": bm25.b}},
     )
     return {"dense": dense, "sparse": sparse}
 

@@ -6,8 +6,7 @@ Why one each, see docs/decisions/0003-one-milvus-collection-per-collection.md.
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -16,23 +15,21 @@ import numpy.typing as npt
 from pymilvus.exceptions import MilvusException
 
 from rag_server.backends.milvus import expression, row, schema
+from rag_server.backends.milvus.bulk import BulkReader
 from rag_server.backends.milvus.calls import CollectionCalls, Rows, failures
 from rag_server.backends.milvus.connection import RETRIES, Connection
 from rag_server.backends.milvus.escape import escape_all
+from rag_server.backends.milvus.write_buffer import WriteBuffer
 from rag_server.backends.protocols import Embeddings
 from rag_server.domain.collection import Collection
 from rag_server.domain.document import Chunk
-from rag_server.domain.filter import Filter
-from rag_server.domain.retrieval import Candidate
+from rag_server.domain.stored import ANY, Hit, Scope, StoredChunks
 from rag_server.errors import Internal, NotFound
 
 _BATCH_BYTES = 4 * 1024 * 1024
 """Per upsert call, well under the 64 MiB that a Milvus server takes by default."""
 _BATCH_ROWS = 128
 """Per upsert call: about 50 ms of Milvus Lite, which is how long a search may wait for one."""
-_FLUSH_ROWS = 1_000
-"""Rows after which the write buffer of Milvus Lite is moved to disk: searching what is still in the buffer
-costs 50 to 100 times as much as searching what is on disk. Servers do this on their own."""
 _TIE_MARGIN = 8
 _TIE_GROWTH = 8
 
@@ -43,7 +40,7 @@ class MilvusChunkStore:
     Example:
         store = await MilvusChunkStore.open("data/chunks.db")
         await store.ensure_collection(collection)
-        found = await store.search_dense(collection, vector, limit=10, filter=None)
+        found = await store.search_dense(collection, vector, limit=10)
         await store.close()
     """
 
@@ -59,9 +56,10 @@ class MilvusChunkStore:
         self._dense_index = dense_index
         self._timeout_s = timeout_s
         self._calls = CollectionCalls(connection, timeout_s=timeout_s, is_single_writer=is_single_writer)
+        self._bulk = BulkReader(connection, self._calls)
         self._defining = asyncio.Lock()
-        self._flushes = is_single_writer
-        self._buffered: Counter[str] = Counter()
+        self._defined: set[str] = set()
+        self._buffer = WriteBuffer(connection, self._calls, is_ours=is_single_writer)
 
     @classmethod
     async def open(
@@ -92,19 +90,19 @@ class MilvusChunkStore:
 
     async def ensure_collection(self, collection: Collection) -> None:
         name = schema.collection_name(collection.uid)
-        if self._calls.is_loaded(name):
+        if name in self._defined:
             return
         async with self._defining:
             with failures("ensure_collection"):
                 async with asyncio.timeout(self._timeout_s):
-                    await self._create(name, collection.dimension)
-            self._calls.mark_loaded(name)
+                    await self._create(name, collection)
+            self._defined.add(name)
 
-    async def _create(self, name: str, dimension: int) -> None:
+    async def _create(self, name: str, collection: Collection) -> None:
         """Create whatever is missing of a collection: a crash may have left it without an index."""
         client = self._connection.client
         if not await client.has_collection(name, retry_times=RETRIES):
-            columns = schema.collection_schema(dimension)
+            columns = schema.collection_schema(collection.dimension)
             try:
                 await client.create_collection(
                     name, schema=columns, consistency_level="Strong", retry_times=RETRIES
@@ -113,17 +111,17 @@ class MilvusChunkStore:
                 if not await client.has_collection(name, retry_times=RETRIES):
                     raise  # else another process was faster
         present = await client.list_indexes(name, retry_times=RETRIES)
-        for field, params in schema.index_params(self._dense_index).items():
+        for field, params in schema.index_params(self._dense_index, collection.bm25).items():
             if field not in present:
                 await self._connection.create_index(name, params)
-        await client.load_collection(name, retry_times=RETRIES)
 
     async def drop_collection(self, collection_uid: str) -> None:
         name = schema.collection_name(collection_uid)
         drop = partial(self._connection.client.drop_collection, name, retry_times=RETRIES)
         async with self._defining:
+            self._defined.discard(name)
             await self._calls.drop(name, drop)
-        self._buffered.pop(name, None)
+        self._buffer.forget(name)
 
     async def upsert(
         self,
@@ -145,11 +143,9 @@ class MilvusChunkStore:
         for batch in _batches(rows):
             send = partial(self._connection.client.upsert, name, batch, retry_times=RETRIES)
             if not await self._calls.write(name, "upsert", send):
+                self._defined.discard(name)
                 raise NotFound.for_resource("collection", collection.id)
-            self._buffered[name] += len(batch)
-        if self._flushes and self._buffered[name] >= _FLUSH_ROWS:
-            self._buffered.pop(name)
-            await self._calls.write(name, "flush", partial(self._connection.client.flush, name))
+            await self._buffer.add(name, len(batch))
 
     async def delete_document(
         self,
@@ -173,37 +169,44 @@ class MilvusChunkStore:
         )
 
     async def search_dense(
-        self, collection: Collection, vector: npt.NDArray[np.float32], *, limit: int, filter: Filter | None
-    ) -> list[Candidate]:
-        row.check_vectors(vector[np.newaxis], count=1, dimension=collection.dimension)
-        return await self._search(collection, "dense", [float(x) for x in vector], limit=limit, filter=filter)
-
-    async def search_lexical(
-        self, collection: Collection, lexemes: Sequence[str], *, limit: int, filter: Filter | None
-    ) -> list[Candidate]:
-        query = escape_all(lexemes)
-        if not query:
-            return []
-        return await self._search(collection, "sparse", query, limit=limit, filter=filter)
-
-    async def _search(
         self,
         collection: Collection,
-        column: str,
-        query: str | list[float],
+        vector: npt.NDArray[np.float32],
         *,
         limit: int,
-        filter: Filter | None,
-    ) -> list[Candidate]:
+        scope: Scope = ANY,
+    ) -> list[Hit]:
+        row.check_vectors(vector[np.newaxis], count=1, dimension=collection.dimension)
+        return await self._search(collection, "dense", [float(x) for x in vector], limit=limit, scope=scope)
+
+    async def search_lexical(
+        self, collection: Collection, terms: Sequence[str], *, limit: int, scope: Scope = ANY
+    ) -> list[Hit]:
+        query = escape_all(terms)
+        if not query:
+            return []
+        if scope != ANY:
+            await self._buffer.settle(schema.collection_name(collection.uid))
+        return await self._search(collection, "sparse", query, limit=limit, scope=scope)
+
+    def scan(self, collection: Collection) -> AsyncGenerator[StoredChunks, None]:
+        return self._bulk.scan(collection)
+
+    async def read_chunks(self, collection: Collection, chunk_ids: Sequence[str]) -> StoredChunks:
+        return await self._bulk.read(collection, chunk_ids)
+
+    async def _search(
+        self, collection: Collection, column: str, query: str | list[float], *, limit: int, scope: Scope
+    ) -> list[Hit]:
         """Search one column, fetching past `limit` until the tie at its end, if any, is complete."""
         name = schema.collection_name(collection.uid)
-        scope = expression.tenant_scope(collection.tenant_id, filter)
+        condition = expression.tenant_scope(collection.tenant_id, scope)
         limit = min(limit, schema.MAX_RESULTS)
         count = min(limit + _TIE_MARGIN, schema.MAX_RESULTS)
         hits: Rows = []
         while limit > 0:
             hits = await self._calls.read(
-                name, f"search_{column}", partial(self._hits, name, column, query, count, scope)
+                name, f"search_{column}", partial(self._hits, name, column, query, count, condition)
             )
             is_complete = len(hits) < count or hits[-1]["score"] < hits[limit - 1]["score"]
             if is_complete or count == schema.MAX_RESULTS:
@@ -211,9 +214,7 @@ class MilvusChunkStore:
             count = min(count * _TIE_GROWTH, schema.MAX_RESULTS)
         hits.sort(key=lambda hit: (-hit["score"], hit["id"]))
         return [
-            Candidate(
-                row.to_chunk(hit, tenant_id=collection.tenant_id, collection_id=collection.id), hit["score"]
-            )
+            Hit(row.to_chunk(hit, tenant_id=collection.tenant_id, collection_id=collection.id), hit["score"])
             for hit in hits[:limit]
         ]
 

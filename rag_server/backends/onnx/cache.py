@@ -25,7 +25,8 @@ from rag_server.backends.onnx.artifact import (
     ExportedModel,
     read_artifact,
 )
-from rag_server.backends.onnx.source import EXPORT_VERSION, REASON, ModelSource, fingerprint
+from rag_server.backends.onnx.export_kind import ExportKind
+from rag_server.backends.onnx.source import EXPORT_VERSION, ModelSource, fingerprint
 from rag_server.errors import Unavailable
 
 _logger = structlog.get_logger(__name__)
@@ -33,14 +34,6 @@ _logger = structlog.get_logger(__name__)
 _LOCK_POLL_S = 0.1
 _LOGGED_CHARACTERS = 4000
 
-_FAILURES = {
-    3: "it has parts that are not supported: the embedder runs Transformer + Pooling (mean or cls) + "
-    "optional Normalize, with a fast tokenizer",
-    4: "the exported graph does not give the vectors of the original model, so it was not used",
-    5: "it could not be loaded: give the id of a sentence-transformers model that is cached or can be "
-    "downloaded, or the path of a folder that holds one",
-}
-"""By exit status of `export`; anything else is a crash."""
 _CRASH = "its export to ONNX failed: the server's log has the cause"
 
 
@@ -55,7 +48,7 @@ async def ensure_exported(source: ModelSource, cache_dir: Path) -> ExportedModel
         if (found := await asyncio.to_thread(_find, source, cache_dir, key)) is not None:
             return found
         await asyncio.to_thread(cache_dir.mkdir, parents=True, exist_ok=True)
-        async with _locked(cache_dir / f".{source.slug}.lock"):
+        async with _locked(cache_dir / f".{source.entry}.lock"):
             # another process may have made it while this one waited
             if (found := await asyncio.to_thread(_find, source, cache_dir, key)) is not None:
                 return found
@@ -79,7 +72,7 @@ def _key(source: ModelSource) -> str:
 
 
 def _find(source: ModelSource, cache_dir: Path, key: str) -> ExportedModel | None:
-    for folder in sorted(cache_dir.glob(f"{source.slug}-{key}")):
+    for folder in sorted(cache_dir.glob(f"{source.entry}-{key}")):
         try:
             model = read_artifact(folder)
         except CorruptArtifact as error:
@@ -109,18 +102,18 @@ async def _locked(path: Path) -> AsyncIterator[None]:
 
 async def _export(source: ModelSource, cache_dir: Path) -> ExportedModel:
     """Export into a temporary folder beside the entry, then move it there. Call with the lock held."""
-    prefix = f".export-{source.slug}-"
+    prefix = f".export-{source.entry}."  # no entry's name has a dot: never another model's
     for leftover in await asyncio.to_thread(lambda: list(cache_dir.glob(f"{prefix}*"))):
         await asyncio.to_thread(shutil.rmtree, leftover, ignore_errors=True)
     work = Path(await asyncio.to_thread(tempfile.mkdtemp, dir=cache_dir, prefix=prefix))
     try:
-        _logger.info("exporting embedding model, once", model=source.id, folder=str(cache_dir))
+        _logger.info("exporting model, once", kind=source.kind.noun, model=source.id, folder=str(cache_dir))
         status, output = await _run_exporter(source, work)
         if status != 0:
             _logger.error(
                 "export failed", model=source.id, status=status, output=output[-_LOGGED_CHARACTERS:]
             )
-            raise _unavailable(source, _FAILURES.get(status, _CRASH))
+            raise _unavailable(source, _failure(source.kind, status))
         try:
             return await asyncio.to_thread(_publish, work, source, cache_dir)
         except CorruptArtifact as error:
@@ -132,7 +125,7 @@ async def _export(source: ModelSource, cache_dir: Path) -> ExportedModel:
 
 def _publish(work: Path, source: ModelSource, cache_dir: Path) -> ExportedModel:
     made = read_artifact(work)
-    folder = cache_dir / f"{source.slug}-{made.description.fingerprint}"
+    folder = cache_dir / f"{source.entry}-{made.description.fingerprint}"
     if folder.exists():
         discard(ExportedModel(folder, made.description))
     work.chmod(0o755)  # mkdtemp makes it private to this user
@@ -152,7 +145,7 @@ async def _run_exporter(source: ModelSource, output: Path) -> tuple[int, str]:
         environment |= {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
     process = await asyncio.create_subprocess_exec(
         sys.executable,
-        *("-m", "rag_server.backends.onnx.export"),
+        *("-m", source.kind.module),
         *("--id", source.id, "--load", source.load_argument, "--output", str(output)),
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
@@ -169,6 +162,13 @@ async def _run_exporter(source: ModelSource, output: Path) -> tuple[int, str]:
     return process.returncode or 0, printed.decode("utf-8", "replace")
 
 
+def _failure(kind: ExportKind, status: int) -> str:
+    """Return what the exit status of an export says; any that it does not choose itself is a crash."""
+    return {3: kind.unsupported, 4: kind.mismatch, 5: kind.not_loaded}.get(status, _CRASH)
+
+
 def _unavailable(source: ModelSource, problem: str) -> Unavailable:
     shown = source.slug if source.folder is not None else source.id
-    return Unavailable(REASON, f"embedding model {shown}: {problem}", metadata={"model": shown})
+    return Unavailable(
+        source.kind.reason, f"{source.kind.noun} {shown}: {problem}", metadata={"model": shown}
+    )

@@ -3,33 +3,43 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Protocol, TypeVar
 
 import numpy as np
-import structlog
+import numpy.typing as npt
 
 from rag_server.backends.onnx.artifact import CorruptArtifact, ExportedModel
 from rag_server.backends.onnx.batching import Window, plan_windows
-from rag_server.backends.onnx.cache import discard, ensure_exported
-from rag_server.backends.onnx.session import EmbeddingSession, RunFailed, Stop
-from rag_server.backends.onnx.source import REASON, default_cache_dir, resolve
+from rag_server.backends.onnx.loading import load_model
+from rag_server.backends.onnx.session import EmbeddingSession, RunFailed, Stop, TokenEmbeddings
+from rag_server.backends.onnx.source import default_cache_dir, resolve
+from rag_server.backends.onnx.text_length import TokenRatio
 from rag_server.backends.onnx.tokenizer import OnnxTokenizer
-from rag_server.backends.onnx.worker import EmbeddingWorker
+from rag_server.backends.onnx.waiting import Job
+from rag_server.backends.onnx.worker import ModelWorker
 from rag_server.backends.protocols import EmbeddingModel, Embeddings, Priority
 from rag_server.cores import usable_cores
-from rag_server.errors import Unavailable
-
-_logger = structlog.get_logger(__name__)
 
 DEFAULT_MODEL = "sentence-transformers/all-MiniLM-L6-v2"
 _TOKENIZED_AT_ONCE = 32
 """Texts that one tokenizer job takes: how soon a cancelled call stops tokenizing."""
-
-
 _INLINE_CHARACTERS = 512
 """Tokenized on the event loop: at 0.1 ms it takes less of the loop than handing it to a thread."""
+
+Reduce = Callable[[TokenEmbeddings], npt.NDArray[np.float32]]
+
+T = TypeVar("T")
+
+
+class Session(Protocol):
+    """What the embedder needs of `rag_server.backends.onnx.session.EmbeddingSession`."""
+
+    def run(self, windows: Sequence[Window], stop: Stop) -> Embeddings: ...
+
+    def run_tokens(self, windows: Sequence[Window], stop: Stop) -> list[TokenEmbeddings]: ...
 
 
 class OnnxEmbedder:
@@ -41,11 +51,15 @@ class OnnxEmbedder:
         await embedder.close()
     """
 
-    def __init__(self, model: EmbeddingModel, tokenizer: OnnxTokenizer, worker: EmbeddingWorker) -> None:
+    def __init__(
+        self, model: EmbeddingModel, tokenizer: OnnxTokenizer, session: Session, worker: ModelWorker
+    ) -> None:
         """Use `create`; this takes the parts as they are and owns `worker` from now on."""
         self._model = model
         self._tokenizer = tokenizer
+        self._session = session
         self._worker = worker
+        self._ratio = TokenRatio()
         # one tokenizer thread per priority: a query never waits for the tokens of a large document
         self._tokenizing = {
             priority: ThreadPoolExecutor(1, thread_name_prefix=f"tokenizer-{priority.name.lower()}")
@@ -78,22 +92,9 @@ class OnnxEmbedder:
         source = await asyncio.to_thread(resolve, model_id)
         folder = cache_dir if cache_dir is not None else default_cache_dir()
         thread_count = threads or usable_cores()
-        for is_last in (False, True):
-            exported = await ensure_exported(source, folder)
-            try:
-                tokenizer, session = await asyncio.to_thread(_load, exported, thread_count)
-            except CorruptArtifact as error:
-                _logger.warning(
-                    "cached model does not load: exporting again", model=model_id, error=str(error)
-                )
-                if not is_last:
-                    await asyncio.to_thread(discard, exported)
-                continue
-            break
-        else:
-            raise Unavailable(
-                REASON, "the exported embedding model does not load on this machine: see the server's log"
-            )
+        exported, (tokenizer, session) = await load_model(
+            source, folder, lambda exported: _load(exported, thread_count)
+        )
         described = exported.description
         model = EmbeddingModel(
             id=model_id,
@@ -102,10 +103,8 @@ class OnnxEmbedder:
             special_token_count=described.special_token_count,
             languages=described.languages,
         )
-        worker = EmbeddingWorker(
-            session, dimension=model.dimension, batch_tokens=batch_tokens, call_limit=call_limit
-        )
-        return cls(model, tokenizer, worker)
+        worker = ModelWorker(batch_tokens=batch_tokens, call_limit=call_limit)
+        return cls(model, tokenizer, session, worker)
 
     @property
     def model(self) -> EmbeddingModel:
@@ -118,22 +117,42 @@ class OnnxEmbedder:
     async def embed(self, texts: Sequence[str], *, priority: Priority = Priority.INTERACTIVE) -> Embeddings:
         if not texts:
             return np.zeros((0, self._model.dimension), np.float32)
-        loop = asyncio.get_running_loop()
-        windows: list[list[Window]] = []
-        for start in range(0, len(texts), _TOKENIZED_AT_ONCE):
-            self._worker.check_room(priority)
-            part = texts[start : start + _TOKENIZED_AT_ONCE]
-            if sum(map(len, part)) <= _INLINE_CHARACTERS:
-                windows += self._windows(part)
-                continue
-            windows += await loop.run_in_executor(self._tokenizing[priority], self._windows, part)
+        windows = await self._tokenize(texts, priority)
         plan = plan_windows(windows, special_token_count=self._model.special_token_count)
-        call = self._worker.submit(plan, priority)
-        try:
-            return await asyncio.wrap_future(call.future)
-        except asyncio.CancelledError:
-            self._worker.abandon(call)
-            raise
+        # copied: one vector does not keep those of the whole run in memory
+        return await self._compute(Job(self._session.run, plan.windows, np.copy, plan.merge, priority))
+
+    async def embed_tokens(
+        self, texts: Sequence[str], *, reduce: Reduce, priority: Priority = Priority.INTERACTIVE
+    ) -> list[list[npt.NDArray[np.float32]]]:
+        """Return for each text, for each of its windows, what `reduce` makes of its tokens' vectors.
+
+        Lets `embed` calls of the same priority go first. Raises as `embed`.
+
+        Args:
+            texts: As for `embed`.
+            reduce: Called by the model's thread with the unit vectors of a window's tokens,
+                `(tokens, d)`, special tokens left out; a window may have none. Returns a new array.
+            priority: As for `embed`.
+        """
+        if not texts:
+            return []
+        windows = await self._tokenize(texts, priority)
+        flat = [window for text in windows for window in text]
+        first, beyond = len(self._tokenizer.prefix), len(self._tokenizer.suffix)
+
+        def keep(tokens: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+            return reduce(tokens[first : len(tokens) - beyond])
+
+        run = self._session.run_tokens
+        reduced = await self._compute(Job(run, flat, keep, list, priority, is_patient=True))
+        remaining = iter(reduced)
+        return [[next(remaining) for _ in text] for text in windows]
+
+    def expected_s(self, texts: Sequence[str]) -> float:
+        """Return the seconds that `texts` would take at interactive priority now, by what was measured."""
+        tokens = self._ratio.tokens(sum(map(len, texts)))
+        return self._worker.expected_s(tokens + self._model.special_token_count * len(texts))
 
     async def close(self) -> None:
         """Fail the calls that wait with `Unavailable` and free the model. Idempotent."""
@@ -141,6 +160,28 @@ class OnnxEmbedder:
         # after the worker: its refusal keeps `embed` from an executor that takes no more jobs
         for executor in self._tokenizing.values():
             executor.shutdown(wait=False)
+
+    async def _tokenize(self, texts: Sequence[str], priority: Priority) -> list[list[Window]]:
+        windows: list[list[Window]] = []
+        for start in range(0, len(texts), _TOKENIZED_AT_ONCE):
+            self._worker.check_room(priority)
+            part = texts[start : start + _TOKENIZED_AT_ONCE]
+            if sum(map(len, part)) <= _INLINE_CHARACTERS:
+                windows += self._windows(part)
+                continue
+            loop = asyncio.get_running_loop()
+            added = await loop.run_in_executor(self._tokenizing[priority], self._windows, part)
+            self._ratio.observe(sum(map(len, part)), sum(len(window) for text in added for window in text))
+            windows += added
+        return windows
+
+    async def _compute(self, job: Job[T]) -> T:
+        call = self._worker.submit(job)
+        try:
+            return await call.future
+        except asyncio.CancelledError:
+            self._worker.abandon(call)
+            raise
 
     def _windows(self, texts: Sequence[str]) -> list[list[Window]]:
         return [self._tokenizer.windows(text) for text in texts]

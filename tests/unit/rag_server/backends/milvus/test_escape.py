@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rag_server.backends.milvus.escape import escape, escape_all
+from rag_server.backends.milvus.escape import escape, escape_all, unescape, unescape_all
 
 
 @pytest.mark.parametrize(
@@ -40,3 +40,13 @@ def test_escape_of_any_text_is_plain_ascii_and_can_be_read_back(text: str) -> No
 
 def test_escape_all_leaves_out_empty_lexemes_and_keeps_order() -> None:
     assert escape_all(["b", "", "a", "b"]) == "b a b"
+
+
+@given(st.lists(st.text(st.characters(exclude_categories=["Cs"]), min_size=1), max_size=8))
+def test_unescape_all_returns_the_lexemes_in_order(lexemes: list[str]) -> None:
+    assert unescape_all(escape_all(lexemes)) == lexemes
+
+
+@given(st.text("zazz0bfñ ", min_size=1))
+def test_unescape_reads_texts_that_look_like_escapes(text: str) -> None:
+    assert unescape(escape(text)) == text

@@ -16,6 +16,7 @@ from rag_server.backends.milvus import MilvusChunkStore
 from rag_server.backends.milvus.expression import MAX_DEPTH, compile_filter
 from rag_server.domain.filter import Bool, Comparison, Exists, Filter, Membership, Operator, Prefix, Range
 from rag_server.domain.metadata import MetadataValue
+from rag_server.domain.stored import Scope
 from rag_server.errors import InvalidArgument
 from rag_server.testing.chunk_store_suite import DIMENSION, HOSTILE_TEXTS, axis, make_chunk, make_collection
 from rag_server.testing.filter_reference import matches
@@ -158,8 +159,8 @@ async def search_ids(folder: Path, asked: Filter) -> list[str]:
             await store.upsert(
                 collection, [make_chunk(0, document_id=name)], axis(0), [["word"]], dict(metadata)
             )
-        dense = await store.search_dense(collection, axis(0)[0], limit=9, filter=asked)
-        lexical = await store.search_lexical(collection, ["word"], limit=9, filter=asked)
+        dense = await store.search_dense(collection, axis(0)[0], limit=9, scope=Scope(filter=asked))
+        lexical = await store.search_lexical(collection, ["word"], limit=9, scope=Scope(filter=asked))
         assert [hit.chunk.id for hit in dense] == [hit.chunk.id for hit in lexical]
         return [hit.chunk.document_id for hit in dense]
     finally:

@@ -15,10 +15,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rag_server.backends.milvus import MilvusChunkStore
+from rag_server.backends.milvus import MilvusChunkStore, write_buffer
 from rag_server.backends.milvus import store as store_module
 from rag_server.errors import Internal, Unavailable
-from rag_server.testing.chunk_store_suite import ChunkStoreSuite, axis, make_chunk, make_collection
+from rag_server.testing.chunk_reading_suite import ChunkReadingSuite
+from rag_server.testing.chunk_store_suite import axis, make_chunk, make_collection
 
 
 def start_server(folder: Path, port: int) -> subprocess.Popen[bytes]:
@@ -55,7 +56,7 @@ def lite_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("lite") / "chunks.db"
 
 
-class TestEmbedded(ChunkStoreSuite):
+class TestEmbedded(ChunkReadingSuite):
     @pytest.fixture
     async def store(self, lite_folder: Path) -> AsyncIterator[MilvusChunkStore]:
         store = await MilvusChunkStore.open(str(lite_folder))
@@ -63,7 +64,7 @@ class TestEmbedded(ChunkStoreSuite):
         await store.close()
 
 
-class TestServer(ChunkStoreSuite):
+class TestServer(ChunkReadingSuite):
     @pytest.fixture
     async def store(self, server_uri: str) -> AsyncIterator[MilvusChunkStore]:
         store = await MilvusChunkStore.open(server_uri, timeout_s=30, is_single_writer=True)
@@ -92,7 +93,7 @@ async def test_store_reopened_finds_without_ensure_collection(tmp_path: Path) ->
     collection = make_collection()
     for _ in range(2):
         store = await MilvusChunkStore.open(str(tmp_path / "chunks.db"))
-        found = await store.search_lexical(collection, ["word"], limit=3, filter=None)
+        found = await store.search_lexical(collection, ["word"], limit=3)
         await store.ensure_collection(collection)
         await store.upsert(collection, [make_chunk(0)], axis(0), [["word"]], {})
         await store.close()
@@ -153,7 +154,7 @@ async def test_calls_after_the_server_died_are_unavailable_and_say_nothing_of_it
     calls = (
         store.check(),
         store.count(collection),
-        store.search_dense(collection, axis(0)[0], limit=1, filter=None),
+        store.search_dense(collection, axis(0)[0], limit=1),
         store.upsert(collection, [make_chunk(0)], axis(0), [["word"]], {}),
         store.delete_document("acme", collection.uid, "guide"),
         store.ensure_collection(make_collection()),
@@ -176,7 +177,7 @@ async def test_collection_dropped_by_another_client_reads_empty_and_refuses_writ
     await ours.ensure_collection(collection)
     await ours.upsert(collection, [make_chunk(0)], axis(0), [["word"]], {})
     await theirs.drop_collection(collection.uid)
-    assert await ours.search_lexical(collection, ["word"], limit=2, filter=None) == []
+    assert await ours.search_lexical(collection, ["word"], limit=2) == []
     assert await ours.count(collection) == 0
     with pytest.raises(Exception, match="no collection"):
         await ours.upsert(collection, [make_chunk(0)], axis(0), [["word"]], {})
@@ -191,7 +192,7 @@ async def test_collection_left_without_an_index_by_a_crash_is_completed(store: M
     await client.create_collection(name, schema=store_module.schema.collection_schema(collection.dimension))
     await store.ensure_collection(collection)
     await store.upsert(collection, [make_chunk(0)], axis(0), [["word"]], {})
-    assert len(await store.search_lexical(collection, ["word"], limit=2, filter=None)) == 1
+    assert len(await store.search_lexical(collection, ["word"], limit=2)) == 1
     assert sorted(await client.list_indexes(name)) == ["dense", "sparse"]
 
 
@@ -200,7 +201,7 @@ async def test_collection_released_behind_our_back_is_loaded_again(store: Milvus
     await store.ensure_collection(collection)
     await store.upsert(collection, [make_chunk(0)], axis(0), [["word"]], {})
     await store._connection.client.release_collection(f"rag_{collection.uid}")
-    assert len(await store.search_dense(collection, axis(0)[0], limit=2, filter=None)) == 1
+    assert len(await store.search_dense(collection, axis(0)[0], limit=2)) == 1
 
 
 @pytest.mark.parametrize("column", ["text", "title", "source_uri", "id"])
@@ -286,14 +287,14 @@ async def test_cancelled_search_leaves_the_collection_usable(
         await asyncio.Event().wait()
 
     monkeypatch.setattr(store._connection.client, "search", slow_search)
-    searching = asyncio.create_task(store.search_dense(collection, axis(0)[0], limit=1, filter=None))
+    searching = asyncio.create_task(store.search_dense(collection, axis(0)[0], limit=1))
     await started.wait()
     searching.cancel()
     with pytest.raises(asyncio.CancelledError):
         await searching
     monkeypatch.setattr(store._connection.client, "search", search)
     await store.upsert(collection, [make_chunk(0)], axis(0), [["word"]], {})
-    assert len(await store.search_dense(collection, axis(0)[0], limit=1, filter=None)) == 1
+    assert len(await store.search_dense(collection, axis(0)[0], limit=1)) == 1
 
 
 async def test_call_that_exceeds_its_time_is_unavailable(
@@ -315,7 +316,7 @@ async def test_call_that_exceeds_its_time_is_unavailable(
 async def test_upserts_that_fill_the_write_buffer_flush_it_once_and_lose_nothing(
     store: MilvusChunkStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(store_module, "_FLUSH_ROWS", 20)
+    monkeypatch.setattr(write_buffer, "_FLUSH_ROWS", 20)
     flushed: list[str] = []
     flush = store._connection.client.flush
 
@@ -332,6 +333,6 @@ async def test_upserts_that_fill_the_write_buffer_flush_it_once_and_lose_nothing
     assert flushed == [f"rag_{collection.uid}"]
     assert await store.count(collection) == 30
     await store.delete_document("acme", collection.uid, "d0")
-    found = await store.search_lexical(collection, ["word"], limit=50, filter=None)
+    found = await store.search_lexical(collection, ["word"], limit=50)
     assert {hit.chunk.document_id for hit in found} == {"d1", "d2"}
     assert len(found) == 20

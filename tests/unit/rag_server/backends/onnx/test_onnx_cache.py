@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from rag_server.backends.onnx import cache
 from rag_server.backends.onnx.artifact import Description, file_sizes, write_description
+from rag_server.backends.onnx.export_kind import CROSS_ENCODER
 from rag_server.backends.onnx.source import EXPORT_VERSION, ModelSource, fingerprint, resolve
 from rag_server.errors import Unavailable
 
@@ -150,11 +152,34 @@ async def test_ensure_exported_incomplete_export_leaves_nothing(
 async def test_ensure_exported_removes_what_a_killed_process_left(
     exporter: FakeExporter, local: ModelSource, tmp_path: Path
 ) -> None:
-    leftover = tmp_path / "cache" / ".export-weights-abc"
+    leftover = tmp_path / "cache" / ".export-weights.abc"
     leftover.mkdir(parents=True)
     (leftover / "raw.onnx").write_bytes(b"x")
     model = await cache.ensure_exported(local, tmp_path / "cache")
     assert visible(tmp_path / "cache") == [model.folder.name]
+
+
+async def test_ensure_exported_leaves_the_work_of_a_model_with_a_longer_name_alone(
+    exporter: FakeExporter, local: ModelSource, tmp_path: Path
+) -> None:
+    other = tmp_path / "cache" / ".export-weights-2.abc"
+    other.mkdir(parents=True)
+    await cache.ensure_exported(local, tmp_path / "cache")
+    assert other.is_dir()
+
+
+async def test_ensure_exported_same_folder_as_another_kind_is_another_entry(
+    exporter: FakeExporter, local: ModelSource, tmp_path: Path
+) -> None:
+    reranker = replace(local, kind=CROSS_ENCODER)
+    first = await cache.ensure_exported(local, tmp_path / "cache")
+    second = await cache.ensure_exported(reranker, tmp_path / "cache")
+    assert exporter.runs == [local, reranker]
+    assert first.folder != second.folder
+    exporter.status = 4
+    with pytest.raises(Unavailable, match=r"cross-encoder acme/remote: .* scores") as raised:
+        await cache.ensure_exported(replace(REMOTE, kind=CROSS_ENCODER), tmp_path / "cache")
+    assert raised.value.reason == "RERANKER_UNAVAILABLE"
 
 
 async def test_ensure_exported_cache_dir_is_a_file_says_what_is_wrong(

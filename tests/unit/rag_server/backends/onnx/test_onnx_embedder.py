@@ -21,9 +21,9 @@ import rag_server
 from rag_server.backends.onnx import cache
 from rag_server.backends.onnx.batching import Window
 from rag_server.backends.onnx.embedder import OnnxEmbedder
-from rag_server.backends.onnx.session import RunStopped, Stop
+from rag_server.backends.onnx.session import RunStopped, Stop, TokenEmbeddings
 from rag_server.backends.onnx.source import ModelSource
-from rag_server.backends.onnx.worker import EmbeddingWorker
+from rag_server.backends.onnx.worker import ModelWorker
 from rag_server.backends.protocols import Embeddings, Priority
 from rag_server.errors import ResourceExhausted, Unavailable
 from rag_server.testing.embedder_suite import EmbedderSuite
@@ -63,6 +63,45 @@ async def test_embed_batch_of_any_size_gives_the_same_vectors(embedder: OnnxEmbe
         np.testing.assert_allclose(await small.embed(texts), await embedder.embed(texts), atol=2e-5)
     finally:
         await small.close()
+
+
+async def test_embed_many_callers_at_once_get_the_vectors_of_their_own_texts(embedder: OnnxEmbedder) -> None:
+    texts = [f"how long is {'very ' * (index % 11)}river number {index}?" for index in range(48)]
+    expected = await embedder.embed(texts)
+    vectors = await asyncio.gather(*(embedder.embed([text]) for text in texts))
+    np.testing.assert_allclose(np.concatenate(vectors), expected, atol=2e-5)
+
+
+async def test_embed_vector_of_a_shared_run_does_not_hold_the_others(embedder: OnnxEmbedder) -> None:
+    vectors = await asyncio.gather(*(embedder.embed([f"river {index}"]) for index in range(8)))
+    assert all(vector.base is None and vector.nbytes == 384 * 4 for vector in vectors)
+
+
+async def test_embed_tokens_one_vector_per_token_of_each_window(embedder: OnnxEmbedder) -> None:
+    texts = ["how are chunks cut?", "", "river " * (embedder.model.content_tokens + 3)]
+    tokens = await embedder.embed_tokens(texts, reduce=np.copy)
+    counts = [[len(window) for window in text] for text in tokens]
+    assert counts == [[embedder.tokenizer.count(texts[0])], [0], [embedder.model.content_tokens, 3]]
+    for window in (window for text in tokens for window in text):
+        np.testing.assert_allclose(np.linalg.norm(window, axis=1), 1.0, atol=1e-5)
+    assert await embedder.embed_tokens([], reduce=np.copy) == []
+
+
+async def test_embed_tokens_gives_the_token_vectors_of_the_original_model(embedder: OnnxEmbedder) -> None:
+    from sentence_transformers import SentenceTransformer
+
+    from rag_server.backends.onnx.source import resolve
+
+    text = "Refunds are paid within 14 days."
+    original = SentenceTransformer(str(resolve(embedder.model.id).folder), device="cpu")
+    expected = np.asarray(original.encode([text], output_value="token_embeddings")[0])[1:-1]
+    expected /= np.linalg.norm(expected, axis=1, keepdims=True)
+    ((actual,),) = await embedder.embed_tokens([text], reduce=np.copy)
+    np.testing.assert_allclose(actual, expected, atol=1e-4)
+
+
+async def test_expected_s_grows_with_the_text(embedder: OnnxEmbedder) -> None:
+    assert 0 < embedder.expected_s(["river"]) < embedder.expected_s(["river " * 100, "house " * 100])
 
 
 def test_embed_with_a_warm_cache_imports_no_torch(embedder: OnnxEmbedder) -> None:
@@ -132,12 +171,16 @@ class HeldSession:
                 raise RunStopped
         return np.ones((len(windows), 1), np.float32)
 
+    def run_tokens(self, windows: list[Window], stop: Stop) -> list[TokenEmbeddings]:
+        self.run(windows, stop)
+        return [np.ones((len(window), 1), np.float32) for window in windows]
+
 
 @pytest.fixture
 async def held(embedder: OnnxEmbedder) -> AsyncIterator[tuple[OnnxEmbedder, HeldSession]]:
     session = HeldSession(asyncio.get_running_loop())
-    worker = EmbeddingWorker(session, dimension=1, batch_tokens=8, call_limit=1)
-    held = OnnxEmbedder(embedder.model, embedder.tokenizer, worker)
+    worker = ModelWorker(batch_tokens=8, call_limit=1)
+    held = OnnxEmbedder(embedder.model, embedder.tokenizer, session, worker)
     yield held, session
     session.release.set()
     await held.close()
@@ -153,6 +196,18 @@ async def test_embed_cancelled_while_it_runs_stops_the_run(held: tuple[OnnxEmbed
     assert await asyncio.to_thread(session.stopped.wait, WAIT_S)
     session.release.set()
     assert (await embedder.embed(["the house"], priority=Priority.BULK)).tolist() == [[1.0]]
+
+
+async def test_embed_tokens_cancelled_while_it_runs_stops_the_run(
+    held: tuple[OnnxEmbedder, HeldSession],
+) -> None:
+    embedder, session = held
+    task = asyncio.create_task(embedder.embed_tokens(["the river"] * 50, reduce=np.copy))
+    await session.running.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert await asyncio.to_thread(session.stopped.wait, WAIT_S)
 
 
 async def test_embed_beyond_the_limit_is_refused_and_the_others_go_on(

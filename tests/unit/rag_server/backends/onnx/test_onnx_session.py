@@ -14,13 +14,15 @@ from rag_server.backends.onnx.artifact import CorruptArtifact
 from rag_server.backends.onnx.session import EmbeddingSession, RunFailed, RunStopped, Stop
 
 
-def save(path: Path, nodes: list[onnx.NodeProto], initializers: list[onnx.TensorProto]) -> Path:
+def save(
+    path: Path, nodes: list[onnx.NodeProto], initializers: list[onnx.TensorProto], *outputs: str
+) -> Path:
     inputs = [
         helper.make_tensor_value_info(name, TensorProto.INT64, ["batch", "length"])
         for name in ("input_ids", "attention_mask")
     ]
-    output = helper.make_tensor_value_info("embedding", TensorProto.FLOAT, None)
-    graph = helper.make_graph(nodes, "test", inputs, [output], initializers)
+    made = [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in outputs or ["embedding"]]
+    graph = helper.make_graph(nodes, "test", inputs, made, initializers)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     path.write_bytes(model.SerializeToString())
     return path
@@ -124,6 +126,26 @@ def test_run_stopped_from_another_thread_ends(tmp_path: Path) -> None:
     stop.set()
     thread.join(60)
     assert ended == [RunStopped]
+
+
+def test_run_tokens_gives_unit_vectors_without_the_padding(tmp_path: Path) -> None:
+    table = helper.make_tensor("table", TensorProto.FLOAT, [10, 2], [float(i) for i in range(1, 21)])
+    nodes = [
+        helper.make_node("Gather", ["table", "input_ids"], ["last_hidden_state"]),
+        helper.make_node("Cast", ["input_ids"], ["embedding"], to=TensorProto.FLOAT),
+    ]
+    session = load(save(tmp_path / "g.onnx", nodes, [table], "embedding", "last_hidden_state"))
+    long, short = session.run_tokens([[0, 1, 2], [3]], Stop())
+    rows = np.array([[1, 2], [3, 4], [5, 6], [7, 8]], np.float32)
+    expected = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    np.testing.assert_allclose(long, expected[:3], rtol=1e-6)
+    np.testing.assert_allclose(short, expected[3:], rtol=1e-6)
+    assert long.dtype == np.float32
+
+
+def test_run_tokens_graph_without_them_fails(tmp_path: Path) -> None:
+    with pytest.raises(RunFailed):
+        load(echo_graph(tmp_path / "g.onnx")).run_tokens([[1]], Stop())
 
 
 @pytest.mark.parametrize("content", [b"", b"not a graph", None])
