@@ -26,6 +26,7 @@ from rag.v1 import (
     ingest_service_pb2_grpc,
     retrieve_service_pb2_grpc,
 )
+from rag_server.app_retrieval import RetrievalParts, open_retrieval
 from rag_server.backends.extractive.generator import ExtractiveGenerator
 from rag_server.backends.in_process_queue import InProcessJobQueue
 from rag_server.backends.local_blobs import LocalBlobStore
@@ -33,7 +34,6 @@ from rag_server.backends.milvus.store import MilvusChunkStore
 from rag_server.backends.onnx.embedder import OnnxEmbedder
 from rag_server.backends.protocols import BlobStore, ChunkStore, Embedder, JobQueue, JobRef
 from rag_server.background import Background
-from rag_server.catalog import MetadataCatalog
 from rag_server.config import MetricsSettings, Settings
 from rag_server.data_folder import locked
 from rag_server.domain.job import Job
@@ -46,7 +46,6 @@ from rag_server.ingest.sweep import Sweeper
 from rag_server.ingest.watch import JobFeed
 from rag_server.interceptors.order import StandardChain
 from rag_server.metadata.database import Database
-from rag_server.query.pipeline import Retrieval
 from rag_server.reflection import add_reflection
 from rag_server.services.admin import AdminServicer
 from rag_server.services.collections import CollectionServicer
@@ -70,6 +69,7 @@ class Parts:
     blobs: BlobStore
     embedder: Embedder
     feed: JobFeed
+    retrieval: RetrievalParts
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,8 +124,10 @@ async def running_server(settings: Settings) -> AsyncIterator[RunningServer]:
         await _publish_unfinished(parts.database, queue)
         stack.push_async_callback(background.stop)
         background.start("ingest", consumer.run())
+        background.start("resident", parts.retrieval.pool.run())
         background.start("sweeper", sweeper.run())
         background.start("expirer", Expirer(parts.database, settings.ingest.request_id_ttl_s).run())
+        await parts.retrieval.preload()
         await health.check()
         background.start("health", health.run())
         await server.start()
@@ -164,7 +166,8 @@ async def _open_parts(settings: Settings, folder: Path, stack: AsyncExitStack) -
     stack.push_async_callback(embedder.close)
     feed = JobFeed()
     database.on_jobs_changed(feed.notify)
-    return Parts(database, chunks, blobs, embedder, feed)
+    retrieval = await open_retrieval(settings, folder / "resident", database, chunks, embedder, stack)
+    return Parts(database, chunks, blobs, embedder, feed, retrieval)
 
 
 def _ingest_pipeline(settings: Settings, parts: Parts) -> IngestPipeline:
@@ -198,13 +201,8 @@ def _add_services(
     database, model = parts.database, parts.embedder.model
     idempotency = Idempotency(database)
     analyzer_for = Analyzer.for_language
-    retrieval = Retrieval(
-        MetadataCatalog(database),
-        parts.chunks,
-        parts.embedder,
-        analyzer_for,
-        overfetch=settings.retrieval.overfetch,
-    )
+    retrieval, reranking = parts.retrieval.retrieval, parts.retrieval.reranking
+    responses = parts.retrieval.responses
     generator = ExtractiveGenerator(
         parts.embedder, analyzer_for, max_sentences=settings.generation.max_quotes
     )
@@ -216,7 +214,9 @@ def _add_services(
         parts.feed,
         max_document_bytes=settings.storage.max_document_bytes,
     )
-    admin = AdminServicer(settings, database, model, [generator.model], health, datetime.now(UTC))
+    admin = AdminServicer(
+        settings, database, model, [generator.model], health, parts.retrieval.figures, datetime.now(UTC)
+    )
     collection_service_pb2_grpc.add_CollectionServiceServicer_to_server(
         CollectionServicer(database, idempotency, model, sweeper), server
     )
@@ -225,7 +225,7 @@ def _add_services(
         DocumentServicer(database, idempotency, parts.chunks, sweeper), server
     )
     retrieve_service_pb2_grpc.add_RetrieveServiceServicer_to_server(
-        RetrieveServicer(retrieval, parts.embedder, database, analyzer_for), server
+        RetrieveServicer(retrieval, reranking, responses, parts.embedder, database, analyzer_for), server
     )
     generate_service_pb2_grpc.add_GenerateServiceServicer_to_server(
         GenerateServicer(Answering(retrieval, generator)), server

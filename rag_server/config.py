@@ -113,6 +113,24 @@ class RetrievalSettings(Group):
 
     overfetch: Annotated[float, Field(ge=1, le=100)] = 1.5
     """Candidates asked from the store per candidate wanted, since some may belong to replaced documents."""
+    resident_memory_bytes: Annotated[int, Field(ge=0)] = 2 * 1024**3
+    """Memory for collections that are searched in memory; a larger collection is searched in the store."""
+    resident_ttl_s: Annotated[float, Field(gt=0)] = 21_600.0
+    """How long a collection stays in memory that nobody asks, in seconds."""
+    preload_collections: Annotated[int, Field(ge=0, le=1000)] = 16
+    """Collections, of those that were asked last, that are brought into memory at start."""
+    snapshots: bool = True
+    """Whether collections in memory are also written below `storage.data_dir`, for a quick start."""
+    search_threads: Annotated[int, Field(ge=1, le=64)] = 2
+    """Threads that search collections in memory."""
+    filter_cache_bytes: Annotated[int, Field(ge=0)] = 64 * 1024**2
+    """Memory for what filters let pass."""
+    result_cache_bytes: Annotated[int, Field(ge=0)] = 64 * 1024**2
+    """Memory for answers to retrieval requests that may come again; 0: none are kept."""
+    embedding_cache_bytes: Annotated[int, Field(ge=0)] = 16 * 1024**2
+    """Memory for the vectors of queries that may come again; 0: none are kept."""
+    cross_encoder: str = ""
+    """Model that reranks on request, as for `embedding.model`; empty: none, late interaction only."""
 
 
 class GenerationSettings(Group):

@@ -12,12 +12,19 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 import pytest_asyncio
 
 from rag_server.app import running_server
 from rag_server.config import Settings
 from tests.rag_client import RagClient, ServerUnderTest
+
+# How long an example takes says how busy the machine is, and nothing about the code.
+hypothesis.settings.register_profile(
+    "default", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("default")
 
 SettingsFactory = Callable[..., Settings]
 

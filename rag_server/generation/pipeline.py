@@ -14,6 +14,7 @@ from rag_server.domain.generation import (
     Retrieved,
     Started,
 )
+from rag_server.domain.time_limit import TimeLimit
 from rag_server.errors import Internal
 from rag_server.query.field_paths import GENERATE
 from rag_server.query.pipeline import Retrieval
@@ -28,7 +29,7 @@ class Answering:
         self._generator = generator
 
     async def answer(
-        self, tenant_id: str, request: GenerationRequest
+        self, tenant_id: str, request: GenerationRequest, *, limit: TimeLimit | None = None
     ) -> AsyncGenerator[GenerationEvent, None]:
         """Yield `Started`, `Retrieved`, what the generator says, then `Finished`.
 
@@ -37,7 +38,7 @@ class Answering:
         watch = Stopwatch()
         yield Started(self._generator.model)
 
-        result = await self._retrieval.retrieve(tenant_id, request.retrieval, GENERATE)
+        result = await self._retrieval.retrieve(tenant_id, request.retrieval, GENERATE, limit=limit)
         yield Retrieved(result.results, result.score_scale, result.degradations, result.collection_revisions)
 
         reason: FinishReason | None = None

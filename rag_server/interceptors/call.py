@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 
 import grpc
 
+from rag_server.domain.time_limit import TimeLimit
+
 DEFAULT_TENANT = "default"
 """The tenant of every call as long as there is no authentication."""
 
@@ -27,6 +29,8 @@ class Call:
     """Canonical name of the status that the call ended with."""
     reason: str = ""
     start: float = field(default_factory=time.perf_counter)
+    limit: TimeLimit | None = None
+    """When it must have ended: the client's deadline or the server's default."""
 
     @property
     def elapsed_s(self) -> float:

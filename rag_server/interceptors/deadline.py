@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import cast
 
+from rag_server.domain.time_limit import TimeLimit
 from rag_server.errors import DeadlineExceeded
 from rag_server.interceptors.call import Call
 
@@ -23,6 +25,7 @@ class Deadline:
         """Raise `DeadlineExceeded` when the call takes longer than it may."""
         remaining = cast("float | None", call.context.time_remaining())  # the stubs know of no None
         limit = remaining if remaining is not None else self._stream_s if call.is_streaming else self._unary_s
+        call.limit = TimeLimit(time.monotonic() + limit, is_callers=remaining is not None)
         timer = asyncio.timeout(limit)
         try:
             async with timer:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -11,12 +12,26 @@ from rag.v1 import admin_service_pb2_grpc as pb_grpc
 from rag_server import __version__
 from rag_server.backends.protocols import EmbeddingModel
 from rag_server.config import Settings
+from rag_server.domain.cache import CacheFigures
 from rag_server.domain.document import MediaType
 from rag_server.health import Health
 from rag_server.interceptors.call import current_call
 from rag_server.metadata.database import Database
+from rag_server.query.resident.pool import ResidentPool
+from rag_server.services.wire.figures import to_cache_info, to_retriever_info
 from rag_server.services.wire.metadata import to_timestamp
 from rag_server.text.analyzer import SUPPORTED_LANGUAGES
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryFigures:
+    """What the server keeps in memory to be quick."""
+
+    pool: ResidentPool
+    head_revision: Callable[[str], int | None]
+    caches: Mapping[str, Callable[[], CacheFigures]]
+    """By name."""
+    rerankers: Sequence[str]
 
 
 class AdminServicer(pb_grpc.AdminServiceServicer):
@@ -29,6 +44,7 @@ class AdminServicer(pb_grpc.AdminServiceServicer):
         model: EmbeddingModel,
         generators: Sequence[str],
         health: Health,
+        memory: MemoryFigures,
         start_time: datetime,
     ) -> None:
         self._settings = settings
@@ -36,12 +52,14 @@ class AdminServicer(pb_grpc.AdminServiceServicer):
         self._model = model
         self._generators = generators
         self._health = health
+        self._memory = memory
         self._start_time = start_time
 
     async def GetServerInfo(self, request: pb.GetServerInfoRequest, context: Any) -> pb.GetServerInfoResponse:
         """Say which version runs, with which models and limits, and how its parts fare."""
+        tenant_id = current_call.get().tenant_id
         async with self._database.snapshot() as tx:
-            unfinished = await tx.jobs.count_unfinished(current_call.get().tenant_id)
+            unfinished = await tx.jobs.count_unfinished(tenant_id)
         return pb.GetServerInfoResponse(
             version=__version__,
             start_time=to_timestamp(self._start_time),
@@ -68,4 +86,14 @@ class AdminServicer(pb_grpc.AdminServiceServicer):
                 for component in self._health.components()
             ],
             unfinished_job_count=unfinished,
+            retrievers=[
+                to_retriever_info(
+                    entry,
+                    store_query_count=self._memory.pool.store_query_count(entry.resident.collection.uid),
+                    head_revision=self._memory.head_revision(entry.resident.collection.uid),
+                )
+                for entry in self._memory.pool.entries(tenant_id)
+            ],
+            caches=[to_cache_info(name, figures()) for name, figures in self._memory.caches.items()],
+            rerankers=self._memory.rerankers,
         )

@@ -37,7 +37,8 @@ class GenerateServicer(pb_grpc.GenerateServiceServicer):
 
     async def _events(self, request: QuestionMessage) -> AsyncGenerator[pb.StreamGenerateResponse, None]:
         writer = AnswerWriter()
-        answer = self._answering.answer(current_call.get().tenant_id, from_question(request))
+        call = current_call.get()
+        answer = self._answering.answer(call.tenant_id, from_question(request), limit=call.limit)
         async with aclosing(answer) as events:
             async for event in events:
                 yield writer.to_event(event)

@@ -12,9 +12,13 @@ from rag_server.backends.protocols import Embedder, Priority
 from rag_server.interceptors.call import current_call
 from rag_server.metadata.database import Database
 from rag_server.query.pipeline import Retrieval
+from rag_server.query.reranking import Reranking
+from rag_server.services.response_cache import ResponseCache
 from rag_server.services.wire.analysis import to_token
 from rag_server.services.wire.chunk import to_timings
+from rag_server.services.wire.options import from_rerank
 from rag_server.services.wire.query import from_retrieve, to_retrieve_response
+from rag_server.services.wire.rerank import to_rerank_response
 from rag_server.text.analyzer import Analyzer
 from rag_server.timing import Stopwatch
 
@@ -25,30 +29,58 @@ class RetrieveServicer(pb_grpc.RetrieveServiceServicer):
     def __init__(
         self,
         retrieval: Retrieval,
+        reranking: Reranking,
+        responses: ResponseCache,
         embedder: Embedder,
         database: Database,
         analyzer_for: Callable[[str], Analyzer],
     ) -> None:
         self._retrieval = retrieval
+        self._reranking = reranking
+        self._responses = responses
         self._embedder = embedder
         self._database = database
         self._analyzer_for = analyzer_for
 
     async def Retrieve(self, request: pb.RetrieveRequest, context: Any) -> pb.RetrieveResponse:
         """Find the passages that answer a query."""
-        result = await self._retrieval.retrieve(current_call.get().tenant_id, from_retrieve(request))
-        return to_retrieve_response(result)
+        call = current_call.get()
+        watch = Stopwatch()
+        with watch.stage("cache"):
+            response = self._responses.get(call.tenant_id, request)
+        if response is not None:
+            response.timings.CopyFrom(to_timings(watch.timings()))
+            return response
+        result = await self._retrieval.retrieve(call.tenant_id, from_retrieve(request), limit=call.limit)
+        response = to_retrieve_response(result)
+        self._responses.put(call.tenant_id, request, response, result.collection_uids)
+        return response
 
     async def BatchRetrieve(self, request: pb.BatchRetrieveRequest, context: Any) -> pb.BatchRetrieveResponse:
         """Answer several requests at once."""
         watch = Stopwatch()
+        call = current_call.get()
         with watch.stage("retrieve"):
             results = await self._retrieval.retrieve_batch(
-                current_call.get().tenant_id, [from_retrieve(each) for each in request.requests]
+                call.tenant_id,
+                [from_retrieve(each) for each in request.requests],
+                limit=call.limit,
             )
         return pb.BatchRetrieveResponse(
             responses=map(to_retrieve_response, results), timings=to_timings(watch.timings())
         )
+
+    async def Rerank(self, request: pb.RerankRequest, context: Any) -> pb.RerankResponse:
+        """Score passages that the caller has."""
+        watch = Stopwatch()
+        reranker = self._reranking.reranker_for(from_rerank(request.rerank))
+        with watch.stage("rerank"):
+            scores = await reranker.score(request.query, list(request.passages))
+        best = sorted(range(len(scores)), key=lambda index: (-scores[index], index))
+        if request.HasField("top_k"):
+            best = best[: request.top_k]
+        ranking = [(index, float(scores[index])) for index in best]
+        return to_rerank_response(ranking, reranker.scale, watch.timings())
 
     async def Embed(self, request: pb.EmbedRequest, context: Any) -> pb.EmbedResponse:
         """Return the vectors of texts."""

@@ -12,12 +12,12 @@ from pathlib import Path
 import grpc
 import pytest
 
-from ingest_worker.pipeline import chunk_id
 from rag.v1 import chunking_pb2
 from rag.v1 import document_service_pb2 as document_pb
 from rag.v1 import ingest_service_pb2 as ingest_pb
 from rag_server.backends.local_blobs import LocalBlobStore
 from rag_server.backends.milvus.store import MilvusChunkStore
+from rag_server.domain.document import chunk_id
 from rag_server.ingest.sweep import Sweeper
 from rag_server.metadata.database import Database
 from rag_server.testing.server_process import ServerStarter

@@ -1,1 +1,1 @@
-"""Fusion: one ranking from the legs' candidates. One algorithm per file."""
+"""Fusion: one score per candidate from the scores that the two legs gave it. One algorithm per file."""

@@ -1,4 +1,4 @@
-"""Weighted reciprocal rank fusion.
+"""Weighted reciprocal rank fusion: the sum over legs of weight / (k + rank).
 
 Cormack, Clarke and Buettcher: Reciprocal Rank Fusion outperforms Condorcet and individual Rank Learning
 Methods, SIGIR 2009.
@@ -6,32 +6,24 @@ Methods, SIGIR 2009.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import numpy as np
 
-from rag_server.domain.document import Chunk
-from rag_server.domain.retrieval import Candidate, Leg, LegSignal, Ranking, RrfFusion, ScoredChunk, ScoreScale
+from rag_server.domain.candidates import Candidates, LegColumns, Scores
+from rag_server.domain.fusion import RrfFusion
+from rag_server.domain.retrieval import ScoreScale
+from rag_server.query.fuse.fused import Fused
+from rag_server.query.fuse.scaling import weights_of
 
 
-def fuse_rrf(legs: Mapping[Leg, Sequence[Candidate]], fusion: RrfFusion, *, top_k: int) -> Ranking:
-    """Return the `top_k` candidates by the sum over legs of weight / (k + rank), best first.
+def fuse_rrf(candidates: Candidates, fusion: RrfFusion) -> Fused:
+    """Return the fused scores. A leg that did not return a candidate adds nothing to it. O(m)."""
+    scores = np.zeros(len(candidates))
+    legs = (candidates.dense, fusion.dense_weight), (candidates.lexical, fusion.lexical_weight)
+    for leg, weight in legs:
+        if leg is not None:
+            scores += weight * _reciprocal_ranks(leg, fusion.k)
+    return Fused(scores, ScoreScale.RRF, *weights_of(candidates, fusion.dense_weight, fusion.lexical_weight))
 
-    Each leg's candidates come best first. Equal scores are ordered by the best rank in any leg, then by
-    chunk id, so that equal input gives equal output. O(n log n) in the number of candidates.
-    """
-    weights = {Leg.DENSE: fusion.dense_weight, Leg.LEXICAL: fusion.lexical_weight}
-    scores: dict[str, float] = {}
-    signals: dict[str, dict[Leg, LegSignal]] = {}
-    chunks: dict[str, Chunk] = {}
-    for leg, candidates in legs.items():
-        for rank, candidate in enumerate(candidates, start=1):
-            key = candidate.chunk.id
-            chunks.setdefault(key, candidate.chunk)
-            signals.setdefault(key, {})[leg] = LegSignal(rank, candidate.score)
-            scores[key] = scores.get(key, 0.0) + weights[leg] / (fusion.k + rank)
 
-    def order(key: str) -> tuple[float, int, str]:
-        return -scores[key], min(signal.rank for signal in signals[key].values()), key
-
-    best = sorted(scores, key=order)[:top_k]
-    results = tuple(ScoredChunk(chunks[key], scores[key], signals[key]) for key in best)
-    return Ranking(results, ScoreScale.RRF)
+def _reciprocal_ranks(leg: LegColumns, k: int) -> Scores:
+    return np.where(leg.ranks > 0, 1.0 / (k + leg.ranks.astype(np.float64)), 0.0)

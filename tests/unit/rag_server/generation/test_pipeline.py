@@ -26,6 +26,7 @@ from rag_server.domain.retrieval import (
     ScoredChunk,
     ScoreScale,
 )
+from rag_server.domain.time_limit import TimeLimit
 from rag_server.errors import Internal, NotFound
 from rag_server.generation.pipeline import Answering
 from rag_server.query.field_paths import GENERATE, FieldPaths
@@ -33,6 +34,7 @@ from tests.unit.rag_server.query.conftest import make_chunk
 
 REQUEST = GenerationRequest(RetrievalRequest(("books",), "where?"))
 SOURCE = ScoredChunk(make_chunk("a"), 0.5, {})
+LIMIT = TimeLimit(1e9, is_callers=True)
 CITED = Cited(Citation(0, Span(0, 2), Span(0, 2), "te"))
 
 
@@ -40,8 +42,15 @@ class Retrieval:
     def __init__(self, failure: Exception | None = None) -> None:
         self.failure = failure
 
-    async def retrieve(self, tenant_id: str, request: RetrievalRequest, paths: FieldPaths) -> RetrievalResult:
-        assert (tenant_id, request, paths) == ("acme", REQUEST.retrieval, GENERATE)
+    async def retrieve(
+        self,
+        tenant_id: str,
+        request: RetrievalRequest,
+        paths: FieldPaths,
+        *,
+        limit: TimeLimit | None = None,
+    ) -> RetrievalResult:
+        assert (tenant_id, request, paths, limit) == ("acme", REQUEST.retrieval, GENERATE, LIMIT)
         if self.failure:
             raise self.failure
         return RetrievalResult(
@@ -79,7 +88,7 @@ def answering(generator: Generator, failure: Exception | None = None) -> Answeri
 async def test_answer_events_come_in_order_and_end_with_the_reason() -> None:
     usage = Usage(3, 2)
     generator = Generator(Delta("te"), CITED, usage, FinishReason.COMPLETE)
-    events = [each async for each in answering(generator).answer("acme", REQUEST)]
+    events = [each async for each in answering(generator).answer("acme", REQUEST, limit=LIMIT)]
     *first, last = events
     assert first == [
         Started("script"),
@@ -97,7 +106,7 @@ async def test_answer_events_come_in_order_and_end_with_the_reason() -> None:
 
 async def test_answer_reason_before_other_events_still_ends_it() -> None:
     generator = Generator(FinishReason.MAX_TOKENS, Usage(1, 1))
-    events = [each async for each in answering(generator).answer("acme", REQUEST)]
+    events = [each async for each in answering(generator).answer("acme", REQUEST, limit=LIMIT)]
     assert [type(each) for each in events[-2:]] == [Usage, Finished]
 
 
@@ -109,7 +118,7 @@ async def read(events: AsyncGenerator[GenerationEvent, None], into: list[Generat
 async def test_answer_without_a_reason_is_an_error_not_a_short_answer() -> None:
     events: list[GenerationEvent] = []
     with pytest.raises(Internal) as caught:
-        await read(answering(Generator(Delta("te"))).answer("acme", REQUEST), events)
+        await read(answering(Generator(Delta("te"))).answer("acme", REQUEST, limit=LIMIT), events)
     assert caught.value.reason == "GENERATION_INCOMPLETE"
     assert not any(isinstance(each, Finished) for each in events)
 
@@ -117,21 +126,25 @@ async def test_answer_without_a_reason_is_an_error_not_a_short_answer() -> None:
 async def test_answer_of_a_generator_that_breaks_raises_what_it_raised() -> None:
     events: list[GenerationEvent] = []
     with pytest.raises(KeyError):
-        await read(answering(Generator(Delta("te"), KeyError("x"))).answer("acme", REQUEST), events)
+        await read(
+            answering(Generator(Delta("te"), KeyError("x"))).answer("acme", REQUEST, limit=LIMIT), events
+        )
     assert isinstance(events[-1], Delta)
 
 
 async def test_answer_of_a_retrieval_that_fails_generates_nothing() -> None:
     generator = Generator(FinishReason.COMPLETE)
     with pytest.raises(NotFound):
-        async for _ in answering(generator, NotFound.for_resource("collection", "x")).answer("acme", REQUEST):
+        async for _ in answering(generator, NotFound.for_resource("collection", "x")).answer(
+            "acme", REQUEST, limit=LIMIT
+        ):
             pass
     assert not generator.is_closed  # was never begun
 
 
 async def test_answer_that_is_closed_early_closes_the_generator() -> None:
     generator = Generator(Delta("a"), Delta("b"), FinishReason.COMPLETE)
-    events = answering(generator).answer("acme", REQUEST)
+    events = answering(generator).answer("acme", REQUEST, limit=LIMIT)
     async for event in events:
         if isinstance(event, Delta):
             break
@@ -154,7 +167,7 @@ async def test_answer_that_is_cancelled_stops_the_generator() -> None:
     generator = Hanging()
 
     async def read() -> None:
-        async for _ in answering(generator).answer("acme", REQUEST):
+        async for _ in answering(generator).answer("acme", REQUEST, limit=LIMIT):
             pass
 
     task = asyncio.create_task(read())

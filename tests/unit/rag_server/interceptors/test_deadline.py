@@ -72,3 +72,20 @@ async def test_deadline_timeout_of_somebody_else_is_not_the_calls() -> None:
     with pytest.raises(TimeoutError, match="a store's"):
         async with Deadline(unary_s=30, stream_s=30).around(call):
             raise TimeoutError("a store's")
+
+
+@pytest.mark.parametrize(("remaining", "is_callers"), [(400.0, True), (None, False)])
+@pytest.mark.parametrize(("is_streaming", "default_s"), [(False, 100.0), (True, 200.0)])
+async def test_deadline_is_told_to_the_call(
+    remaining: float | None, is_callers: bool, is_streaming: bool, default_s: float
+) -> None:
+    class Context:
+        def time_remaining(self) -> float | None:
+            return remaining
+
+    call = Call("/rag.v1.T/m", Context(), is_streaming=is_streaming)  # type: ignore[arg-type]  # all that is asked
+    async with Deadline(unary_s=100, stream_s=200).around(call):
+        assert call.limit is not None
+        assert call.limit.is_callers is is_callers
+        seconds = remaining or default_s
+        assert seconds - 60 < call.limit.left_s() <= seconds

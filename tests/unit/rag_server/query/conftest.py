@@ -1,17 +1,22 @@
-"""Chunks and a collection to search, and stand-ins for the stores."""
+"""Chunks and a collection to search, and everything that answers a query, over a database of its own."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import asyncio
+import shutil
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 
 from rag_server.domain.collection import Collection, TokenChunking
 from rag_server.domain.document import Chunk, Span
 from rag_server.domain.metadata import MetadataType
-from rag_server.domain.retrieval import Candidate
+from rag_server.metadata.database import Database
+from tests.unit.rag_server.query.rig import Rig
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -64,28 +69,36 @@ def make_chunk(
     )
 
 
-def candidates(*names: str, revision: int = 1) -> list[Candidate]:
-    """Return candidates, best first: scores fall from 1."""
-    return [
-        Candidate(make_chunk(name, revision=revision), 1.0 - index / 1000) for index, name in enumerate(names)
-    ]
+@pytest.fixture(scope="session")
+def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a database file without content: copying it is ten times as quick as making it."""
+    path = tmp_path_factory.mktemp("metadata") / "metadata.db"
 
+    async def make() -> None:
+        await (await Database.open(f"sqlite+aiosqlite:///{path}")).close()
 
-class Visible:
-    """Says that `revision` of every document is visible, but for `hidden` ones; counts the questions."""
-
-    def __init__(self, hidden: Callable[[str], bool] = lambda document_id: False) -> None:
-        self.hidden = hidden
-        self.revision = 1
-        self.questions: list[tuple[str, str, list[str]]] = []
-
-    async def visible_revisions(
-        self, tenant_id: str, collection_uid: str, document_ids: Sequence[str]
-    ) -> Mapping[str, int]:
-        self.questions.append((tenant_id, collection_uid, list(document_ids)))
-        return {each: self.revision for each in document_ids if not self.hidden(each)}
+    with ThreadPoolExecutor(1) as thread:
+        thread.submit(asyncio.run, make()).result()
+    return path
 
 
 @pytest.fixture
-def visible() -> Visible:
-    return Visible()
+async def database(migrated: Path, tmp_path: Path) -> AsyncIterator[Database]:
+    path = tmp_path / "metadata.db"
+    shutil.copy(migrated, path)
+    database = await Database.open(f"sqlite+aiosqlite:///{path}")
+    yield database
+    await database.close()
+
+
+@pytest.fixture
+def engine() -> str:
+    """Return which engine answers: `resident` or `store`; a test may choose, or take both."""
+    return "resident"
+
+
+@pytest.fixture
+async def rig(database: Database, tmp_path: Path, engine: str) -> AsyncIterator[Rig]:
+    async with Rig.open(database, tmp_path, engine) as rig:
+        await rig.make("books")
+        yield rig

@@ -1,212 +1,170 @@
+"""The order of the stages, what they hand on, and what a request gets when one of them cannot work."""
+
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import pytest
 
-from rag_server.backends.protocols import Embeddings, Priority
-from rag_server.domain.collection import Collection
-from rag_server.domain.filter import Exists, Filter
-from rag_server.domain.metadata import MetadataType
-from rag_server.domain.retrieval import Candidate, Degradation, Leg, RetrievalRequest, RrfFusion, ScoreScale
-from rag_server.errors import FailedPrecondition, InvalidArgument, NotFound, ResourceExhausted, Unavailable
+from rag_server.domain.filter import Comparison, Exists, Operator
+from rag_server.domain.fusion import AdaptiveFusion
+from rag_server.domain.retrieval import (
+    Degradation,
+    Engine,
+    Leg,
+    QuerySyntax,
+    RetrievalRequest,
+    ScoreScale,
+)
+from rag_server.errors import FailedPrecondition, InvalidArgument, NotFound, Unavailable
 from rag_server.query.field_paths import GENERATE
-from rag_server.query.pipeline import Retrieval
-from rag_server.testing.fakes import HashEmbedder
-from rag_server.text.analyzer import Analyzer
-from tests.unit.rag_server.query.conftest import Visible, candidates, make_collection
+from tests.unit.rag_server.query.rig import BOTH_ENGINES, Rig, documents, texts
 
-Vector = npt.NDArray[np.float32]
+DENSE = AdaptiveFusion(lexical_weight=0)
+LEXICAL = AdaptiveFusion(dense_weight=0)
 
 
-class Catalog(Visible):
-    """Knows collections in English and Spanish."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.collections = {
-            each.id: each
-            for each in (
-                make_collection("books", "en", year=MetadataType.INTEGER),
-                make_collection("libros", "es"),
-            )
-        }
-
-    async def get_collections(self, tenant_id: str, collection_ids: Sequence[str]) -> list[Collection]:
-        missing = [each for each in collection_ids if each not in self.collections]
-        if missing:
-            raise NotFound.for_resource("collection", missing[0])
-        return [self.collections[each] for each in collection_ids]
+async def put_birds(rig: Rig) -> None:
+    await rig.put("heron", "grey heron waits by the river", metadata={"year": 1990})
+    await rig.put("crane", "white crane waits by the lake", metadata={"year": 2000})
+    await rig.put("bread", "rye bread needs an oven", metadata={"year": 2010})
 
 
-def _in(collection: Collection, found: list[Candidate]) -> list[Candidate]:
-    """Return what was found as chunks of `collection`."""
-    return [replace(each, chunk=replace(each.chunk, collection_id=collection.id)) for each in found]
-
-
-@dataclass
-class Store:
-    """Answers each leg with fixed candidates and notes what it was asked."""
-
-    dense: list[Candidate] = field(default_factory=lambda: candidates("a", "b"))
-    lexical: list[Candidate] = field(default_factory=lambda: candidates("b", "c"))
-    failure: Exception | None = None
-    dense_questions: list[tuple[str, Vector, int, Filter | None]] = field(default_factory=list)
-    lexical_questions: list[tuple[str, list[str], int, Filter | None]] = field(default_factory=list)
-
-    async def search_dense(
-        self, collection: Collection, vector: Vector, *, limit: int, filter: Filter | None
-    ) -> list[Candidate]:
-        if self.failure:
-            raise self.failure
-        self.dense_questions.append((collection.id, vector, limit, filter))
-        return _in(collection, self.dense)
-
-    async def search_lexical(
-        self, collection: Collection, lexemes: Sequence[str], *, limit: int, filter: Filter | None
-    ) -> list[Candidate]:
-        self.lexical_questions.append((collection.id, list(lexemes), limit, filter))
-        return _in(collection, self.lexical)
-
-
-class Embedder(HashEmbedder):
-    """Can fail; notes the batches."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.failure: Exception | None = None
-        self.batches: list[list[str]] = []
-
-    async def embed(self, texts: Sequence[str], *, priority: Priority = Priority.INTERACTIVE) -> Embeddings:
-        self.batches.append(list(texts))
-        if self.failure:
-            raise self.failure
-        return await super().embed(texts, priority=priority)
-
-
-@dataclass
-class Rig:
-    store: Store
-    embedder: Embedder
-    catalog: Catalog
-    retrieval: Retrieval
-
-    async def ask(self, query: str = "rivers", *collection_ids: str, **fields: Any) -> Any:
-        request = RetrievalRequest(collection_ids or ("books",), query, **fields)
-        return await self.retrieval.retrieve("acme", request)
-
-
-@pytest.fixture
-def rig() -> Rig:
-    store, embedder, catalog = Store(), Embedder(), Catalog()
-    retrieval = Retrieval(catalog, store, embedder, Analyzer.for_language, overfetch=1.5)  # type: ignore[arg-type]  # the store's searches only
-    return Rig(store, embedder, catalog, retrieval)
-
-
-def ids(result: Any) -> list[str]:
-    return [each.chunk.id for each in result.results]
-
-
-async def test_retrieval_fuses_both_legs(rig: Rig) -> None:
-    result = await rig.ask(top_k=2)
-    assert ids(result) == ["b", "a"]
-    assert set(result.results[0].signals) == {Leg.DENSE, Leg.LEXICAL}
-    assert result.score_scale is ScoreScale.RRF
+@BOTH_ENGINES
+async def test_retrieval_joins_both_legs(rig: Rig, engine: str) -> None:
+    await put_birds(rig)
+    result = await rig.ask("grey heron", top_k=2, is_explained=True)
+    assert documents(result)[0] == "heron"
+    assert len(result.results) == 2
+    first = result.results[0]
+    assert {leg: signal.rank for leg, signal in first.signals.items()} == {Leg.DENSE: 1, Leg.LEXICAL: 1}
+    assert first.signals[Leg.DENSE].score == pytest.approx(
+        float(
+            (await rig.embedder.embed(["grey heron"]))[0] @ (await rig.embedder.embed([first.chunk.text]))[0]
+        ),
+        abs=1e-5,
+    )
+    assert result.score_scale is ScoreScale.ADAPTIVE
     assert result.degradations == ()
     assert result.collection_revisions == {"books": 3}
-    assert set(result.timings_us) == {"analyze", "embed", "dense", "lexical", "verify", "fuse", "total"}
+    assert list(result.timings_us) == ["analyze", "embed", "search", "fuse", "total"]
+    assert result.explanation is not None
+    assert result.explanation.collections[0].engine is Engine(engine)
 
 
-async def test_retrieval_legs_get_filter_terms_and_limit(rig: Rig) -> None:
-    condition = Exists("metadata.year")
-    await rig.ask("the running rivers", filter=condition, candidate_count=10, top_k=3)
-    ((_, _, dense_limit, dense_filter),) = rig.store.dense_questions
-    ((_, lexemes, lexical_limit, lexical_filter),) = rig.store.lexical_questions
-    assert (dense_limit, lexical_limit) == (15, 15)
-    assert dense_filter is condition
-    assert lexical_filter is condition
-    assert lexemes == ["run", "river"]
+@BOTH_ENGINES
+@pytest.mark.parametrize("fusion", [AdaptiveFusion(), DENSE, LEXICAL])
+async def test_retrieval_filter_holds_for_each_leg(rig: Rig, fusion: AdaptiveFusion) -> None:
+    await put_birds(rig)
+    condition = Comparison("metadata.year", Operator.GREATER, 1995)
+    result = await rig.ask("grey heron waits", filter=condition, fusion=fusion)
+    assert set(documents(result)) == ({"crane"} if fusion is LEXICAL else {"crane", "bread"})
 
 
-async def test_retrieval_of_more_results_than_candidates_asks_for_as_many(rig: Rig) -> None:
-    await rig.ask(top_k=40, candidate_count=10)
-    assert rig.store.dense_questions[0][2] == 60
+OPERATORS = {
+    'heron "waits by the river"': {"near"},
+    "heron -river": {"far"},
+    'heron river -"waits by the river"': {"far", "apart"},
+    '"heron" "river" -lake': {"near"},
+}
 
 
-async def test_retrieval_without_embedder_is_lexical_only(rig: Rig) -> None:
-    rig.embedder.failure = Unavailable("EMBEDDER_UNAVAILABLE", "m")
-    result = await rig.ask()
-    assert result.degradations == (Degradation.LEXICAL_ONLY,)
-    assert ids(result) == ["b", "c"]
-    assert rig.store.dense_questions == []
+@BOTH_ENGINES
+@pytest.mark.parametrize("fusion", [AdaptiveFusion(), DENSE, LEXICAL])
+async def test_retrieval_operators_hold_for_each_leg(rig: Rig, fusion: AdaptiveFusion) -> None:
+    await rig.put("near", "a heron waits by the river")
+    await rig.put("apart", "by the lake a heron waits for fish of the river")
+    await rig.put("far", "a heron of the lake")
+    found = {query: set(documents(await rig.ask(query, fusion=fusion))) for query in OPERATORS}
+    assert found == OPERATORS
 
 
-async def test_retrieval_without_embedder_and_without_terms_fails(rig: Rig) -> None:
-    rig.embedder.failure = Unavailable("EMBEDDER_UNAVAILABLE", "m")
-    with pytest.raises(Unavailable) as caught:
-        await rig.ask("the of and")
-    assert caught.value.reason == "EMBEDDER_UNAVAILABLE"
+@BOTH_ENGINES
+async def test_retrieval_plain_syntax_has_no_operators(rig: Rig) -> None:
+    await put_birds(rig)
+    for query in ('"heron bread"', "heron -grey"):
+        found = documents(await rig.ask(query, syntax=QuerySyntax.PLAIN, fusion=LEXICAL))
+        assert "heron" in found
 
 
-async def test_retrieval_with_an_overloaded_embedder_is_refused_not_degraded(rig: Rig) -> None:
-    rig.embedder.failure = ResourceExhausted("EMBEDDER_OVERLOADED", "m", retry_after_s=1)
-    with pytest.raises(ResourceExhausted):
-        await rig.ask()
+@BOTH_ENGINES
+async def test_retrieval_each_leg_brings_its_candidates_and_top_k_raises_them(rig: Rig) -> None:
+    for index in range(8):
+        await rig.put(f"doc{index}", "heron " * (index + 1))
+    few = await rig.ask(top_k=1, candidate_count=3, is_explained=True)
+    many = await rig.ask(top_k=5, candidate_count=3, is_explained=True)
+    assert few.explanation is not None
+    assert (few.explanation.dense_candidate_count, few.explanation.lexical_candidate_count) == (3, 3)
+    assert len(few.results) == 1
+    assert many.explanation is not None
+    assert (many.explanation.dense_candidate_count, many.explanation.lexical_candidate_count) == (5, 5)
+    assert len(many.results) == 5
 
 
+@BOTH_ENGINES
+async def test_retrieval_of_an_empty_collection_is_empty(rig: Rig) -> None:
+    result = await rig.ask(
+        "grey heron", top_k=3, context_chunks=1, duplicate_similarity=0.9, is_explained=True
+    )
+    assert result.results == ()
+    assert result.degradations == ()
+    assert result.collection_revisions == {"books": 0}
+
+
+@BOTH_ENGINES
 async def test_retrieval_of_stop_words_is_dense_only(rig: Rig) -> None:
+    await put_birds(rig)
     result = await rig.ask("the of and")
     assert result.degradations == (Degradation.DENSE_ONLY,)
-    assert ids(result) == ["a", "b"]
-    assert rig.store.lexical_questions == []
+    assert len(result.results) == 3
+    assert all(set(each.signals) == {Leg.DENSE} for each in result.results)
 
 
-@pytest.mark.parametrize("query", ["the of and", "?!…"])
-async def test_retrieval_of_stop_words_without_vectors_is_refused(rig: Rig, query: str) -> None:
+@pytest.mark.parametrize(
+    ("query", "fusion"),
+    [
+        ("-heron", AdaptiveFusion()),
+        ('-"grey heron" -lake', AdaptiveFusion()),
+        ("the of and", LEXICAL),
+        ("?!…", LEXICAL),
+        ("the -heron", LEXICAL),
+    ],
+)
+async def test_retrieval_of_nothing_to_look_for_is_refused_before_any_work(
+    rig: Rig, query: str, fusion: AdaptiveFusion
+) -> None:
     with pytest.raises(InvalidArgument) as caught:
-        await rig.ask(query, fusion=RrfFusion(dense_weight=0))
+        await rig.ask(query, fusion=fusion)
     assert caught.value.reason == "QUERY_HAS_NO_TERMS"
     assert [each.field for each in caught.value.violations] == ["query"]
-
-
-async def test_retrieval_leg_of_weight_zero_is_not_asked_and_no_degradation(rig: Rig) -> None:
-    result = await rig.ask(fusion=RrfFusion(dense_weight=0))
     assert rig.embedder.batches == []
-    assert rig.store.dense_questions == []
-    assert result.degradations == ()
-
-    result = await rig.ask(fusion=RrfFusion(lexical_weight=0))
-    assert len(rig.store.lexical_questions) == 1  # of the first request
-    assert result.degradations == ()
-    assert "analyze" not in result.timings_us
 
 
-async def test_retrieval_over_collections_analyses_in_the_language_of_each(rig: Rig) -> None:
-    result = await rig.ask("los ríos running", "books", "libros")
-    terms = {name: lexemes for name, lexemes, *_ in rig.store.lexical_questions}
-    assert set(terms) == {"books", "libros"}
-    assert "run" in terms["books"]
-    assert "running" in terms["libros"] or "runn" in " ".join(terms["libros"])
-    assert "los" not in terms["libros"]
-    assert result.collection_revisions == {"books": 3, "libros": 3}
-    assert len(rig.embedder.batches) == 1
-
-
-async def test_retrieval_of_stop_words_in_one_of_the_languages_asks_the_other(rig: Rig) -> None:
-    result = await rig.ask("the", "books", "libros")
-    asked = {name: lexemes for name, lexemes, *_ in rig.store.lexical_questions if lexemes}
-    assert set(asked) == {"libros"}
-    assert ids(result)
+@BOTH_ENGINES
+async def test_retrieval_leg_of_weight_zero_is_not_asked_and_is_no_degradation(rig: Rig) -> None:
+    await put_birds(rig)
+    lexical = await rig.ask("heron", fusion=LEXICAL)
+    assert rig.embedder.batches == []
+    assert documents(lexical) == ["heron"]
+    assert set(lexical.results[0].signals) == {Leg.LEXICAL}
+    assert "embed" not in lexical.timings_us
+    dense = await rig.ask("heron", fusion=DENSE)
+    assert {leg for each in dense.results for leg in each.signals} == {Leg.DENSE}
+    assert lexical.degradations == dense.degradations == ()
 
 
 async def test_retrieval_of_an_unknown_collection_fails_before_any_work(rig: Rig) -> None:
     with pytest.raises(NotFound):
-        await rig.ask("rivers", "books", "nope")
+        await rig.ask("heron", "books", "nope")
     assert rig.embedder.batches == []
+
+
+async def test_retrieval_of_a_collection_of_another_tenant_is_not_found(rig: Rig) -> None:
+    await rig.make("secrets", tenant_id="globex")
+    await rig.put("heron", "grey heron", into="secrets", tenant_id="globex")
+    with pytest.raises(NotFound) as caught:
+        await rig.ask("heron", "secrets")
+    assert caught.value.metadata == {"resource": "collection", "id": "secrets"}
 
 
 async def test_retrieval_with_a_wrong_filter_fails_before_any_work(rig: Rig) -> None:
@@ -217,94 +175,160 @@ async def test_retrieval_with_a_wrong_filter_fails_before_any_work(rig: Rig) -> 
     assert rig.embedder.batches == []
 
 
-@pytest.mark.parametrize(
-    ("fields", "path"),
-    [
-        ({"filter": Exists("metadata.nope")}, "retrieval.filter.exists.field"),
-        ({"fusion": RrfFusion(dense_weight=0)}, "question"),
-    ],
-)
+WRONG: list[tuple[dict[str, Any], str, str]] = [
+    ({"filter": Exists("metadata.nope")}, "retrieval.filter.exists.field", "options.filter.exists.field"),
+    ({"fusion": LEXICAL}, "question", "query"),
+]
+
+
+@pytest.mark.parametrize(("fields", "of_question", "_of_request"), WRONG)
 async def test_retrieval_for_a_question_names_the_fields_of_the_question(
-    rig: Rig, fields: dict[str, Any], path: str
+    rig: Rig, fields: dict[str, Any], of_question: str, _of_request: str
 ) -> None:
     with pytest.raises(InvalidArgument) as caught:
-        await rig.retrieval.retrieve("acme", RetrievalRequest(("books",), "the", **fields), GENERATE)
-    assert [each.field for each in caught.value.violations] == [path]
+        await rig.ask("the", paths=GENERATE, **fields)
+    assert [each.field for each in caught.value.violations] == [of_question]
 
 
-@pytest.mark.parametrize(
-    ("fields", "path"),
-    [
-        ({"filter": Exists("metadata.nope")}, "requests[1].options.filter.exists.field"),
-        ({"fusion": RrfFusion(dense_weight=0)}, "requests[1].query"),
-    ],
-)
+@pytest.mark.parametrize(("fields", "_of_question", "of_request"), WRONG)
 async def test_retrieval_batch_names_the_request_that_is_wrong(
-    rig: Rig, fields: dict[str, Any], path: str
+    rig: Rig, fields: dict[str, Any], _of_question: str, of_request: str
 ) -> None:
-    requests = [RetrievalRequest(("books",), "rivers"), RetrievalRequest(("books",), "the", **fields)]
+    requests = [RetrievalRequest(("books",), "heron"), RetrievalRequest(("books",), "the", **fields)]
     with pytest.raises(InvalidArgument) as caught:
-        await rig.retrieval.retrieve_batch("acme", requests)
-    assert [each.field for each in caught.value.violations] == [path]
+        await rig.ask_all(*requests)
+    assert [each.field for each in caught.value.violations] == [f"requests[1].{of_request}"]
 
 
-async def test_retrieval_with_a_store_that_is_down_fails(rig: Rig) -> None:
-    rig.store.failure = Unavailable("VECTOR_STORE_UNAVAILABLE", "m")
-    with pytest.raises(Unavailable):
-        await rig.ask()
-
-
-async def test_retrieval_batch_embeds_once_and_answers_in_order(rig: Rig) -> None:
-    requests = [
-        RetrievalRequest(("books",), "rivers"),
-        RetrievalRequest(("books",), "lakes", fusion=RrfFusion(dense_weight=0)),
-        RetrievalRequest(("libros",), "mares", top_k=1),
+async def test_retrieval_batch_is_embedded_at_once_and_answered_in_order(rig: Rig) -> None:
+    await put_birds(rig)
+    await rig.make("more")
+    await rig.put("owl", "an owl at night", into="more")
+    results = await rig.ask_all(
+        RetrievalRequest(("books",), "rye bread", top_k=1),
+        RetrievalRequest(("books",), "heron", fusion=LEXICAL),
+        RetrievalRequest(("more",), "owl night", top_k=1),
+        RetrievalRequest(("books", "more"), "white crane", top_k=1),
+    )
+    assert rig.embedder.batches == [["rye bread", "owl night", "white crane"]]
+    assert [documents(each) for each in results] == [["bread"], ["heron"], ["owl"], ["crane"]]
+    assert ["embed" in each.timings_us for each in results] == [True, False, True, True]
+    assert [each.collection_revisions for each in results] == [
+        {"books": 3},
+        {"books": 3},
+        {"more": 1},
+        {"books": 3, "more": 1},
     ]
-    results = await rig.retrieval.retrieve_batch("acme", requests)
-    assert rig.embedder.batches == [["rivers", "mares"]]
-    assert [ids(each) for each in results] == [["b", "a", "c"], ["b", "c"], ["b"]]
-    assert ["embed" in each.timings_us for each in results] == [True, False, True]
-    by_name = {name: vector for name, vector, *_ in rig.store.dense_questions}
-    expected = await HashEmbedder().embed(["rivers", "mares"])
-    np.testing.assert_array_equal(by_name["books"], expected[0])
-    np.testing.assert_array_equal(by_name["libros"], expected[1])
+
+
+async def test_retrieval_batch_searches_each_collection_once(rig: Rig) -> None:
+    await put_birds(rig)
+    before = rig.pool.entries("acme")
+    await rig.warm("books")
+    (entry,) = rig.pool.entries("acme")
+    count = entry.query_count
+    await rig.ask_all(*[RetrievalRequest(("books",), query) for query in ("heron", "crane", "bread")])
+    assert before == []
+    # one by the search of all three, one by the rig, which looks whether the collection is in memory
+    assert entry.query_count - count == 2
+
+
+async def test_retrieval_batch_answers_as_single_requests_do(rig: Rig) -> None:
+    await put_birds(rig)
+    queries = ["rye bread", "waits", '"grey heron"', "the"]
+    batch = await rig.ask_all(*[RetrievalRequest(("books",), query) for query in queries])
+    single = [await rig.ask(query) for query in queries]
+    assert [each.results for each in batch] == [each.results for each in single]
+    assert [each.degradations for each in batch] == [each.degradations for each in single]
 
 
 async def test_retrieval_batch_of_nothing_is_nothing(rig: Rig) -> None:
-    assert await rig.retrieval.retrieve_batch("acme", []) == []
+    assert await rig.ask_all() == []
 
 
-async def test_retrieval_document_replaced_between_the_legs_is_there_in_one_version(rig: Rig) -> None:
-    old = candidates("old")
-    new = candidates("new", revision=2)
-    same = [replace(each, chunk=replace(each.chunk, document_id="doc")) for each in (*old, *new)]
-    revision = 1
-    searches = 0
+async def test_retrieval_with_the_store_down_is_answered_from_memory(rig: Rig) -> None:
+    await put_birds(rig)
+    await rig.warm("books")
+    rig.store.failure = Unavailable("VECTOR_STORE_UNAVAILABLE", "m")
+    result = await rig.ask("grey heron", context_chunks=1, duplicate_similarity=0.9, is_explained=True)
+    assert documents(result)[0] == "heron"
+    assert result.degradations == ()
+    assert rig.store.search_count == 0
 
-    async def visible_revisions(
-        tenant_id: str, collection_uid: str, document_ids: Sequence[str]
-    ) -> Mapping[str, int]:
-        return dict.fromkeys(document_ids, revision)
 
-    async def search(collection: Collection, what: Any, *, limit: int, filter: Any) -> list[Candidate]:
-        nonlocal revision, searches
-        searches += 1
-        found = [same[revision - 1]]
-        revision = 2  # published once the first leg has looked
-        return found
-
-    rig.catalog.visible_revisions = visible_revisions  # type: ignore[method-assign]  # it changes meanwhile
-    rig.store.search_dense = search  # type: ignore[method-assign, assignment]  # likewise
-    rig.store.search_lexical = search  # type: ignore[method-assign, assignment]  # likewise
-    result = await rig.ask()
-    assert ids(result) == ["new"]
-    assert set(result.results[0].signals) == {Leg.DENSE, Leg.LEXICAL}
-    assert searches == 4
+@pytest.mark.parametrize("engine", ["store"])
+async def test_retrieval_with_the_store_down_and_nothing_in_memory_fails(rig: Rig) -> None:
+    await put_birds(rig)
+    rig.store.failure = Unavailable("VECTOR_STORE_UNAVAILABLE", "m")
+    with pytest.raises(Unavailable) as caught:
+        await rig.ask()
+    assert caught.value.is_retryable
 
 
 async def test_retrieval_collection_of_another_embedding_model_is_refused(rig: Rig) -> None:
-    rig.catalog.collections["books"] = replace(make_collection("books"), embedding_model="another")
+    await rig.make("older", embedding_model="another")
     with pytest.raises(FailedPrecondition) as caught:
-        await rig.ask()
+        await rig.ask("heron", "books", "older")
     assert caught.value.reason == "EMBEDDING_MODEL_MISMATCH"
-    assert caught.value.metadata == {"collection": "books", "embedding_model": "another"}
+    assert caught.value.metadata == {"collection": "older", "embedding_model": "another"}
+    assert rig.embedder.batches == []
+
+
+async def test_retrieval_over_collections_analyses_in_the_language_of_each(rig: Rig) -> None:
+    await rig.make("libros", language="es")
+    await rig.put("en", "he runs along rivers")
+    await rig.put("es", "los ríos corren", into="libros")
+    result = await rig.ask("los ríos running", "books", "libros", is_explained=True)
+    assert result.explanation is not None
+    terms = {each.collection_id: each.lexemes for each in result.explanation.collections}
+    assert "run" in terms["books"]
+    assert "los" in terms["books"]
+    assert "los" not in terms["libros"]
+    assert set(documents(result)) == {"en", "es"}
+    assert all(Leg.LEXICAL in each.signals for each in result.results)
+    assert list(result.collection_revisions) == ["books", "libros"]
+
+
+async def test_retrieval_of_stop_words_in_one_of_the_languages_asks_the_other(rig: Rig) -> None:
+    await rig.make("libros", language="es")
+    await rig.put("en", "the heron")
+    await rig.put("es", "the es una palabra inglesa", into="libros")
+    result = await rig.ask("the", "books", "libros", fusion=LEXICAL)
+    assert documents(result) == ["es"]
+    assert result.degradations == ()
+
+
+@BOTH_ENGINES
+async def test_retrieval_over_collections_ranks_them_as_if_they_were_one(rig: Rig) -> None:
+    await rig.make("more")
+    for index in range(4):
+        await rig.put(f"a{index}", "heron" + " lake" * (2 * index))
+        await rig.put(f"b{index}", "heron" + " lake" * (2 * index + 1), into="more")
+    result = await rig.ask(
+        "heron", "books", "more", fusion=DENSE, candidate_count=5, top_k=5, is_explained=True
+    )
+    assert documents(result) == ["a0", "b0", "a1", "b1", "a2"]
+    assert [each.signals[Leg.DENSE].rank for each in result.results] == [1, 2, 3, 4, 5]
+    assert [each.chunk.collection_id for each in result.results] == ["books", "more"] * 2 + ["books"]
+    assert result.explanation is not None
+    assert result.explanation.dense_candidate_count == 5
+
+
+@BOTH_ENGINES
+async def test_retrieval_over_collections_with_the_same_document_id_keeps_them_apart(rig: Rig) -> None:
+    await rig.make("more")
+    await rig.put("same", "a heron first", "its second part")
+    await rig.put("same", "a heron elsewhere", "another second part", into="more")
+    result = await rig.ask("heron", "books", "more", fusion=LEXICAL, context_chunks=1)
+    after = {
+        each.chunk.collection_id: [chunk.text for chunk in each.context_after] for each in result.results
+    }
+    assert after == {"books": ["its second part"], "more": ["another second part"]}
+
+
+@BOTH_ENGINES
+async def test_retrieval_sees_a_replaced_document_in_its_new_version_only(rig: Rig) -> None:
+    await rig.put("heron", "grey heron", "old heron")
+    await rig.ask()
+    await rig.put("heron", "white heron")
+    assert texts(await rig.ask()) == ["white heron"]

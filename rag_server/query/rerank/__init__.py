@@ -1,0 +1,1 @@
+"""Rerankers: the role, and the methods that need no model of their own."""

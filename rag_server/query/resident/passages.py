@@ -1,0 +1,158 @@
+"""The passages of a segment as columns: everything of a chunk but its vector and its terms."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from rag_server.domain.document import Chunk, Span
+from rag_server.query.resident.strings import Strings, concatenate_strings
+
+Rows = npt.NDArray[np.int64]
+Array = npt.NDArray[np.generic]
+_NUMBERS = ("ordinals", "span_starts", "span_ends", "token_counts", "page_starts", "page_ends")
+_NO_PAGE = -1
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Passages:
+    """`n` passages. Those of one document stand together, in their order, so neighbours are next rows."""
+
+    ids: npt.NDArray[np.bytes_]
+    texts: Strings
+    headings: Strings
+    """Distinct heading paths, each a JSON list."""
+    heading_codes: npt.NDArray[np.int32]
+    ordinals: npt.NDArray[np.int32]
+    span_starts: npt.NDArray[np.int32]
+    span_ends: npt.NDArray[np.int32]
+    token_counts: npt.NDArray[np.int32]
+    page_starts: npt.NDArray[np.int32]
+    """-1 where the format has no pages."""
+    page_ends: npt.NDArray[np.int32]
+
+    @classmethod
+    def of(cls, chunks: Sequence[Chunk]) -> Passages:
+        """Take what is needed of `chunks`."""
+        codes: dict[tuple[str, ...], int] = {}
+        heading_codes = [codes.setdefault(chunk.heading_path, len(codes)) for chunk in chunks]
+        return cls(
+            ids=np.array([chunk.id.encode() for chunk in chunks], np.bytes_),
+            texts=Strings.of(chunk.text for chunk in chunks),
+            headings=Strings.of(json.dumps(path, ensure_ascii=False) for path in codes),
+            heading_codes=np.array(heading_codes, np.int32),
+            ordinals=_int32(chunk.ordinal for chunk in chunks),
+            span_starts=_int32(chunk.span.start for chunk in chunks),
+            span_ends=_int32(chunk.span.end for chunk in chunks),
+            token_counts=_int32(chunk.token_count for chunk in chunks),
+            page_starts=_int32(_page(chunk.page_start) for chunk in chunks),
+            page_ends=_int32(_page(chunk.page_end) for chunk in chunks),
+        )
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that the columns hold."""
+        return sum(array.nbytes for array in self.arrays().values())
+
+    def arrays(self) -> dict[str, Array]:
+        """Return what `from_arrays` takes; no array holds objects, so files can be mapped for them."""
+        numbers = {name: getattr(self, name) for name in _NUMBERS}
+        return {
+            "ids": self.ids,
+            "heading_codes": self.heading_codes,
+            **numbers,
+            **self.texts.arrays("texts"),
+            **self.headings.arrays("headings"),
+        }
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, Array]) -> Passages:
+        """Return the passages that `arrays` was made from."""
+        columns = {name: arrays[name] for name in ("ids", "heading_codes", *_NUMBERS)}
+        return cls(
+            texts=Strings.from_arrays(arrays, "texts"),
+            headings=Strings.from_arrays(arrays, "headings"),
+            **columns,  # type: ignore[arg-type]  # as written by `arrays`
+        )
+
+    def find(self, chunk_id: str) -> int | None:
+        """Return the row of a chunk. O(n), vectorised: for explanations only."""
+        wanted = chunk_id.encode()
+        if wanted.endswith(b"\0"):  # which numpy would take for padding
+            return None
+        rows = np.flatnonzero(self.ids == wanted)
+        return int(rows[0]) if len(rows) else None
+
+    def chunk(self, row: int, source: ChunkSource) -> Chunk:
+        """Return the passage at `row`, which `source` says the rest about."""
+        return Chunk(
+            id=self.ids[row].decode(),
+            tenant_id=source.tenant_id,
+            collection_id=source.collection_id,
+            document_id=source.document_id,
+            document_revision=source.document_revision,
+            ordinal=int(self.ordinals[row]),
+            text=self.texts[row],
+            span=Span(int(self.span_starts[row]), int(self.span_ends[row])),
+            heading_path=tuple(json.loads(self.headings[int(self.heading_codes[row])])),
+            token_count=int(self.token_counts[row]),
+            page_start=_page_or_none(self.page_starts[row]),
+            page_end=_page_or_none(self.page_ends[row]),
+            title=source.title,
+            source_uri=source.source_uri,
+            media_type=source.media_type,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkSource:
+    """What a chunk shares with the others of its document."""
+
+    tenant_id: str
+    collection_id: str
+    document_id: str
+    document_revision: int
+    title: str
+    source_uri: str
+    media_type: str
+
+
+def concatenate_passages(parts: Sequence[tuple[Passages, Rows]]) -> Passages:
+    """Return the passages at the rows of each part, one part after the other."""
+    headings: dict[str, int] = {}
+    codes = []
+    for passages, rows in parts:
+        old_codes = passages.heading_codes[rows]
+        renumbered = np.zeros(len(passages.headings), np.int32)
+        for index in np.unique(old_codes).tolist():  # headings of no passage are left out
+            renumbered[index] = headings.setdefault(passages.headings[index], len(headings))
+        codes.append(renumbered[old_codes])
+    numbers = {
+        name: np.concatenate([getattr(passages, name)[rows] for passages, rows in parts])
+        for name in ("ids", *_NUMBERS)
+    }
+    return Passages(
+        texts=concatenate_strings([(passages.texts, rows) for passages, rows in parts]),
+        headings=Strings.of(headings),
+        heading_codes=np.concatenate(codes),
+        **numbers,
+    )
+
+
+def _int32(values: object) -> npt.NDArray[np.int32]:
+    return np.fromiter(values, np.int32)  # type: ignore[call-overload, no-any-return]  # an iterable of int
+
+
+def _page(page: int | None) -> int:
+    return _NO_PAGE if page is None else page
+
+
+def _page_or_none(page: np.int32) -> int | None:
+    return None if page == _NO_PAGE else int(page)
