@@ -1,0 +1,109 @@
+"""What `benchmarks.peers` found: tables, targets, JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from rag_server.cores import usable_cores
+
+OURS = "rag-server"
+SPEED_TARGET = 2.0
+
+
+@dataclass
+class Report:
+    """Figures by contender; ours is `OURS`."""
+
+    targeted: Sequence[str]
+    """The peers that ours has to beat."""
+    latency_ms: dict[str, dict[int, float]] = field(default_factory=dict)
+    """p50 by number of passages, one query embedding included."""
+    embedding_ms: dict[int, float] = field(default_factory=dict)
+    """p50 of one query embedding, measured with the latencies of that size."""
+    ndcg_at_10: dict[str, dict[str, float]] = field(default_factory=dict)
+    """By name of the labelled set."""
+    versions: dict[str, str] = field(default_factory=dict)
+
+    def add_latency(self, name: str, size: int, milliseconds: float) -> None:
+        """Add one latency."""
+        self.latency_ms.setdefault(name, {})[size] = milliseconds
+
+    def add_quality(self, name: str, labelled_set: str, ndcg: float) -> None:
+        """Add one nDCG@10."""
+        self.ndcg_at_10.setdefault(name, {})[labelled_set] = ndcg
+
+    def speed_ratio(self, name: str, size: int) -> float:
+        """Return how many times the latency of ours a peer takes."""
+        return self.latency_ms[name][size] / self.latency_ms[OURS][size]
+
+    def misses(self) -> list[str]:
+        """Return one line per target that is missed."""
+        lines: list[str] = []
+        for name in self.targeted:
+            lines += [
+                f"{name}, {size:,} passages: {ratio:.2f} times ours, target {SPEED_TARGET:g}"
+                for size in self.latency_ms.get(name, {})
+                if (ratio := self.speed_ratio(name, size)) < SPEED_TARGET
+            ]
+            lines += [
+                f"{name}, {labelled_set}: nDCG@10 {peer:.4f}, ours {ours:.4f} is not above"
+                for labelled_set, peer in self.ndcg_at_10.get(name, {}).items()
+                if (ours := self.ndcg_at_10[OURS][labelled_set]) <= peer
+            ]
+        return lines
+
+    def as_json(self) -> dict[str, Any]:
+        """Return all figures, for a file."""
+        return {
+            "cores": usable_cores(),
+            "latency_ms": self.latency_ms,
+            "embedding_ms": self.embedding_ms,
+            "ndcg_at_10": self.ndcg_at_10,
+            "versions": self.versions,
+        }
+
+
+def as_text(report: Report, *, is_markdown: bool) -> str:
+    """Return the tables and whether the targets are met, for a reader."""
+    names = list(dict.fromkeys([OURS, *report.latency_ms, *report.ndcg_at_10]))
+    sizes = sorted({size for of_size in report.latency_ms.values() for size in of_size})
+    sets = list(dict.fromkeys(name for of_set in report.ndcg_at_10.values() for name in of_set))
+    header = ["", *(f"p50, {size:,}" for size in sizes), *(f"nDCG@10 {name}" for name in sets)]
+    rows = [header]
+    for name in names:
+        row = [name]
+        for size in sizes:
+            milliseconds = report.latency_ms.get(name, {}).get(size)
+            times = f" ({report.speed_ratio(name, size):.1f}x)" if milliseconds and name != OURS else ""
+            row.append(f"{milliseconds:.1f} ms{times}" if milliseconds else "-")
+        for labelled_set in sets:
+            ndcg = report.ndcg_at_10.get(name, {}).get(labelled_set)
+            row.append("-" if ndcg is None else f"{ndcg:.3f}")
+        rows.append(row)
+    lines = _markdown(rows) if is_markdown else _aligned(rows)
+    if report.embedding_ms:
+        each = ", ".join(f"{report.embedding_ms[size]:.1f} ms" for size in sizes)
+        lines += ["", f"of which one query embedding, p50: {each}"]
+    if report.versions:
+        lines += ["", ", ".join(f"{name} {version}" for name, version in report.versions.items())]
+    misses = [f"MISSED  {line}" for line in report.misses()]
+    met = f"at least {SPEED_TARGET:g} times as fast as each peer, and nDCG@10 above each: met"
+    return "\n".join([*lines, "", *(misses or [met])])
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join(
+            cell.ljust(width) if index == 0 else cell.rjust(width)
+            for index, (cell, width) in enumerate(zip(row, widths, strict=True))
+        )
+        for row in rows
+    ]
+
+
+def _markdown(rows: Sequence[Sequence[str]]) -> list[str]:
+    lines = [f"| {' | '.join(row)} |" for row in rows]
+    return [lines[0], f"|{'---|' * len(rows[0])}", *lines[1:]]
