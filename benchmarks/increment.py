@@ -10,6 +10,7 @@ import numpy as np
 
 from benchmarks.synthetic import CHUNKS_PER_DOCUMENT, TENANT, Texts, publish
 from rag_server.backends.milvus.store import MilvusChunkStore
+from rag_server.backends.recent_chunks import RecentChunkStore
 from rag_server.domain.document import Chunk, NewDocument, Span, chunk_id
 from rag_server.domain.ids import new_id
 from rag_server.metadata.database import Database
@@ -26,7 +27,7 @@ async def measure_increment(data_dir: Path, name: str) -> float:
     The collection grows by what is measured, and is left as it was: the documents are deleted.
     """
     database = await Database.open(f"sqlite+aiosqlite:///{data_dir / 'metadata.db'}")
-    store = await MilvusChunkStore.open(str(data_dir / "chunks.db"), timeout_s=120)
+    store = RecentChunkStore(await MilvusChunkStore.open(str(data_dir / "chunks.db"), timeout_s=120))
     texts = Texts(5)
     rng = np.random.default_rng(5)
     seconds = []
@@ -54,8 +55,9 @@ async def measure_increment(data_dir: Path, name: str) -> float:
             vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
             await publish(database, store, collection, document, chunks, vectors)
             started = time.perf_counter()
-            await resident.catch_up(resident.state.revision + 1)
+            is_visible = await resident.catch_up(resident.state.revision + 1)
             seconds.append(time.perf_counter() - started)
+            assert is_visible, "the increment did not arrive"
             async with database.transaction() as tx:
                 await tx.documents.delete(TENANT, collection.uid, document.document_id)
             await store.delete_document(TENANT, collection.uid, document.document_id)

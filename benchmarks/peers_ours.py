@@ -78,5 +78,8 @@ async def serving(data_dir: Path, collection: str) -> AsyncIterator[OurServer]:
             await ours.wait_until_ready()
             yield ours
         server.stop()
+    except grpc.aio.AioRpcError as error:
+        server.close()
+        raise SystemExit(f"the server failed: {error.details()}\n{server.log[-4000:]}") from error
     finally:
         server.close()

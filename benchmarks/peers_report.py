@@ -22,6 +22,8 @@ class Report:
     """p50 by number of passages, one query embedding included."""
     embedding_ms: dict[int, float] = field(default_factory=dict)
     """p50 of one query embedding, measured with the latencies of that size."""
+    library_embedding_ms: dict[int, float] = field(default_factory=dict)
+    """The same by sentence-transformers; no latency has it."""
     ndcg_at_10: dict[str, dict[str, float]] = field(default_factory=dict)
     """By name of the labelled set."""
     versions: dict[str, str] = field(default_factory=dict)
@@ -37,6 +39,11 @@ class Report:
     def speed_ratio(self, name: str, size: int) -> float:
         """Return how many times the latency of ours a peer takes."""
         return self.latency_ms[name][size] / self.latency_ms[OURS][size]
+
+    def library_speed_ratio(self, name: str, size: int) -> float:
+        """Return the same ratio, had the peer embedded with sentence-transformers."""
+        slower_ms = self.library_embedding_ms[size] - self.embedding_ms[size]
+        return (self.latency_ms[name][size] + slower_ms) / self.latency_ms[OURS][size]
 
     def misses(self) -> list[str]:
         """Return one line per target that is missed."""
@@ -60,6 +67,7 @@ class Report:
             "cores": usable_cores(),
             "latency_ms": self.latency_ms,
             "embedding_ms": self.embedding_ms,
+            "library_embedding_ms": self.library_embedding_ms,
             "ndcg_at_10": self.ndcg_at_10,
             "versions": self.versions,
         }
@@ -83,9 +91,18 @@ def as_text(report: Report, *, is_markdown: bool) -> str:
             row.append("-" if ndcg is None else f"{ndcg:.3f}")
         rows.append(row)
     lines = _markdown(rows) if is_markdown else _aligned(rows)
-    if report.embedding_ms:
-        each = ", ".join(f"{report.embedding_ms[size]:.1f} ms" for size in sizes)
-        lines += ["", f"of which one query embedding, p50: {each}"]
+    for size in report.embedding_ms:
+        library_ms = report.library_embedding_ms[size]
+        ratios = [
+            f"{name} {report.library_speed_ratio(name, size):.1f}x"
+            for name in names
+            if name != OURS and size in report.latency_ms[name]
+        ]
+        lines += [
+            "",
+            f"{size:,} passages: of each p50 {report.embedding_ms[size]:.1f} ms are one query embedding; with"
+            f" sentence-transformers ({library_ms:.1f} ms): {', '.join(ratios)}",
+        ]
     if report.versions:
         lines += ["", ", ".join(f"{name} {version}" for name, version in report.versions.items())]
     misses = [f"MISSED  {line}" for line in report.misses()]

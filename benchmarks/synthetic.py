@@ -14,7 +14,7 @@ import numpy as np
 
 from rag_server.backends.milvus.store import MilvusChunkStore
 from rag_server.backends.onnx.embedder import OnnxEmbedder
-from rag_server.backends.protocols import Embeddings
+from rag_server.backends.protocols import ChunkStore, Embeddings
 from rag_server.domain.collection import Collection, NewCollection
 from rag_server.domain.document import Chunk, NewDocument, Span, chunk_id
 from rag_server.domain.publication import Publication
@@ -115,7 +115,7 @@ def _documents(
 
 async def publish(
     database: Database,
-    store: MilvusChunkStore,
+    store: ChunkStore,
     collection: Collection,
     document: NewDocument,
     chunks: list[Chunk],

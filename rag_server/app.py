@@ -33,6 +33,7 @@ from rag_server.backends.local_blobs import LocalBlobStore
 from rag_server.backends.milvus.store import MilvusChunkStore
 from rag_server.backends.onnx.embedder import OnnxEmbedder
 from rag_server.backends.protocols import BlobStore, ChunkStore, Embedder, JobQueue, JobRef
+from rag_server.backends.recent_chunks import RecentChunkStore
 from rag_server.background import Background
 from rag_server.config import MetricsSettings, Settings
 from rag_server.data_folder import locked
@@ -148,12 +149,13 @@ async def _open_parts(settings: Settings, folder: Path, stack: AsyncExitStack) -
     database = await Database.open(url)
     stack.push_async_callback(database.close)
     is_remote = bool(settings.milvus.uri)
-    chunks = await MilvusChunkStore.open(
+    milvus = await MilvusChunkStore.open(
         settings.milvus.uri or str(folder / "chunks.db"),
         token=settings.milvus.token.get_secret_value(),
         dense_index="HNSW" if is_remote else "FLAT",
         timeout_s=settings.milvus.timeout_s,
     )
+    chunks = RecentChunkStore(milvus)
     stack.push_async_callback(chunks.close)
     blobs = LocalBlobStore(folder / "blobs")
     await blobs.open()

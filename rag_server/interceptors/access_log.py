@@ -25,12 +25,21 @@ class AccessLog:
             call.status = "CANCELLED"
             raise
         finally:
-            write = log.error if call.status in {"INTERNAL", "UNKNOWN"} else log.info
-            write(
-                "call",
-                method=call.method,
-                tenant=call.tenant_id,
-                status=call.status,
-                **({"reason": call.reason} if call.reason else {}),
-                duration_ms=round(call.elapsed_s * 1e3, 2),
-            )
+            duration_ms = round(call.elapsed_s * 1e3, 2)
+            if call.status == "OK":
+                # the response leaves first: gRPC sends it before the loop comes to this
+                asyncio.get_running_loop().call_soon(_write, call, duration_ms)
+            else:
+                _write(call, duration_ms)
+
+
+def _write(call: Call, duration_ms: float) -> None:
+    write = log.error if call.status in {"INTERNAL", "UNKNOWN"} else log.info
+    write(
+        "call",
+        method=call.method,
+        tenant=call.tenant_id,
+        status=call.status,
+        **({"reason": call.reason} if call.reason else {}),
+        duration_ms=duration_ms,
+    )

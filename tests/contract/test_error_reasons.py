@@ -36,6 +36,9 @@ RAISERS = frozenset(
 CARRIERS = {"ModelRole": slice(1, 3)}
 """Classes that carry reasons to where they are raised, and at which places of their arguments."""
 
+CARRIERS_BY_NAME = {"ExportKind": "reason"}
+"""Likewise, and the keyword."""
+
 PREFIX = "ERROR_REASON_"
 INDIRECT = frozenset(
     {
@@ -43,6 +46,9 @@ INDIRECT = frozenset(
         "rag_server/validation/validator.py",  # the reason of a report: of Excess, or INVALID_REQUEST
         "rag_server/metadata/codecs.py",  # reads back what was written
         "rag_server/services/wire/job.py",  # shows what a job holds
+        "rag_server/backends/onnx/cache.py",  # the reason of its ExportKind, one of CARRIERS_BY_NAME
+        "rag_server/backends/onnx/source.py",  # likewise
+        "rag_server/backends/onnx/loading.py",  # likewise
         "rag_server/backends/onnx/worker.py",  # the reasons of its ModelRole, one of CARRIERS
         "ingest_worker/consumer.py",  # a job's error takes over the reason of what was raised
     }
@@ -90,7 +96,12 @@ def reason_argument(call: ast.Call) -> ast.expr | str | None:
 
 def carried_reasons(call: ast.Call) -> Iterator[str]:
     """Yield the reasons in the arguments of a call that makes a carrier; None stands for no reason."""
-    places = CARRIERS.get(getattr(call.func, "id", ""))
+    name = getattr(call.func, "id", "")
+    for keyword in call.keywords:
+        if keyword.arg is not None and keyword.arg == CARRIERS_BY_NAME.get(name):
+            assert isinstance(keyword.value, ast.Constant), "the reasons of a carrier have to be literals"
+            yield str(keyword.value.value)
+    places = CARRIERS.get(name)
     if places is None:
         return
     assert not call.keywords, "the arguments of a carrier stand in their places"

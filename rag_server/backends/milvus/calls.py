@@ -59,11 +59,12 @@ class CollectionCalls:
     ) -> Rows:
         """Return what `call` returns, or no rows when the collection is not there.
 
-        Reading by key, which is no search, needs no loaded collection in Milvus Lite.
+        What is no search is first tried without loading the collection, and waits for that if it has to.
         """
+        patience_s = self._timeout_s
         with failures(action):
             for attempt in range(_ATTEMPTS):
-                if not await self._is_ready(name, self._timeout_s, is_search=is_search):
+                if not await self._is_ready(name, patience_s, is_search=is_search):
                     break
                 await self._acquire(name, exclusive=False)
                 try:
@@ -76,6 +77,7 @@ class CollectionCalls:
                         break
                     if error.code != NOT_LOADED or attempt + 1 == _ATTEMPTS:
                         raise
+                    is_search, patience_s = True, patience_s if is_search else _LOAD_TIMES * self._timeout_s
                 finally:
                     self._release(name, exclusive=False)
         return []

@@ -7,8 +7,9 @@ each candidate counted as relevant as far as it stands above the average of both
 
     lift(leg) = sum over candidates of  max(z_dense + z_lexical, 0) * z_leg
 
-A leg without an idea, whose scores are noise or all alike, does not lift what the other one finds and gets
-next to no weight; one that is sure, or agrees with the other, gets much. Two things change the weights:
+A leg whose scores are noise has nothing that stands out where the other's best candidates are, so it gets
+the smaller weight; one that is sure, or agrees with the other, the larger; one that is flat, none. Two
+things change the weights:
 
 - BM25 counts by the square root of the share of the query that its best candidate covers: half a match,
   of a query in another language or in other words, stands out from its neighbours as well as a whole one.
@@ -16,7 +17,7 @@ next to no weight; one that is sure, or agrees with the other, gets much. Two th
   in a collection in a language that it was not trained for, what the passages cover. What they do not
   cover is probably in another language, and may be in the model's.
 
-A z below 0 counts a quarter: that the other leg's candidates are none of this leg's says little against
+A z below 0 counts less: that the other leg's candidates are none of this leg's says little against
 them. Measurements, and what was tried beside this: docs/decisions/0010-adaptive-fusion.md. The frame is that
 of Bruch, Gai and Ingber: An Analysis of Fusion Functions for Hybrid Retrieval, TOIS 2023.
 """
@@ -44,7 +45,7 @@ from rag_server.query.fuse.scaling import (
 
 UNREAD_TRUST: Final = 1 / 3
 """What the vector leg counts for, of 1, where its model can read nothing of the query."""
-BELOW_MEAN: Final = 0.25
+BELOW_MEAN: Final = 0.4
 """What a z below 0 counts for, of 1."""
 _LEAST_QUALITY: Final = 1e-3
 """So that even the candidates of a hopeless query have an order."""

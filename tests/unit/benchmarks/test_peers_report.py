@@ -9,6 +9,7 @@ def _report(peer_ms: float, peer_ndcg: float) -> Report:
         report.add_latency(name, 2_000, milliseconds)
         report.add_quality(name, "set", ndcg)
     report.embedding_ms[2_000] = 3.0
+    report.library_embedding_ms[2_000] = 10.5
     return report
 
 
@@ -26,5 +27,6 @@ def test_misses_names_what_is_too_slow_and_what_is_not_above() -> None:
 def test_as_text_marks_misses_and_shows_ratios() -> None:
     text = as_text(_report(7.5, 0.7), is_markdown=True)
     assert "| peer | 7.5 ms (1.5x) | 0.700 |" in text.splitlines()
+    assert "peer 3.0x" in text  # with the slower embedding
     assert "MISSED" in text
     assert "MISSED" not in as_text(_report(20.0, 0.7), is_markdown=False)

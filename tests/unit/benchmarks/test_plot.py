@@ -3,21 +3,23 @@ from __future__ import annotations
 import json
 from itertools import pairwise
 from pathlib import Path
-from xml.etree import ElementTree
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from lxml import etree
 
 from benchmarks.peers_report import OURS
 from benchmarks.plot import draw, read, spread
 
 SVG = "{http://www.w3.org/2000/svg}"
 SERIES = {"a <peer>": {2_000: 20.0, 20_000: 200.0}, OURS: {20_000: 5.0, 2_000: 4.0, 200_000: 8.0}}
+CLOSE = {name: {100: 5.0, 10_000: 5.0 + row} for row, name in enumerate("abcdef")}
+TOO_MANY = {str(number): {10: 1.0} for number in range(7)}
 
 
 def _points(svg: str, index: int) -> list[tuple[float, float]]:
-    line = ElementTree.fromstring(svg).find(f".//{SVG}g[@class='line-{index}']/{SVG}polyline")
+    line = etree.fromstring(svg).find(f".//{SVG}g[@class='line-{index}']/{SVG}polyline")
     assert line is not None
     return [(float(x), float(y)) for x, y in (pair.split(",") for pair in line.attrib["points"].split())]
 
@@ -26,30 +28,26 @@ def test_draw_makes_equal_factors_equal_distances() -> None:
     (x1, y1), (x2, y2), (x3, y3) = _points(draw(SERIES), 0)
     (_, peer1), (_, peer2) = _points(draw(SERIES), 1)
     assert x2 - x1 == pytest.approx(x3 - x2, abs=0.2)  # ten times as many passages each
-    assert peer1 > peer2  # slower is higher up, where y is smaller
     assert (peer1 - peer2) / (y1 - y3) == pytest.approx(3.32, abs=0.01)  # ten times to two times: log2(10)
-    assert y1 > y2 > y3 > peer1
+    assert y1 > y2 > y3 > peer1 > peer2  # slower is higher up, where y is smaller
 
 
 def test_draw_labels_lines_axes_and_sizes() -> None:
-    texts = [text.text for text in ElementTree.fromstring(draw(SERIES)).iter(f"{SVG}text")]
+    texts = [text.text for text in etree.fromstring(draw(SERIES)).iter(f"{SVG}text")]
     assert {f"{OURS}, 8.0 ms", "a <peer>, 200 ms", "2,000", "20,000", "200,000"} <= set(texts)
-    assert any("ms" in text and "p50" in text for text in texts if text)
+    assert any("ms" in text and "p50" in text for text in texts)
 
 
-def test_draw_keeps_everything_inside_the_picture() -> None:
-    root = ElementTree.fromstring(
-        draw({name: {100: 5.0, 10_000: 5.0 + row} for row, name in enumerate("abcdef")})
-    )
+@pytest.mark.parametrize("series", [CLOSE, {OURS: {2_000: 5.0}}])
+def test_draw_keeps_everything_inside_the_picture(series: dict[str, dict[int, float]]) -> None:
+    root = etree.fromstring(draw(series))
     _, _, width, height = map(float, root.attrib["viewBox"].split())
-    for circle in root.iter(f"{SVG}circle"):
-        assert 0 < float(circle.attrib["cx"]) < width
-        assert 0 < float(circle.attrib["cy"]) < height
+    places = [(each.attrib["cx"], each.attrib["cy"]) for each in root.iter(f"{SVG}circle")]
+    places += [(each.attrib["x2"], each.attrib["y2"]) for each in root.iter(f"{SVG}line")]
+    assert all(0 < float(x) < width and 0 < float(y) < height for x, y in places)
 
 
-@pytest.mark.parametrize(
-    "series", [{}, {OURS: {}}, {OURS: {2_000: 0.0}}, {str(n): {10: 1.0} for n in range(7)}]
-)
+@pytest.mark.parametrize("series", [{}, {OURS: {}}, {OURS: {2_000: 0.0}}, TOO_MANY])
 def test_draw_of_what_cannot_be_drawn_raises(series: dict[str, dict[int, float]]) -> None:
     with pytest.raises(ValueError, match=r"axes|lines"):
         draw(series)
@@ -67,9 +65,7 @@ def test_spread_places_that_are_apart_stay() -> None:
 
 
 def test_read_later_files_replace_figures_of_earlier_ones(tmp_path: Path) -> None:
-    for name, latency_ms in (
-        ("1", {OURS: {"10": 1.0, "20": 2.0}}),
-        ("2", {OURS: {"20": 3.0}, "peer": {"10": 4.0}}),
-    ):
-        (tmp_path / name).write_text(json.dumps({"latency_ms": latency_ms}))
-    assert read([tmp_path / "1", tmp_path / "2"]) == {OURS: {10: 1.0, 20: 3.0}, "peer": {10: 4.0}}
+    first, second = tmp_path / "first", tmp_path / "second"
+    first.write_text(json.dumps({"latency_ms": {OURS: {"10": 1.0, "20": 2.0}}}))
+    second.write_text(json.dumps({"latency_ms": {OURS: {"20": 3.0}, "peer": {"10": 4.0}}}))
+    assert read([first, second]) == {OURS: {10: 1.0, 20: 3.0}, "peer": {10: 4.0}}

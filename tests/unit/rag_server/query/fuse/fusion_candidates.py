@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from hypothesis import strategies as st
 
-from rag_server.domain.candidates import Candidates, LegColumns
+from rag_server.domain.candidates import Candidates, LegColumns, Ranks
 from rag_server.domain.fusion import AdaptiveFusion, Fusion, MinMaxFusion, RrfFusion, ZScoreFusion
 from rag_server.query.fuse.context import FusionContext
 
@@ -18,7 +18,7 @@ METHODS: tuple[type[Fusion], ...] = (AdaptiveFusion, RrfFusion, MinMaxFusion, ZS
 Values = Sequence[float] | npt.NDArray[np.float64]
 
 
-def leg(scores: Values, returned: Values | None = None) -> LegColumns:
+def leg(scores: Values, returned: Values | Ranks | None = None) -> LegColumns:
     """Return a leg that returned the candidates where `returned` is not 0 (None: all), ranked by score."""
     values = np.asarray(scores, np.float64)
     is_returned = np.ones(len(values), bool) if returned is None else np.asarray(returned) != 0

@@ -18,11 +18,9 @@ def test_rrf_score_is_the_sum_of_weighted_reciprocal_ranks() -> None:
     fused = fuse_rrf(found, RrfFusion(k=60, dense_weight=2.0, lexical_weight=1.0))
     assert fused.scores == pytest.approx([2 / 61, 2 / 62 + 1 / 61, 1 / 62])
     assert list(order(found, fused.scores)) == [1, 0, 2]
-    assert (fused.scale, fused.dense_weight, fused.lexical_weight) == (
-        ScoreScale.RRF,
-        pytest.approx(2 / 3),
-        pytest.approx(1 / 3),
-    )
+    assert fused.scale is ScoreScale.RRF
+    assert fused.dense_weight == pytest.approx(2 / 3)
+    assert fused.lexical_weight == pytest.approx(1 / 3)
 
 
 def test_rrf_of_two_legs_takes_no_notice_of_scores() -> None:
