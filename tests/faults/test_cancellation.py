@@ -10,6 +10,7 @@ from typing import Any
 import grpc
 import pytest
 
+from rag.v1 import collection_service_pb2 as collection_pb
 from rag.v1 import generate_service_pb2 as generate_pb
 from rag.v1 import ingest_service_pb2 as ingest_pb
 from rag.v1 import retrieve_service_pb2 as retrieve_pb
@@ -21,11 +22,13 @@ from tests.rag_client import RagClient, failure
 
 COLLECTION = "left"
 CALLERS = 8
+STORE_ONLY = {"resident_memory_bytes": 0, "result_cache_bytes": 0}
+"""Settings of retrieval with which every query is a search of the store."""
 QUESTION: dict[str, Any] = {"collection_ids": [COLLECTION], "question": "Where does the heron wait?"}
 
 
 class StuckSearches:
-    """Stands before the store's dense search: each caller waits there until it leaves."""
+    """Stands before a method of the store: each caller waits there until it leaves."""
 
     def __init__(self) -> None:
         self.entered = 0
@@ -46,10 +49,8 @@ async def test_caller_that_leaves_a_search_leaves_nothing_behind(
 ) -> None:
     stuck = StuckSearches()
     query = retrieve_pb.RetrieveRequest(collection_ids=[COLLECTION], query="heron")
-    async with (
-        running_server(settings(server={"max_concurrent_calls": CALLERS})) as server,
-        RagClient(server.address) as client,
-    ):
+    used = settings(server={"max_concurrent_calls": CALLERS}, retrieval=STORE_ONLY)
+    async with running_server(used) as server, RagClient(server.address) as client:
         await client.create_collection(COLLECTION)
         await client.ingest_text(COLLECTION, "The heron waits by the river.", "heron")
         await client.search(COLLECTION, "heron")  # whatever is made with the first search is there
@@ -83,8 +84,10 @@ async def test_deadline_reaches_the_search(
     settings: SettingsFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stuck = StuckSearches()
-    async with running_server(settings()) as server, RagClient(server.address) as client:
+    used = settings(retrieval=STORE_ONLY)
+    async with running_server(used) as server, RagClient(server.address) as client:
         await client.create_collection(COLLECTION)
+        await client.ingest_text(COLLECTION, "The heron waits by the river.", "heron")
         monkeypatch.setattr(MilvusChunkStore, "search_dense", stuck)
 
         with pytest.raises(grpc.aio.AioRpcError) as caught:
@@ -94,6 +97,31 @@ async def test_deadline_reaches_the_search(
 
         assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
         await until(lambda: stuck.left == 1)
+
+
+async def test_deadline_reaches_a_search_that_waits_for_what_is_in_memory_to_catch_up(
+    settings: SettingsFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stuck = StuckSearches()
+    used = settings(server={"max_concurrent_calls": CALLERS})
+    async with running_server(used) as server, RagClient(server.address) as client:
+        await client.create_collection(COLLECTION)
+        await client.ingest_text(COLLECTION, "The heron waits by the river.", "heron")
+        await client.search(COLLECTION, "heron")
+        with monkeypatch.context() as patched:
+            patched.setattr(type(server.parts.chunks), "read_chunks", stuck)
+            await client.ingest_text(COLLECTION, "The crane waits by the lake.", "crane")
+            request = retrieve_pb.RetrieveRequest(collection_ids=[COLLECTION], query="heron crane")
+            calls = [client.retrieve.Retrieve(request, timeout=1.0) for _ in range(CALLERS)]
+            ended = await asyncio.gather(*calls, return_exceptions=True)
+
+        codes = {each.code() for each in ended if isinstance(each, grpc.aio.AioRpcError)}
+        assert codes == {grpc.StatusCode.DEADLINE_EXCEEDED}
+        assert stuck.entered == 1  # all wait for the one that reads
+        assert await client.collections.GetCollection(
+            collection_pb.GetCollectionRequest(collection_id=COLLECTION)
+        )
+    assert stuck.left == 1
 
 
 async def test_caller_that_leaves_an_upload_leaves_no_file_and_no_job(settings: SettingsFactory) -> None:

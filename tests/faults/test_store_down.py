@@ -61,6 +61,19 @@ class Site:
         request = document_pb.DeleteDocumentRequest(collection_id=name, document_id=document_id)
         return int((await self.client.documents.DeleteDocument(request)).collection_revision)
 
+    async def take_down(self) -> None:
+        """Kill the store, and wait until the server has noticed."""
+        self.store.kill()
+        await eventually(lambda: self._has_health(NOT_SERVING))
+
+    async def bring_back(self) -> None:
+        """Start the store, and wait until the server has noticed; nothing happens when it runs."""
+        self.store.start()
+        await eventually(lambda: self._has_health(SERVING))
+
+    async def _has_health(self, status: int) -> bool:
+        return await self.health(RETRIEVE) == status
+
     async def components(self) -> dict[str, bool]:
         info = await self.client.admin.GetServerInfo(admin_pb.GetServerInfoRequest())
         return {each.name: each.is_serving for each in info.components}
@@ -97,12 +110,7 @@ async def shared(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Site
 async def site(shared: Site) -> AsyncIterator[Site]:
     """Return the site with its store up; it is up again afterwards."""
     yield shared
-    shared.store.start()
-    await eventually(lambda: _is_up(shared))
-
-
-async def _is_up(site: Site) -> bool:
-    return await site.health(RETRIEVE) == SERVING
+    await shared.bring_back()
 
 
 def found(response: retrieve_pb.RetrieveResponse) -> list[str]:
@@ -147,20 +155,19 @@ async def test_store_down_what_is_in_memory_goes_on_and_deletes_hold(site: Site)
 
 async def test_store_down_a_collection_that_is_not_in_memory_cannot_be_searched(site: Site) -> None:
     name = await site.collection(heron="grey heron")
-    site.store.kill()
+    await site.take_down()
     refused = await failure(site.client.search(name, "heron"))
     assert (refused.code, refused.reason) == (grpc.StatusCode.UNAVAILABLE, "VECTOR_STORE_UNAVAILABLE")
     assert refused.retry_after_s is not None
     assert refused.retry_after_s > 0
-    site.store.start()
-    await eventually(lambda: _is_up(site))
+    await site.bring_back()
     assert found(await site.client.search(name, "heron")) == ["heron"]
 
 
 async def test_store_down_a_job_waits_for_it_and_ends_well(site: Site) -> None:
     name = await site.collection(heron="grey heron")
     await site.warm(name)
-    site.store.kill()
+    await site.take_down()
     job = await site.client.submit(name, "white crane heron", "crane")
     watch = site.client.ingest.WatchJob(ingest_pb.WatchJobRequest(job_id=job.id))
     async for event in watch:
@@ -170,7 +177,7 @@ async def test_store_down_a_job_waits_for_it_and_ends_well(site: Site) -> None:
     response = await site.client.search(name, "heron")
     assert found(response) == ["heron"]
     assert not response.degradations
-    site.store.start()
+    await site.bring_back()
     ended = await site.client.end_of(job.id)
     assert ended.state == ingest_pb.JOB_STATE_SUCCEEDED
     assert found(await site.client.search(name, "heron")) == ["crane", "heron"]
