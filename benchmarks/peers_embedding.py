@@ -16,7 +16,9 @@ def sentence_transformers_seconds(model_id: str) -> Callable[[str], float]:
         os.environ["HF_HUB_OFFLINE"] = "1"
     import torch
     from sentence_transformers import SentenceTransformer
+    from transformers.utils.logging import disable_progress_bar
 
+    disable_progress_bar()
     torch.set_num_threads(usable_cores())
     model = SentenceTransformer(str(folder or model_id), device="cpu")
 
