@@ -6,6 +6,7 @@ Exit codes: 0 stopped when asked to, 1 could not start or run, 2 wrong settings.
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 import sys
@@ -29,6 +30,9 @@ async def serve(settings: Settings) -> None:
     for each in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(each, stop.set)
     async with running_server(settings):
+        # What starting made lives as long as the process: the collector need not walk it again and again.
+        gc.collect()
+        gc.freeze()
         await stop.wait()
     # A document that is being parsed holds a thread, which nothing can interrupt and which Python would wait
     # for. Its job is unfinished and runs again at the next start; all state is written and closed.

@@ -13,11 +13,15 @@ T = TypeVar("T")
 async def run_all(coroutines: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
     """Return the results in order. When one fails the others are cancelled, awaited, and its error raised.
 
-    `asyncio.gather` would leave the others running; a bare `TaskGroup` would wrap the error in a group.
+    `asyncio.gather` would leave the others running; a bare `TaskGroup` would wrap the error in a group. A
+    single one, the usual case, is spared a task.
     """
+    all_of_them = list(coroutines)
+    if len(all_of_them) == 1:
+        return [await all_of_them[0]]
     try:
         async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(coroutine) for coroutine in coroutines]
+            tasks = [group.create_task(coroutine) for coroutine in all_of_them]
     except BaseExceptionGroup as failed:
         raise failed.exceptions[0] from None
     return [task.result() for task in tasks]

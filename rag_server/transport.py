@@ -61,3 +61,4 @@ async def drain(server: grpc.aio.Server, chain: StandardChain, grace_s: float) -
             await chain.admission.idle()
     await server.stop(min(grace_s, _FLUSH_S))  # the time to send the last statuses
     await stopping
+    chain.access_log.flush()

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from rag_server.errors import ResourceExhausted
 from rag_server.interceptors.call import Call
@@ -36,8 +36,8 @@ class Admission:
         """Wait until no call is in progress."""
         await self._is_idle.wait()
 
-    @asynccontextmanager
-    async def around(self, call: Call) -> AsyncIterator[None]:
+    @contextmanager
+    def around(self, call: Call) -> Iterator[None]:
         """Hold a permit for the length of the call; raise `ResourceExhausted` when there is none."""
         is_watch = call.method in WATCHES
         limit = self._limits[is_watch]

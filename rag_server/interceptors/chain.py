@@ -1,7 +1,8 @@
 """The chain that wraps every method of our services, built once per method.
 
 gRPC's interceptors wrap handlers, of which there are four kinds. `Chain` does that once; what goes around
-a call is then a plain async context manager, whatever the kind. Streams of responses are written through
+a call is then a plain context manager, whatever the kind (a synchronous one: six asynchronous ones take
+longer than a cached answer does). Streams of responses are written through
 the context rather than yielded, so that when the caller leaves, everything inside is unwound in the
 call's own task, at once.
 """
@@ -9,14 +10,15 @@ call's own task, at once.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, aclosing
 from typing import Any, Protocol
 
 import grpc
 from google.protobuf.message import DecodeError, Message
 
-from rag_server.errors import InvalidArgument, ResourceExhausted
+from rag_server.errors import InvalidArgument, RagError, ResourceExhausted
 from rag_server.interceptors.call import Call, current_call
+from rag_server.interceptors.errors import abort
 
 OUR_SERVICES = "/rag.v1."
 """Health and reflection are answered even when the rest is not: they go around the chain."""
@@ -25,10 +27,21 @@ OUR_SERVICES = "/rag.v1."
 class Interceptor(Protocol):
     """One concern around a call."""
 
+    def around(self, call: Call) -> AbstractContextManager[None]:
+        """Return what to enter before the servicer and leave after it."""
+        ...
+
+
+class TimeBound(Protocol):
+    """What ends a call that takes too long: inside all interceptors, since it has to be asynchronous."""
+
     def around(self, call: Call) -> AbstractAsyncContextManager[None]:
         """Return what to enter before the servicer and leave after it."""
         ...
 
+
+Serve = Callable[[Call, Any], Awaitable[Any]]
+"""Works on the request, or the stream of requests, of a call."""
 
 RequestCheck = Callable[[Message], None]
 """Raises `InvalidArgument` for a request message that breaks a rule."""
@@ -51,13 +64,22 @@ def decode_safely(deserialize: Callable[[bytes], Message]) -> Callable[[bytes], 
 
 
 class Chain(grpc.aio.ServerInterceptor):
-    """Runs `interceptors` around each call, outermost first, and `check` on each request message."""
+    """Runs `interceptors` around each call, outermost first, and `check` on each request message.
+
+    One of them, `Errors`, lets nothing but `RagError` out; the call is ended with that.
+    """
 
     def __init__(
-        self, interceptors: Sequence[Interceptor], check: RequestCheck, *, max_response_bytes: int
+        self,
+        interceptors: Sequence[Interceptor],
+        time_bound: TimeBound,
+        check: RequestCheck,
+        *,
+        max_response_bytes: int,
     ) -> None:
         self._max_response_bytes = max_response_bytes
         self._interceptors = tuple(interceptors)
+        self._time_bound = time_bound
         self._check = check
         self._handlers: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
 
@@ -87,18 +109,28 @@ class Chain(grpc.aio.ServerInterceptor):
         async def behaviour(incoming: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
             call = Call(method, context, is_streaming)
             current_call.set(call)
-            async with AsyncExitStack() as stack:
-                for interceptor in self._interceptors:
-                    await stack.enter_async_context(interceptor.around(call))
-                stream = handler.request_streaming
-                request = self._checked_stream(incoming) if stream else self._checked(incoming)
-                if not handler.response_streaming:
-                    return self._sendable(await inner(request, context))
-                async with aclosing(inner(request, context)) as responses:
-                    async for response in responses:
-                        await context.write(response)
+            try:
+                return await around_all(call, incoming)
+            except RagError as error:
+                await abort(call, error)
+
+        async def serve(call: Call, incoming: Any) -> Any:
+            async with self._time_bound.around(call):
+                return await answer(incoming, call.context)
+
+        async def answer(incoming: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
+            stream = handler.request_streaming
+            request = self._checked_stream(incoming) if stream else self._checked(incoming)
+            if not handler.response_streaming:
+                return self._sendable(await inner(request, context))
+            async with aclosing(inner(request, context)) as responses:
+                async for response in responses:
+                    await context.write(response)
             return None
 
+        around_all: Serve = serve
+        for interceptor in reversed(self._interceptors):
+            around_all = _around(interceptor, around_all)
         factory: Callable[..., grpc.RpcMethodHandler[Any, Any]] = {
             (False, False): grpc.unary_unary_rpc_method_handler,
             (False, True): grpc.unary_stream_rpc_method_handler,
@@ -135,3 +167,11 @@ class Chain(grpc.aio.ServerInterceptor):
     async def _checked_stream(self, requests: AsyncIterator[Message | Undecodable]) -> AsyncIterator[Message]:
         async for request in requests:
             yield self._checked(request)
+
+
+def _around(interceptor: Interceptor, serve: Serve) -> Serve:
+    async def wrapped(call: Call, incoming: Any) -> Any:
+        with interceptor.around(call):
+            return await serve(call, incoming)
+
+    return wrapped

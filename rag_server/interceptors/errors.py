@@ -7,9 +7,8 @@ the text of an exception may hold a secret (a database URL, say).
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import NoReturn
 
 import grpc
@@ -58,33 +57,31 @@ def to_status(error: RagError, request_id: str) -> Status:
 
 
 class Errors:
-    """Ends a call that raised with the status of what it raised."""
+    """Maps what a call raises to a `RagError`, and notes its status; `abort` then ends the call with it."""
 
-    @asynccontextmanager
-    async def around(self, call: Call) -> AsyncIterator[None]:
-        """Map exceptions; let cancellation through."""
+    @contextmanager
+    def around(self, call: Call) -> Iterator[None]:
+        """Raise nothing but `RagError`; let cancellation through."""
         try:
             yield
-        except asyncio.CancelledError:
-            raise
         except RagError as error:
             if isinstance(error, Internal):
                 log.error("internal error", reason=error.reason, where=where_raised(error))
-            await self._abort(call, error)
-        except Exception as error:  # noqa: BLE001 - the boundary: nothing may pass it unmapped
+            call.status, call.reason = error.status, error.reason
+            raise
+        except Exception as error:
             log.error("unhandled exception", where=where_raised(error))
-            await self._abort(
-                call,
-                Internal(
-                    "INTERNAL", f"internal error; the server's log has it under request id {call.request_id}"
-                ),
-            )
+            message = f"internal error; the server's log has it under request id {call.request_id}"
+            mapped = Internal("INTERNAL", message)
+            call.status, call.reason = mapped.status, mapped.reason
+            raise mapped from error
 
-    async def _abort(self, call: Call, error: RagError) -> NoReturn:
-        call.status, call.reason = error.status, error.reason
-        status = to_status(error, call.request_id)
-        await call.context.abort(
-            grpc.StatusCode[error.status],
-            error.message,
-            ((HEADER, call.request_id), (DETAILS_HEADER, status.SerializeToString())),
-        )
+
+async def abort(call: Call, error: RagError) -> NoReturn:
+    """End the call with the status of `error`."""
+    status = to_status(error, call.request_id)
+    await call.context.abort(
+        grpc.StatusCode[error.status],
+        error.message,
+        ((HEADER, call.request_id), (DETAILS_HEADER, status.SerializeToString())),
+    )

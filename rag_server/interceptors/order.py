@@ -20,15 +20,16 @@ class StandardChain(Chain):
 
     def __init__(self, settings: ServerSettings, registry: CollectorRegistry) -> None:
         self.admission = Admission(settings.max_concurrent_calls, settings.max_watches)
+        self.access_log = AccessLog()
         super().__init__(
             [
                 RequestId(),  # first: all that follows logs with it
-                AccessLog(),  # sees the status that the mapping below decides
+                self.access_log,  # sees the status that the mapping below decides
                 Metrics(registry),  # likewise
                 Errors(),  # maps what is raised by everything inside it, the refusals below included
                 self.admission,  # before any work is done
-                Deadline(unary_s=settings.default_deadline_s, stream_s=settings.default_stream_deadline_s),
             ],
+            Deadline(unary_s=settings.default_deadline_s, stream_s=settings.default_stream_deadline_s),
             check,  # validation, innermost: on every request message, those of streams too
             max_response_bytes=settings.max_message_bytes,
         )

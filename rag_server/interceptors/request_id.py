@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
-import uuid
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from structlog.contextvars import bind_contextvars
 
@@ -20,15 +20,17 @@ _ACCEPTED = re.compile(r"[A-Za-z0-9._-]{8,64}")
 class RequestId:
     """Takes the caller's `x-request-id` when it is well formed, else makes one."""
 
-    @asynccontextmanager
-    async def around(self, call: Call) -> AsyncIterator[None]:
-        """Set `call.request_id`; send it, and how long the call took, with the trailing metadata."""
+    @contextmanager
+    def around(self, call: Call) -> Iterator[None]:
+        """Set `call.request_id`; send it, and how long the call took, with the trailing metadata.
+
+        A call that fails sends it with its status.
+        """
         given = dict(call.context.invocation_metadata() or ()).get(HEADER, "")
         if isinstance(given, bytes) or not _ACCEPTED.fullmatch(given):
-            given = uuid.uuid4().hex
+            given = os.urandom(16).hex()
         call.request_id = given
         bind_contextvars(request_id=given)
-        call.context.set_trailing_metadata(((HEADER, given),))
         yield
         duration_us = str(round(call.elapsed_s * 1e6))
         call.context.set_trailing_metadata(((HEADER, given), (DURATION_HEADER, duration_us)))

@@ -26,15 +26,19 @@ class Pooled:
     def __init__(self, founds: Sequence[Found], count: int) -> None:
         """Pool `founds`, at most `count` candidates per leg."""
         self.founds = tuple(founds)
+        if len(founds) == 1:
+            own = founds[0].candidates
+            self._owners = np.zeros(len(own), np.int64)
+            self._positions = own.positions
+            self.candidates = Candidates(np.arange(len(own)), own.dense, own.lexical)
+            return
         columns = [found.candidates for found in founds]
         sizes = [len(each) for each in columns]
         owners = np.repeat(np.arange(len(founds)), sizes)
         positions = np.concatenate([each.positions for each in columns])
         legs = {leg: _pool(columns, sizes, leg, count) for leg in Leg}
-        kept = np.arange(len(positions))
-        if len(founds) > 1:
-            ranked = [columns.ranks > 0 for columns in legs.values() if columns is not None]
-            kept = np.flatnonzero(np.logical_or.reduce(ranked)) if ranked else kept[:0]
+        ranked = [columns.ranks > 0 for columns in legs.values() if columns is not None]
+        kept = np.flatnonzero(np.logical_or.reduce(ranked)) if ranked else np.zeros(0, np.int64)
         self._owners = owners[kept]
         self._positions = positions[kept]
         dense, lexical = (_take(legs[leg], kept) for leg in (Leg.DENSE, Leg.LEXICAL))
@@ -79,6 +83,8 @@ class Pooled:
         }
 
     def _by_owner(self, indices: Indices) -> list[tuple[Indices, Found, Positions]]:
+        if len(self.founds) == 1:
+            return [(np.arange(len(indices)), self.founds[0], self._positions[indices])]
         owners = self._owners[indices]
         return [
             (np.flatnonzero(owners == owner), self.founds[owner], self._positions[indices[owners == owner]])
@@ -93,8 +99,8 @@ def _columns_of(candidates: Candidates, leg: Leg) -> LegColumns | None:
 def _pool(parts: Sequence[Candidates], sizes: Sequence[int], leg: Leg, count: int) -> LegColumns | None:
     """Return one leg over all collections; a collection that the leg did not search contributes nothing."""
     columns = [_columns_of(part, leg) for part in parts]
-    if len(columns) == 1 or not any(columns):
-        return columns[0]
+    if not any(columns):
+        return None
     scores: Scores = np.concatenate(
         [
             np.full(size, np.nan) if each is None else each.scores

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -25,9 +24,18 @@ class Ranking:
     """Fused score of every candidate, by index."""
     fused_scale: ScoreScale
     reranked: dict[int, LegSignal] = field(default_factory=dict)
-    drops: dict[int, Drop] = field(default_factory=dict)
     duplicates: dict[int, int] = field(default_factory=dict)
     """By index, the candidate that it is too similar to."""
+    _losses: list[tuple[Indices, Indices, Drop]] = field(default_factory=list)
+    """What a stage was given, what of it is left, and why the rest is not."""
+
+    @property
+    def drops(self) -> dict[int, Drop]:
+        """By index, why a candidate is not in the ranking any more. Worked out when asked: few ask."""
+        found: dict[int, Drop] = {}
+        for given, kept, why in self._losses:
+            found |= dict.fromkeys(np.setdiff1d(given, kept).tolist(), why)
+        return found
 
     def fused_on(self, scale: ScoreScale) -> Scores | None:
         """Return the fused scores of what is left; None when fusion made another scale."""
@@ -37,9 +45,10 @@ class Ranking:
         """Keep what stands at `places` of the ranking, in that order; the rest was dropped for `why`."""
         kept = self.indices[places]
         if len(kept) < len(self.indices):
-            self._drop(np.setdiff1d(self.indices, kept), why)
+            self._losses.append((self.indices, kept, why))
         self.scores = self.scores[places]
         self.indices = kept
 
-    def _drop(self, indices: Iterable[int], why: Drop) -> None:
-        self.drops |= {int(index): why for index in indices}
+    def drop(self, indices: Indices, why: Drop) -> None:
+        """Write down that a stage has left these out."""
+        self._losses.append((indices, indices[:0], why))

@@ -62,8 +62,8 @@ async def _group(pooled: Pooled, ranking: Ranking, chunks_per_document: int, doc
     chunks = await pooled.chunks(ranking.indices)
     documents = np.array([f"{chunk.collection_id}\n{chunk.document_id}" for chunk in chunks], np.str_)
     grouped = by_document(documents, chunks_per_document=chunks_per_document, document_count=document_count)
-    ranking.drops |= dict.fromkeys(ranking.indices[grouped.below].tolist(), Drop.BELOW_TOP_K)
-    ranking.drops |= dict.fromkeys(ranking.indices[grouped.grouped_out].tolist(), Drop.GROUPED_OUT)
+    ranking.drop(ranking.indices[grouped.below], Drop.BELOW_TOP_K)
+    ranking.drop(ranking.indices[grouped.grouped_out], Drop.GROUPED_OUT)
     ranking.indices, ranking.scores = ranking.indices[grouped.kept], ranking.scores[grouped.kept]
 
 

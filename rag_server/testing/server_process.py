@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import sys
-import threading
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -16,10 +16,14 @@ from typing import Any
 START_TIMEOUT_S = 90.0
 STOP_TIMEOUT_S = 60.0
 MAIN = ("-m", "rag_server")
+_POLL_S = 0.01
 
 
 class ServerProcess:
-    """`python -m rag_server`, or another `program` that ends in the same way, and what it logs."""
+    """`python -m rag_server`, or another `program` that ends in the same way, and what it logs.
+
+    The log goes to a file: a thread that read it from a pipe would get in the way of who measures the server.
+    """
 
     def __init__(
         self, data_dir: Path, *, program: Sequence[str] = MAIN, log_format: str = "json", **settings: object
@@ -27,43 +31,38 @@ class ServerProcess:
         """Start the process; `settings` are `<group>__<name>`, such as `server__port=0`."""
         values = {"storage__data_dir": data_dir, "server__port": 0, "log__format": log_format, **settings}
         environment = {**os.environ, **{f"RAG_{name.upper()}": str(value) for name, value in values.items()}}
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed by `close`
         self._process = subprocess.Popen(
             [sys.executable, *program],
             env=environment,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-            encoding="utf-8",
+            stderr=self._log,
         )
-        self._lines: list[str] = []
-        self._changed = threading.Condition()
-        self._is_eof = False
-        self._reader = threading.Thread(target=self._read, daemon=True)
-        self._reader.start()
 
     @property
     def log(self) -> str:
         """Everything that it has written to standard error so far."""
-        with self._changed:
-            return "".join(self._lines)
+        size = os.fstat(self._log.fileno()).st_size
+        # not `read`: the process writes at the position that the two share
+        return os.pread(self._log.fileno(), size, 0).decode("utf-8", "replace")
 
     def events(self) -> list[dict[str, Any]]:
         """Return the logged events, where the format is `json`."""
-        return [json.loads(line) for line in self.log.splitlines() if line.startswith("{")]
+        whole_lines = self.log.rpartition("\n")[0]
+        return [json.loads(line) for line in whole_lines.splitlines() if line.startswith("{")]
 
     def wait_for_event(self, name: str, *, timeout_s: float = START_TIMEOUT_S) -> dict[str, Any]:
         """Wait until the event is logged and return it."""
         deadline = time.monotonic() + timeout_s
-        with self._changed:
-            while True:
-                for line in self._lines:
-                    if line.startswith("{") and (event := json.loads(line))["event"] == name:
-                        return dict(event)
-                left = deadline - time.monotonic()
-                if self._is_eof or left <= 0:
-                    raise AssertionError(f"no event {name!r} in:\n{''.join(self._lines)}")
-                self._changed.wait(left)
+        while True:
+            is_last = not self.is_running or time.monotonic() > deadline
+            for event in self.events():
+                if event["event"] == name:
+                    return event
+            if is_last:
+                raise AssertionError(f"no event {name!r} in:\n{self.log}")
+            time.sleep(_POLL_S)
 
     @property
     def address(self) -> str:
@@ -86,9 +85,7 @@ class ServerProcess:
 
     def wait(self, timeout_s: float = STOP_TIMEOUT_S) -> int:
         """Wait for the end and return the exit code; the log is complete then."""
-        code = self._process.wait(timeout_s)
-        self._reader.join(timeout_s)
-        return code
+        return self._process.wait(timeout_s)
 
     def stop(self) -> int:
         """Have it stop in its own time, and return the exit code."""
@@ -103,18 +100,7 @@ class ServerProcess:
     def close(self) -> None:
         """Make sure that nothing is left of it."""
         self.kill()
-        if self._process.stderr is not None:
-            self._process.stderr.close()
-
-    def _read(self) -> None:
-        assert self._process.stderr is not None
-        for line in self._process.stderr:
-            with self._changed:
-                self._lines.append(line)
-                self._changed.notify_all()
-        with self._changed:
-            self._is_eof = True
-            self._changed.notify_all()
+        self._log.close()
 
 
 ServerStarter = Callable[..., ServerProcess]

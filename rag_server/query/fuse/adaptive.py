@@ -61,10 +61,13 @@ def fuse_adaptive(candidates: Candidates, fusion: AdaptiveFusion, context: Fusio
     dense = None if candidates.dense is None else complete(candidates.dense)
     lexical = None if candidates.lexical is None else complete(candidates.lexical)
     weights = weights_of(candidates, fusion.dense_weight, fusion.lexical_weight)
-    if dense is not None and lexical is not None and len(candidates):
-        weights = _weights(standardized(dense), standardized(lexical), _trust(lexical, context), weights)
+    dense_z, lexical_z = (None if leg is None else standardized(leg) for leg in (dense, lexical))
+    if lexical is not None and dense_z is not None and lexical_z is not None and len(candidates):
+        weights = _weights(dense_z, lexical_z, _trust(lexical, context), weights)
     evidence = weighted_sum(
-        None if dense is None else _evidence(dense), None if lexical is None else _evidence(lexical), weights
+        None if dense_z is None else _evidence(dense_z),
+        None if lexical_z is None else _evidence(lexical_z),
+        weights,
     )
     return Fused(_scaled(evidence, dense, lexical, weights, context), ScoreScale.ADAPTIVE, *weights)
 
@@ -96,8 +99,7 @@ def _coverage(score: float, context: FusionContext) -> float:
     return min(max(score / context.full_match_score, 0.0), 1.0)
 
 
-def _evidence(scores: Scores) -> Scores:
-    z = standardized(scores)
+def _evidence(z: Scores) -> Scores:
     return np.where(z > 0, z, BELOW_MEAN * z)
 
 
@@ -115,6 +117,6 @@ def _scaled(
     cosine = 0.0 if dense is None else min(max(float(dense[best]), 0.0), 1.0)
     covered = 0.0 if lexical is None else _coverage(float(lexical[best]), context)
     quality = max(weights[0] * cosine + weights[1] * covered, _LEAST_QUALITY)
-    if not np.ptp(evidence):
+    if evidence.max() == evidence.min():
         return np.full(len(evidence), quality)
     return quality * stretched(evidence)

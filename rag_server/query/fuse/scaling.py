@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Final
 
 import numpy as np
@@ -23,16 +24,23 @@ def complete(leg: LegColumns) -> Scores:
 
 def stretched(scores: Scores) -> Scores:
     """Return `scores` from 0 (the lowest) to 1 (the highest); 0 where all are equal."""
-    return np.zeros(len(scores)) if _are_equal(scores) else (scores - scores.min()) / np.ptp(scores)
+    if not len(scores):
+        return np.zeros(0)
+    lowest, highest = float(scores.min()), float(scores.max())
+    if highest - lowest <= _EQUAL * max(abs(lowest), abs(highest)):
+        return np.zeros(len(scores))
+    return (scores - lowest) / (highest - lowest)
 
 
 def standardized(scores: Scores) -> Scores:
     """Return `scores` in standard deviations from their mean; 0 where all are equal."""
-    if _are_equal(scores):
-        return np.zeros(len(scores))
+    if not len(scores):
+        return np.zeros(0)
     # first to 0..1: the squares of very small or very large scores would not be numbers any more
     unit = stretched(scores)
-    return np.asarray((unit - unit.mean()) / unit.std())
+    unit -= float(unit.sum()) / len(unit)
+    deviation = math.sqrt(float(unit @ unit) / len(unit))
+    return unit / deviation if deviation else unit
 
 
 def weights_of(candidates: Candidates, dense_weight: float, lexical_weight: float) -> tuple[float, float]:
@@ -57,7 +65,3 @@ def weighted_sum(dense: Scores | None, lexical: Scores | None, weights: tuple[fl
     """Return the sum of the legs' scores times their weights; a leg of None or weight 0 adds nothing."""
     parts = [leg * weight for leg, weight in zip((dense, lexical), weights, strict=True) if leg is not None]
     return np.asarray(sum(parts[1:], start=parts[0])) if parts else np.zeros(0)
-
-
-def _are_equal(scores: Scores) -> bool:
-    return len(scores) == 0 or bool(np.ptp(scores) <= _EQUAL * np.abs(scores).max())

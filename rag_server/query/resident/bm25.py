@@ -25,7 +25,7 @@ import numpy.typing as npt
 
 from rag_server.domain.lexical import Bm25
 from rag_server.query.resident.maxscore import WeightedLists, best_rows
-from rag_server.query.resident.postings import Bools, Int32s, Int64s, Postings, ranges
+from rag_server.query.resident.postings import Bools, Int32s, Postings, ranges
 from rag_server.query.resident.statistics import TermStatistics
 
 Floats = npt.NDArray[np.float64]
@@ -53,65 +53,71 @@ def inverse_document_frequency(row_count: int, document_frequencies: npt.NDArray
     return np.log1p((row_count - document_frequencies + 0.5) / (document_frequencies + 0.5))
 
 
-def search(
-    segments: Sequence[LexicalSegment],
-    statistics: TermStatistics,
-    term_ids: Sequence[int],
-    parameters: Bm25,
-    count: int,
-) -> tuple[Positions, Floats]:
-    """Return the `count` best positions and their scores, best first, equal ones by position.
+class Scorer:
+    """One query over the segments of a collection; what search and scoring share is worked out once.
 
-    Exact. Rows without a term of the query are not returned. A term that stands in `term_ids` twice counts
-    twice; one that the statistics do not know counts nothing.
+    A term that stands in `term_ids` twice counts twice; one that the statistics do not know counts nothing.
     """
-    query = _Query.of(statistics, term_ids, parameters)
-    if query is None or count < 1:
-        return np.zeros(0, np.int64), np.zeros(0)
-    positions: list[Positions] = []
-    scores: list[Floats] = []
-    floor = 0.0
-    # The largest first: what it finds lets the others be cut short.
-    for segment in sorted(segments, key=lambda each: len(each.postings), reverse=True):
-        slots, weights = query.on(segment.postings)
-        if not len(slots):
-            continue
-        if len(segment.postings) <= _FEW_ROWS:
-            rows, found = query.score_all(segment, slots, weights)
-        else:
-            lists = query.lists(segment.postings, slots, weights)
-            rows, found = best_rows(lists, segment.mask, count, floor)
-        is_kept = found >= floor
-        positions.append(rows.compress(is_kept) + np.int64(segment.base))
-        scores.append(found.compress(is_kept))
-        if len(found) >= count:
-            floor = max(floor, float(np.partition(found, -count)[-count]))
-    if not positions:
-        return np.zeros(0, np.int64), np.zeros(0)
-    all_positions, all_scores = np.concatenate(positions), np.concatenate(scores)
-    order = np.lexsort((all_positions, -all_scores))[:count]
-    return all_positions[order], all_scores[order]
 
+    def __init__(
+        self,
+        segments: Sequence[LexicalSegment],
+        statistics: TermStatistics,
+        term_ids: Sequence[int],
+        parameters: Bm25,
+    ) -> None:
+        self._segments = segments
+        self._query = _Query.of(statistics, term_ids, parameters)
+        self._lists: dict[int, WeightedLists] = {}
 
-def scores_of(
-    segments: Sequence[LexicalSegment],
-    statistics: TermStatistics,
-    term_ids: Sequence[int],
-    parameters: Bm25,
-    positions: Positions,
-) -> Floats:
-    """Return the BM25 of each position, in any order, whatever the masks say; 0 where no term stands."""
-    scores = np.zeros(len(positions))
-    query = _Query.of(statistics, term_ids, parameters)
-    if query is None or not len(positions):
+    def search(self, count: int) -> tuple[Positions, Floats]:
+        """Return the `count` best positions and their scores, best first, equal ones by position.
+
+        Exact. Rows without a term of the query are not returned.
+        """
+        if self._query is None or count < 1:
+            return np.zeros(0, np.int64), np.zeros(0)
+        positions: list[Positions] = []
+        scores: list[Floats] = []
+        floor = 0.0
+        # The largest first: what it finds lets the others be cut short.
+        for segment in sorted(self._segments, key=lambda each: len(each.postings), reverse=True):
+            lists = self._lists_of(self._query, segment)
+            if not len(lists.slots):
+                continue
+            if len(segment.postings) <= _FEW_ROWS:
+                rows, found = score_all(lists, segment.mask)
+            else:
+                rows, found = best_rows(lists, segment.mask, count, floor)
+            is_kept = found >= floor
+            positions.append(rows.compress(is_kept) + np.int64(segment.base))
+            scores.append(found.compress(is_kept))
+            if len(found) >= count:
+                floor = max(floor, float(np.partition(found, -count)[-count]))
+        if not positions:
+            return np.zeros(0, np.int64), np.zeros(0)
+        all_positions, all_scores = np.concatenate(positions), np.concatenate(scores)
+        order = np.lexsort((all_positions, -all_scores))[:count]
+        return all_positions[order], all_scores[order]
+
+    def scores_of(self, positions: Positions) -> Floats:
+        """Return the BM25 of each position, in any order, whatever the masks say; 0 where no term stands."""
+        scores = np.zeros(len(positions))
+        if self._query is None or not len(positions):
+            return scores
+        for segment in self._segments:
+            rows = positions - segment.base
+            places = np.flatnonzero((rows >= 0) & (rows < len(segment.postings)))
+            if len(places):
+                lists = self._lists_of(self._query, segment)
+                scores[places] = lists.score(rows[places].astype(np.int32))
         return scores
-    for segment in segments:
-        rows = positions - segment.base
-        places = np.flatnonzero((rows >= 0) & (rows < len(segment.postings)))
-        if len(places):
-            lists = query.lists(segment.postings, *query.on(segment.postings))
-            scores[places] = lists.score(rows[places].astype(np.int32))
-    return scores
+
+    def _lists_of(self, query: _Query, segment: LexicalSegment) -> WeightedLists:
+        known = self._lists.get(segment.base)
+        if known is None:
+            known = self._lists[segment.base] = query.on(segment.postings)
+        return known
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -144,28 +150,26 @@ class _Query:
             norm_slope=parameters.k1 * parameters.b / statistics.average_length,
         )
 
-    def on(self, postings: Postings) -> tuple[Int64s, Floats]:
-        """Return the slots and the weights of the terms that a segment has."""
+    def on(self, postings: Postings) -> WeightedLists:
+        """Return the lists of those terms that a segment has, with their weights."""
         slots, is_there = postings.slots_of(self.term_ids)
-        return slots.compress(is_there), self.weights.compress(is_there)
-
-    def lists(self, postings: Postings, slots: Int64s, weights: Floats) -> WeightedLists:
-        """Return the lists of these slots with their weights."""
+        slots, weights = slots.compress(is_there), self.weights.compress(is_there)
         return WeightedLists(postings, slots, postings.lists(slots), weights, self.norm_base, self.norm_slope)
 
-    def score_all(self, segment: LexicalSegment, slots: Int64s, weights: Floats) -> tuple[Int32s, Floats]:
-        """Return the rows of a small segment that hold a term and may be returned, with their scores."""
-        postings, mask = segment.postings, segment.mask
-        starts = postings.offsets.take(slots)
-        sizes = postings.offsets.take(slots + 1) - starts
-        places = ranges(starts, sizes)
-        rows = postings.rows.take(places)
-        frequencies = postings.frequencies.take(places).astype(np.float64)
-        norms = self.norm_base + self.norm_slope * postings.lengths.take(rows)
-        parts = np.repeat(weights, sizes) * frequencies / (frequencies + norms)
-        # It adds the parts of a row in the order of the terms, as `WeightedLists.score` does.
-        scores: Floats = np.bincount(rows, parts, len(postings)).astype(np.float64, copy=False)
-        if mask is not None:
-            scores *= mask
-        found = np.flatnonzero(scores).astype(np.int32)
-        return found, scores.take(found)
+
+def score_all(lists: WeightedLists, mask: Bools | None) -> tuple[Int32s, Floats]:
+    """Return the rows of a small segment that hold a term and may be returned, with their scores."""
+    postings = lists.postings
+    starts = postings.offsets.take(lists.slots)
+    sizes = postings.offsets.take(lists.slots + 1) - starts
+    places = ranges(starts, sizes)
+    rows = postings.rows.take(places)
+    frequencies = postings.frequencies.take(places).astype(np.float64)
+    norms = lists.norm_base + lists.norm_slope * postings.lengths.take(rows)
+    parts = np.repeat(lists.weights, sizes) * frequencies / (frequencies + norms)
+    # It adds the parts of a row in the order of the terms, as `WeightedLists.score` does.
+    scores: Floats = np.bincount(rows, parts, len(postings)).astype(np.float64, copy=False)
+    if mask is not None:
+        scores *= mask
+    found = np.flatnonzero(scores).astype(np.int32)
+    return found, scores.take(found)

@@ -186,6 +186,12 @@ def _located(
     """Return (segment, places in `positions`, rows in the segment) of those segments that hold any."""
     if not len(positions):
         return []
+    if len(segments) == 1:
+        (segment,) = segments
+        rows = positions - segment.base
+        if rows.min() < 0 or rows.max() >= len(segment.vectors):
+            raise IndexError("a position in no segment")
+        return [(segment, np.arange(len(rows)), rows)]
     owners = np.searchsorted([segment.base for segment in segments], positions, side="right") - 1
     if not segments or owners.min() < 0:
         raise IndexError("a position before the first segment")

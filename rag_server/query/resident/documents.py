@@ -76,17 +76,21 @@ class Documents:
             **texts,
         )
 
-    def source(self, index: int, tenant_id: str, collection_id: str) -> ChunkSource:
-        """Return what the chunks of a document share."""
-        return ChunkSource(
-            tenant_id,
-            collection_id,
-            self.ids[index],
-            int(self.revisions[index]),
-            self.titles[index],
-            self.source_uris[index],
-            self.media_types[index],
-        )
+    def sources(
+        self, indices: npt.NDArray[np.integer], tenant_id: str, collection_id: str
+    ) -> list[ChunkSource]:
+        """Return what the chunks of each of these documents share."""
+        return [
+            ChunkSource(tenant_id, collection_id, *values)
+            for values in zip(
+                self.ids.at(indices),
+                self.revisions[indices].tolist(),
+                self.titles.at(indices),
+                self.source_uris.at(indices),
+                self.media_types.at(indices),
+                strict=True,
+            )
+        ]
 
 
 def concatenate_documents(parts: Sequence[tuple[Documents, Rows]]) -> Documents:

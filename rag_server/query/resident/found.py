@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from rag_server.backends.protocols import Embeddings
 from rag_server.domain.candidates import Candidates, Positions
 from rag_server.domain.collection import Collection
 from rag_server.domain.document import Chunk
 from rag_server.domain.retrieval import Engine
-from rag_server.query.resident.search import Hits, scores_at, vectors_at
+from rag_server.query.resident.search import Hits, dense_method, scores_at, vectors_at
 from rag_server.query.resident.state import Part, State
 from rag_server.query.retriever import Inspected, Probe
 
@@ -52,7 +54,7 @@ class ResidentFound:
 
     @property
     def dense_method(self) -> str:
-        return self._hits.dense_method
+        return dense_method(self._state, self._hits)
 
     @property
     def document_frequencies(self) -> Sequence[int]:
@@ -62,7 +64,7 @@ class ResidentFound:
         return [self._inspect(chunk_id) for chunk_id in chunk_ids]
 
     async def chunks(self, positions: Positions) -> list[Chunk]:
-        return [self._chunk(int(position)) for position in positions]
+        return self._chunks(positions)
 
     async def vectors(self, positions: Positions) -> Embeddings:
         return vectors_at(self._state, positions)
@@ -71,7 +73,7 @@ class ResidentFound:
         return [self._neighbours(int(position), count) for position in positions]
 
     def _inspect(self, chunk_id: str) -> Inspected | None:
-        for part, mask in zip(self._state.parts, self._hits.masks, strict=True):
+        for part, (mask, _) in zip(self._state.parts, self._hits.masks, strict=True):
             row = part.segment.passages.find(chunk_id)
             if row is None or (part.alive is not None and not part.alive[row]):
                 continue
@@ -83,17 +85,21 @@ class ResidentFound:
         part = self._state.part_of(position)
         row = position - part.base
         start, end = part.segment.rows_of(int(part.segment.row_documents[row]))
-        before = range(max(start, row - count), row)
-        after = range(row + 1, min(end, row + 1 + count))
-        return [self._at(part, each) for each in before], [self._at(part, each) for each in after]
+        before = np.arange(max(start, row - count), row)
+        after = np.arange(row + 1, min(end, row + 1 + count))
+        return self._at(part, before), self._at(part, after)
 
-    def _chunk(self, position: int) -> Chunk:
-        part = self._state.part_of(position)
-        return self._at(part, position - part.base)
+    def _chunks(self, positions: Positions) -> list[Chunk]:
+        parts = [self._state.part_of(position) for position in positions.tolist()]
+        if len(set(map(id, parts))) == 1:
+            return self._at(parts[0], positions - parts[0].base)
+        return [
+            self._at(part, positions[place : place + 1] - part.base)[0] for place, part in enumerate(parts)
+        ]
 
-    def _at(self, part: Part, row: int) -> Chunk:
+    def _at(self, part: Part, rows: Positions) -> list[Chunk]:
         segment = part.segment
-        source = segment.documents.source(
-            int(segment.row_documents[row]), self._collection.tenant_id, self._collection.id
+        sources = segment.documents.sources(
+            segment.row_documents[rows], self._collection.tenant_id, self._collection.id
         )
-        return segment.passages.chunk(row, source)
+        return segment.passages.chunks(rows, sources)

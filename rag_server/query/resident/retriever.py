@@ -5,13 +5,19 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
+from typing import Final
 
 from rag_server.domain.collection import Collection
 from rag_server.query.resident.collection import ResidentCollection
 from rag_server.query.resident.found import ResidentFound
 from rag_server.query.resident.masks import MaskCache
 from rag_server.query.resident.search import search
+from rag_server.query.resident.state import State
 from rag_server.query.retriever import Found, Probe
+
+INLINE_ROWS: Final = 32_768
+"""A single probe on so few rows is answered on the event loop: at 20 000 it takes 1 ms, most of which holds
+the interpreter's lock in any thread, and handing it to one costs up to 0.4 ms more."""
 
 
 class ResidentRetriever:
@@ -43,10 +49,22 @@ class ResidentRetriever:
         head = max(self._collection.revision, self._head_revision(self._collection.uid) or 0)
         is_current = await self._resident.catch_up(head)
         state = self._resident.state
-        hits = await asyncio.get_running_loop().run_in_executor(
-            self._executor, search, state, probes, self._collection.bm25, self._masks
-        )
+        if _is_quick(state, probes):
+            hits = search(state, probes, self._collection.bm25, self._masks)
+        else:
+            hits = await asyncio.get_running_loop().run_in_executor(
+                self._executor, search, state, probes, self._collection.bm25, self._masks
+            )
         return [
             ResidentFound(self._collection, state, probe, each, is_stale=not is_current)
             for probe, each in zip(probes, hits, strict=True)
         ]
+
+
+def _is_quick(state: State, probes: Sequence[Probe]) -> bool:
+    if len(probes) != 1 or state.alive_count > INLINE_ROWS:
+        return False
+    (probe,) = probes
+    # conditions are worked out row by row, once, and then kept: that may take longer
+    has_conditions = probe.lexical is not None and (probe.lexical.phrases or probe.lexical.excluded)
+    return probe.filter is None and not has_conditions

@@ -14,7 +14,6 @@ from rag_server.domain.lexical import Bm25, LexicalQuery
 from rag_server.domain.retrieval import Leg
 from rag_server.query.resident import bm25, dense
 from rag_server.query.resident.masks import MaskCache, Masks
-from rag_server.query.resident.segment import Mask
 from rag_server.query.resident.state import State
 from rag_server.query.retriever import Probe
 
@@ -27,15 +26,17 @@ class Hits:
     """What one probe found in a state."""
 
     candidates: Candidates
-    passing_count: int
-    """Rows that passed the filter, the phrases and the exclusions."""
-    masks: tuple[Mask | None, ...]
-    """The same rows, by part."""
+    masks: Masks
+    """The rows that passed the filter, the phrases and the exclusions."""
     query_terms: tuple[int, ...]
     """Ids of the lexemes that the collection knows."""
-    dense_method: str
     document_frequencies: Sequence[int]
     """Of the query's lexemes."""
+
+    @property
+    def passing_count(self) -> int:
+        """How many rows passed."""
+        return sum(count for _, count in self.masks)
 
 
 def search(state: State, probes: Sequence[Probe], parameters: Bm25, cache: MaskCache) -> list[Hits]:
@@ -98,11 +99,11 @@ def _lexical_parts(state: State, masks: Masks) -> list[bm25.LexicalSegment]:
 def _answer(state: State, probe: Probe, parameters: Bm25, masks: Masks, by_vector: Found | None) -> Hits:
     terms: tuple[int, ...] = ()
     by_terms: Found | None = None
-    lexical_parts = _lexical_parts(state, masks)
     if probe.lexical is not None and probe.lexical.terms:
         ids = [state.vocabulary.lookup(term) for term in probe.lexical.terms]
         terms = tuple(each for each in ids if each is not None)
-        by_terms = bm25.search(lexical_parts, state.statistics, terms, parameters, probe.count)
+        scorer = bm25.Scorer(_lexical_parts(state, masks), state.statistics, terms, parameters)
+        by_terms = scorer.search(probe.count)
     union = np.unique(np.concatenate([found[0] for found in (by_vector, by_terms) if found] or [_NONE]))
     dense_columns = lexical_columns = None
     if by_vector is not None and probe.vector is not None:
@@ -114,16 +115,12 @@ def _answer(state: State, probe: Probe, parameters: Bm25, masks: Masks, by_vecto
     if by_terms is not None:
         scores, ranks, missing = _spread(union, by_terms)
         if len(missing):
-            scores[missing] = bm25.scores_of(
-                lexical_parts, state.statistics, terms, parameters, union[missing]
-            )
+            scores[missing] = scorer.scores_of(union[missing])
         lexical_columns = LegColumns(scores, ranks)
     return Hits(
         Candidates(union, dense_columns, lexical_columns),
-        sum(count for _, count in masks),
-        tuple(mask for mask, _ in masks),
+        masks,
         terms,
-        dense.method(_dense_parts(state, masks)) if by_vector is not None else "",
         _document_frequencies(state, probe.lexical),
     )
 
@@ -157,9 +154,16 @@ def scores_at(state: State, hits: Hits, probe: Probe, parameters: Bm25, position
         scores[Leg.DENSE] = float(dense.scores_of(parts, at, probe.vector)[0])
     if hits.candidates.lexical is not None:
         segments = [bm25.LexicalSegment(part.base, part.segment.postings, None) for part in state.parts]
-        found = bm25.scores_of(segments, state.statistics, hits.query_terms, parameters, at)
-        scores[Leg.LEXICAL] = float(found[0])
+        scorer = bm25.Scorer(segments, state.statistics, hits.query_terms, parameters)
+        scores[Leg.LEXICAL] = float(scorer.scores_of(at)[0])
     return scores
+
+
+def dense_method(state: State, hits: Hits) -> str:
+    """Return how the vectors were searched; empty: they were not."""
+    if hits.candidates.dense is None:
+        return ""
+    return dense.method(_dense_parts(state, hits.masks))
 
 
 def vectors_at(state: State, positions: Positions) -> Embeddings:

@@ -6,8 +6,10 @@ reader that began with a state keeps it, and never sees half of a change.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from operator import attrgetter
 
 import numpy as np
 
@@ -18,6 +20,8 @@ from rag_server.query.resident.filter_mask import matching
 from rag_server.query.resident.segment import Mask, Segment
 from rag_server.query.resident.statistics import TermStatistics
 from rag_server.query.resident.vocabulary import Vocabulary
+
+_BASE = attrgetter("base")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -72,8 +76,7 @@ class State:
 
     def part_of(self, position: int) -> Part:
         """Return the part that a position lies in."""
-        bases = [part.base for part in self.parts]
-        return self.parts[int(np.searchsorted(bases, position, side="right")) - 1]
+        return self.parts[bisect_right(self.parts, position, key=_BASE) - 1]
 
     def with_segment(self, segment: Segment) -> State:
         """Return the state with one more segment, all of it alive."""

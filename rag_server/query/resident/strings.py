@@ -32,6 +32,11 @@ class Strings:
     def __getitem__(self, index: int) -> str:
         return self.data[self.offsets[index] : self.offsets[index + 1]].tobytes().decode()
 
+    def at(self, rows: npt.NDArray[np.integer]) -> list[str]:
+        """Return the texts at `rows`."""
+        bounds = zip(self.offsets[rows].tolist(), self.offsets[rows + 1].tolist(), strict=True)
+        return [self.data[start:end].tobytes().decode() for start, end in bounds]
+
     def to_list(self) -> list[str]:
         """Return all texts."""
         whole = self.data.tobytes()

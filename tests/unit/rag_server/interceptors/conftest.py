@@ -6,8 +6,8 @@ Requests are `GetJobRequest`, whose `job_id` has rules; responses are `GetJobRes
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,9 +45,10 @@ class Served:
     ends: asyncio.Semaphore
 
     async def ended(self, count: int = 1) -> None:
-        """Wait until `count` more calls are through all interceptors; the caller has its answer before."""
+        """Wait until `count` more calls are through all interceptors, and logged; their callers do not."""
         for _ in range(count):
             await self.ends.acquire()
+        self.chain.access_log.flush()
 
     def call(
         self, kind: str, given: Any = None, *, service: str = SERVICE, raw: bool = False, **options: Any
@@ -86,8 +87,8 @@ class Outermost:
     def __init__(self) -> None:
         self.ends = asyncio.Semaphore(0)
 
-    @asynccontextmanager
-    async def around(self, call: Call) -> AsyncIterator[None]:
+    @contextmanager
+    def around(self, call: Call) -> Iterator[None]:
         try:
             yield
         finally:

@@ -46,11 +46,10 @@ async def test_admission_watches_take_no_permits_of_calls() -> None:
     admission = Admission(1, 1)
     call = Call("/rag.v1.AdminService/GetServerInfo", None, False)  # type: ignore[arg-type]  # not looked at
     watch = Call(next(iter(WATCHES)), None, True)  # type: ignore[arg-type]  # likewise
-    async with admission.around(watch), admission.around(call):
+    with admission.around(watch), admission.around(call):
         for one_too_many in (call, watch):
-            with pytest.raises(ResourceExhausted) as caught:
-                async with admission.around(one_too_many):
-                    pass
+            with pytest.raises(ResourceExhausted) as caught, admission.around(one_too_many):
+                pass
             assert caught.value.reason == "TOO_MANY_CONCURRENT_CALLS"
         assert not admission.is_idle
     assert admission.is_idle

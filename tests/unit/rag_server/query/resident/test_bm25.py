@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from rank_bm25 import BM25Okapi
 
 from rag_server.domain.lexical import Bm25
 from rag_server.query.resident import bm25, maxscore, postings
-from rag_server.query.resident.bm25 import LexicalSegment, scores_of, search
+from rag_server.query.resident.bm25 import LexicalSegment, Scorer
 from rag_server.query.resident.postings import Postings
 from rag_server.query.resident.statistics import TermStatistics
 from tests.unit.rag_server.query.resident.lexical_corpora import CORPORA, UNTIMED, Row, postings_of, zipf_rows
@@ -25,6 +26,14 @@ parameter_sets = st.builds(
     Bm25, k1=st.sampled_from([0.0, 0.5, 1.2, 3.0]), b=st.sampled_from([0.0, 0.75, 1.0])
 )
 queries = st.lists(st.integers(0, 9), max_size=6)
+
+
+def search(segments: Any, statistics: Any, term_ids: Any, parameters: Bm25, count: int) -> Any:
+    return Scorer(segments, statistics, term_ids, parameters).search(count)
+
+
+def scores_of(segments: Any, statistics: Any, term_ids: Any, parameters: Bm25, positions: Any) -> Any:
+    return Scorer(segments, statistics, term_ids, parameters).scores_of(positions)
 
 
 @dataclass

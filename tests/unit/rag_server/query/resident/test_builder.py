@@ -25,12 +25,12 @@ def rows_of(segment: Segment, vocabulary: Vocabulary) -> list[tuple[Chunk, list[
     terms = vocabulary.terms()
     postings, rows = segment.postings, []
     for row in range(len(segment)):
-        source = segment.documents.source(
-            int(segment.row_documents[row]), COLLECTION.tenant_id, COLLECTION.id
-        )
+        at = np.array([row])
+        sources = segment.documents.sources(segment.row_documents[at], COLLECTION.tenant_id, COLLECTION.id)
         start, end = postings.sequence_offsets[row : row + 2]
         lexemes = [terms[each] for each in postings.sequence_terms[start:end]]
-        rows.append((segment.passages.chunk(row, source), segment.vectors[row].tolist(), lexemes))
+        (chunk,) = segment.passages.chunks(at, sources)
+        rows.append((chunk, segment.vectors[row].tolist(), lexemes))
     return rows
 
 

@@ -27,7 +27,7 @@ FILTERS: list[tuple[Filter, list[bool]]] = [
 def check(documents: Documents, order: list[int]) -> None:
     assert len(documents) == len(order)
     for row, index in enumerate(order):
-        head, source = HEADS[index], documents.source(row, "acme", "books")
+        head, (source,) = HEADS[index], documents.sources(np.array([row]), "acme", "books")
         assert (source.tenant_id, source.collection_id) == ("acme", "books")
         assert (source.document_id, source.document_revision) == (head.id, head.revision)
         assert (source.title, source.source_uri) == (head.title, head.source_uri)

@@ -20,7 +20,7 @@ CHUNKS = [
 
 
 def chunks_of(passages: Passages) -> list[Chunk]:
-    return [passages.chunk(row, SOURCE) for row in range(len(passages))]
+    return passages.chunks(np.arange(len(passages)), [SOURCE] * len(passages))
 
 
 def test_passages_give_chunks_back_as_they_were() -> None:

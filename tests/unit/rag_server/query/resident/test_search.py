@@ -11,7 +11,7 @@ from rag_server.domain.retrieval import Leg
 from rag_server.query.resident import dense
 from rag_server.query.resident.dense import DenseSegment
 from rag_server.query.resident.masks import MaskCache
-from rag_server.query.resident.search import Hits, scores_at, search, vectors_at
+from rag_server.query.resident.search import Hits, dense_method, scores_at, search, vectors_at
 from rag_server.query.resident.state import State
 from rag_server.query.retriever import Probe
 from rag_server.testing.chunk_store_suite import make_collection
@@ -136,12 +136,12 @@ def test_search_that_nothing_passes_is_empty_in_both_legs(state: State) -> None:
     (found,) = hits(state, Probe(QUERY, TERMS, nothing, 4))
     assert (len(found.candidates), found.passing_count) == (0, 0)
     assert found.candidates.dense is not None
-    assert found.dense_method == "exact"
+    assert dense_method(state, found) == "exact"
 
 
 def test_search_without_legs_finds_nothing_but_counts(state: State) -> None:
     (found,) = hits(state, Probe(None, None, ODD, 4))
-    assert (found.candidates.dense, found.candidates.lexical, found.dense_method) == (None, None, "")
+    assert (found.candidates.dense, found.candidates.lexical, dense_method(state, found)) == (None, None, "")
     assert found.passing_count > 0
 
 
