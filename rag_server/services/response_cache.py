@@ -2,7 +2,8 @@
 
 An entry holds the uid and the revision of every collection that was searched, and is given again only while
 the directory knows of no later one: it can be neither stale nor, the tenant being part of the key, foreign.
-Nothing has to be invalidated. Answers that were degraded or explained are not kept.
+Nothing has to be invalidated. Answers that are explained, or that a fault
+degraded, are not kept.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Final, Protocol
 from cachetools import LRUCache
 
 from rag.v1 import retrieve_service_pb2 as pb
+from rag.v1 import retrieved_chunk_pb2
 from rag_server.domain.cache import CacheFigures
 from rag_server.domain.collection import Collection
 
@@ -21,6 +23,9 @@ _ENTRY_BYTES: Final = 512
 """Objects of one entry, request and response apart."""
 _PARSED: Final = 3
 """Bytes of a parsed message per byte on the wire, about."""
+
+_WHOLE: Final = frozenset({retrieved_chunk_pb2.DEGRADATION_DENSE_ONLY})
+"""Degradations that are the request's own (it has stop words only): no later answer is any better."""
 
 _Key = tuple[str, bytes]
 """Tenant and request."""
@@ -75,7 +80,7 @@ class ResponseCache:
         collection_uids: Mapping[str, str],
     ) -> None:
         """Keep an answer, if it is whole and what it searched (uids by collection id) is still the latest."""
-        if request.options.HasField("explain") or response.degradations:
+        if request.options.HasField("explain") or not _WHOLE.issuperset(response.degradations):
             return
         searched = {
             each.collection_id: (collection_uids[each.collection_id], each.revision)

@@ -108,10 +108,11 @@ class RetrieveServicer(pb_grpc.RetrieveServiceServicer):
             async with self._database.snapshot() as tx:
                 collection = await tx.collections.get(current_call.get().tenant_id, request.collection_id)
             language = collection.language
+        analyzer = self._analyzer_for(language)
         with watch.stage("analyze"):
-            tokens = await asyncio.to_thread(self._analyzer_for(language).explain, request.text)
+            tokens = await asyncio.to_thread(analyzer.explain, request.text)
         return pb.AnalyzeResponse(
-            language=language,
+            language=analyzer.language,
             tokens=map(to_token, tokens),
             lexemes=[token.lexeme for token in tokens if token.lexeme is not None],
             timings=to_timings(watch.timings()),

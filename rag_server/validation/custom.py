@@ -150,6 +150,7 @@ CHECKS: Final[Mapping[str, tuple[Check, ...]]] = {
     "rag.v1.BooleanFilter": (boolean_has_conditions,),
     "rag.v1.ComparisonFilter": (ordering_has_ordered_value,),
     "rag.v1.RangeFilter": (range_is_bounded,),
+    "rag.v1.Fusion": (retrieval.fusion_is_known,),
     "rag.v1.RrfFusion": (retrieval.some_weight_is_positive,),
     "rag.v1.MinMaxFusion": (retrieval.some_weight_is_positive,),
     "rag.v1.ZScoreFusion": (retrieval.some_weight_is_positive,),

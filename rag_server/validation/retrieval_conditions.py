@@ -8,7 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any, Final, Protocol
 
-from rag.v1 import options_pb2, rerank_pb2, retrieve_service_pb2, retrieved_chunk_pb2
+from google.protobuf.unknown_fields import UnknownFieldSet
+
+from rag.v1 import fusion_pb2, options_pb2, rerank_pb2, retrieve_service_pb2, retrieved_chunk_pb2
 from rag_server.validation.defaults import value_or_default
 from rag_server.validation.finding import Finding, repetitions
 
@@ -61,6 +63,13 @@ class _Asks(_Searches, Protocol):
     def question(self) -> str: ...
     @property
     def retrieval(self) -> options_pb2.RetrievalOptions: ...
+
+
+def fusion_is_known(message: fusion_pb2.Fusion) -> Iterator[Finding]:
+    """A method of a later version of the contract is refused: the default would not be what was asked for."""
+    if message.WhichOneof("method") is None and len(UnknownFieldSet(message)):
+        names = ", ".join(_FUSION_SCALES)
+        yield Finding("method", f"is not one that this server knows: {names}")
 
 
 def some_weight_is_positive(message: Any) -> Iterator[Finding]:

@@ -858,6 +858,11 @@ async def test_analyze_shows_each_step(client: RagClient) -> None:
     assert response.language == "en"
 
 
+async def test_analyze_in_a_regional_language_says_whose_rules_were_used(client: RagClient) -> None:
+    response = await client.retrieve.Analyze(retrieve_pb.AnalyzeRequest(text="las garzas", language="es-CL"))
+    assert (response.language, list(response.lexemes)) == ("es", ["garz"])
+
+
 async def test_analyze_as_a_collection_does(client: RagClient) -> None:
     name = new_name()
     await client.create_collection(name, language="es")

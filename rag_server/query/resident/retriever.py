@@ -8,6 +8,7 @@ from concurrent.futures import Executor
 from typing import Final
 
 from rag_server.domain.collection import Collection
+from rag_server.domain.lexical import LexicalQuery
 from rag_server.query.resident.collection import ResidentCollection
 from rag_server.query.resident.found import ResidentFound
 from rag_server.query.resident.masks import MaskCache
@@ -17,7 +18,12 @@ from rag_server.query.retriever import Found, Probe
 
 INLINE_ROWS: Final = 32_768
 """A single probe on so few rows is answered on the event loop: at 20 000 it takes 1 ms, most of which holds
-the interpreter's lock in any thread, and handing it to one costs up to 0.4 ms more."""
+the interpreter's lock in any thread, and handing it to one costs up to 0.4 ms more. Rows that have died
+count: they are read all the same."""
+INLINE_TERMS: Final = 32
+"""Terms up to which that holds: a query may have a thousand, and each is looked at several times over."""
+INLINE_COUNT: Final = 200
+"""Candidates up to which it does."""
 
 
 class ResidentRetriever:
@@ -62,9 +68,10 @@ class ResidentRetriever:
 
 
 def _is_quick(state: State, probes: Sequence[Probe]) -> bool:
-    if len(probes) != 1 or state.alive_count > INLINE_ROWS:
+    if len(probes) != 1 or sum(len(part.segment) for part in state.parts) > INLINE_ROWS:
         return False
     (probe,) = probes
+    lexical = probe.lexical or LexicalQuery()
     # conditions are worked out row by row, once, and then kept: that may take longer
-    has_conditions = probe.lexical is not None and (probe.lexical.phrases or probe.lexical.excluded)
-    return probe.filter is None and not has_conditions
+    has_conditions = probe.filter is not None or lexical.phrases or lexical.excluded
+    return not has_conditions and len(lexical.terms) <= INLINE_TERMS and probe.count <= INLINE_COUNT

@@ -119,7 +119,7 @@ class SnapshotFolder:
 
     def remove(self, collection_uid: str) -> None:
         """Remove the snapshot of a collection. Idempotent."""
-        shutil.rmtree(self._root / collection_uid, ignore_errors=True)
+        _remove(self._root / collection_uid)
 
     def saved_uids(self) -> list[str]:
         """Return the collections that have a snapshot."""
@@ -249,6 +249,14 @@ def _checksum(manifest: object) -> int:
 def _checksums_below(names: Set[str], manifest: _Manifest | None) -> dict[str, list[int]]:
     checksums = manifest.checksums if manifest is not None else {}
     return {file: sums for file, sums in checksums.items() if file.partition("/")[0] in names}
+
+
+def _remove(path: Path) -> None:
+    """Remove a folder, or a file that stands where one belongs."""
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _remove_unnamed(folder: Path, names: Set[str]) -> None:

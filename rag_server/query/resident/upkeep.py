@@ -72,7 +72,8 @@ class Upkeep:
         self._saved[uid] = state.revision  # if that fails, the next revision tries again
         try:
             mapped = await self._run(partial(self._snapshots.save, resident.collection, state))
-        except (OSError, ValueError, KeyError) as error:  # not written, or altered since
+        except (OSError, ValueError, KeyError, RuntimeError, MemoryError) as error:
+            # not written, or altered since, or no room: FAISS raises RuntimeError
             _log.warning("snapshot not written", collection=uid, why=type(error).__name__)
             return False
         for segment in mapped:

@@ -19,7 +19,8 @@ DESCRIPTOR: _descriptor.FileDescriptor
 @_typing.final
 class Fusion(_message.Message):
     """Fusion chooses how the legs' candidates are merged. Absent, or without a method, means the server's
-    default method, currently `adaptive` with its defaults.
+    default method, currently `adaptive` with its defaults. A method of a later contract, which the server
+    does not know, is refused.
     """
 
     DESCRIPTOR: _descriptor.Descriptor

@@ -169,7 +169,15 @@ def test_put_while_a_collection_is_not_known_is_not_kept(cache: ResponseCache, d
     assert cache.get("acme", request()) is None
 
 
-@pytest.mark.parametrize("degradation", retrieved_chunk_pb2.Degradation.values()[1:])
+def test_put_of_an_answer_whose_query_has_stop_words_only_is_kept(cache: ResponseCache) -> None:
+    put(cache, request(), response(degradations=[retrieved_chunk_pb2.DEGRADATION_DENSE_ONLY]))
+    assert cache.get("acme", request()) is not None
+
+
+@pytest.mark.parametrize(
+    "degradation",
+    sorted(set(retrieved_chunk_pb2.Degradation.values()[1:]) - {retrieved_chunk_pb2.DEGRADATION_DENSE_ONLY}),
+)
 def test_put_of_a_degraded_answer_is_not_kept(
     cache: ResponseCache, degradation: retrieved_chunk_pb2.Degradation.ValueType
 ) -> None:

@@ -56,6 +56,23 @@ def test_fusion_without_a_positive_weight_is_refused(method: str) -> None:
     assert paths(request) == [f"options.fusion.{method}"]
 
 
+def test_fusion_of_an_unknown_method_is_refused() -> None:
+    request = retrieve_service_pb2.RetrieveRequest(collection_ids=["docs"], query="x")
+    # field 15, as a client of a later contract would send it
+    request.options.fusion.MergeFromString(b"\x7a\x00")
+
+    (violation,) = validate(request)
+    assert violation.field == "options.fusion.method"
+    assert all(method in violation.description for method in FUSION_SCALES)
+
+
+def test_fusion_without_a_method_passes() -> None:
+    request = retrieve_service_pb2.RetrieveRequest(collection_ids=["docs"], query="x")
+    request.options.fusion.SetInParent()
+
+    assert validate(request) == []
+
+
 def test_fusion_of_every_method_is_among_those_with_conditions_and_scales() -> None:
     assert {each.name for each in fusion_pb2.Fusion.DESCRIPTOR.fields} == set(FUSION_SCALES)
     assert DEFAULT_FUSION in FUSION_SCALES

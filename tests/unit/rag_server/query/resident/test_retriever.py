@@ -7,16 +7,20 @@ from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from rag_server.domain.lexical import LexicalQuery
 from rag_server.domain.retrieval import Engine
 from rag_server.errors import NotFound
-from rag_server.query.resident.retriever import ResidentRetriever
+from rag_server.query.resident.retriever import INLINE_COUNT, INLINE_TERMS, ResidentRetriever
+from rag_server.query.retriever import Probe
 from rag_server.testing.retrieval_corpus import CorpusDocument
 from rag_server.testing.retriever_suite import RetrieverSuite
 from tests.unit.rag_server.query.resident.resident_library import (
     BOTH,
+    ODD,
     ResidentLibrary,
     Shelf,
     document,
@@ -77,6 +81,54 @@ async def test_retriever_sees_the_latest_revision_that_is_known(library: Residen
     (found,) = await retriever(2).search([BOTH])
     assert (found.revision, found.is_stale, found.chunk_count) == (2, False, 6)
     assert found.engine is Engine.RESIDENT
+
+
+QUICK = replace(BOTH, count=10)
+
+
+class CountingExecutor(ThreadPoolExecutor):
+    """Knows how often it was asked."""
+
+    count = 0
+
+    def submit(self, *args: Any, **kwargs: Any) -> Any:
+        self.count += 1
+        return super().submit(*args, **kwargs)
+
+
+@pytest.mark.parametrize(
+    ("probe", "is_quick"),
+    [
+        (QUICK, True),
+        (replace(QUICK, lexical=LexicalQuery(("router",) * (INLINE_TERMS + 1))), False),
+        (replace(QUICK, count=INLINE_COUNT + 1), False),
+        (replace(QUICK, filter=ODD), False),
+        (replace(QUICK, lexical=LexicalQuery(("router",), excluded=(("plaza",),))), False),
+    ],
+    ids=["small", "many-terms", "many-candidates", "filter", "exclusion"],
+)
+async def test_retriever_leaves_the_event_loop_for_what_may_take_long(
+    shelf: Shelf, probe: Probe, is_quick: bool
+) -> None:
+    with CountingExecutor(1) as executor:
+        library = ResidentLibrary(shelf, executor)
+        await library.put([document("a"), document("b")])
+        (found,) = await (await library.retriever()).search([probe])
+        assert found.chunk_count == 6
+        assert executor.count == (0 if is_quick else 1)
+
+
+async def test_retriever_counts_rows_that_have_died_as_work(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rag_server.query.resident.retriever.INLINE_ROWS", 4)
+    with CountingExecutor(1) as executor:
+        library = ResidentLibrary(shelf, executor)
+        await library.put([document("a"), document("b")])
+        await library.retriever()
+        await shelf.delete("b")
+        (found,) = await (await library.retriever()).search([QUICK])
+        assert (found.chunk_count, executor.count) == (3, 1)
 
 
 async def test_retriever_of_an_empty_collection_finds_nothing(library: ResidentLibrary) -> None:

@@ -269,6 +269,13 @@ def test_snapshot_removed_is_gone(root: Path, snapshots: SnapshotFolder) -> None
     assert snapshots.open(other) is not None
 
 
+def test_snapshot_removed_where_a_file_stands_makes_room(root: Path, snapshots: SnapshotFolder) -> None:
+    root.mkdir(parents=True, exist_ok=True)
+    (root / COLLECTION.uid).write_text("not a folder")
+    snapshots.remove(COLLECTION.uid)
+    assert not (root / COLLECTION.uid).exists()
+
+
 def test_snapshot_that_was_never_saved_is_none_without_a_warning(snapshots: SnapshotFolder) -> None:
     with capture_logs() as logs:
         assert snapshots.open(COLLECTION) is None
