@@ -14,7 +14,9 @@ from rag_server.errors import FailedPrecondition
 _POLL_S: Final = 0.02
 _LONGEST_POLL_S: Final = 0.5
 _MARGIN_S: Final = 0.05
-"""Left of the caller's time for the error to arrive in."""
+"""Left of the caller's time for the error to arrive in, at least."""
+_MARGIN_SHARE: Final = 0.1
+"""Of the time that there is to wait: on a busy machine the error takes longer to arrive."""
 
 
 class Directory(Protocol):
@@ -31,21 +33,30 @@ async def reach(directory: Directory, collection: Collection, revision: int, *, 
     Asks the database again and again, since another replica may have made the revision. Raises `NotFound`,
     and `FailedPrecondition` (`REVISION_NOT_REACHED`) shortly before `end`, on the clock of `time.monotonic`.
     """
+    if collection.revision >= revision:
+        return collection
+    left = end - time.monotonic()
+    timer = asyncio.timeout(left - max(_MARGIN_S, _MARGIN_SHARE * left))
     pause = _POLL_S
-    while collection.revision < revision:
-        left = end - _MARGIN_S - time.monotonic()
-        if left <= 0:
-            raise FailedPrecondition(
-                "REVISION_NOT_REACHED",
-                f"collection {collection.id!r} is at revision {collection.revision}, not yet at {revision}: "
-                "ask again later, or with a revision that a write has returned",
-                metadata={"collection": collection.id, "revision": str(collection.revision)},
-            )
-        await asyncio.sleep(min(pause, left))
-        pause = min(2 * pause, _LONGEST_POLL_S)
-        # what is remembered may be of this process's own commits only
-        directory.announce(
-            [CollectionChange(collection.tenant_id, collection.id, collection.uid, collection.revision)]
-        )
-        (collection,) = await directory.get_collections(collection.tenant_id, [collection.id])
+    try:
+        # around the question to the database too: that may take longer than what is left
+        async with timer:
+            while collection.revision < revision:
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, _LONGEST_POLL_S)
+                # what is remembered may be of this process's own commits only
+                known = CollectionChange(
+                    collection.tenant_id, collection.id, collection.uid, collection.revision
+                )
+                directory.announce([known])
+                (collection,) = await directory.get_collections(collection.tenant_id, [collection.id])
+    except TimeoutError as error:
+        if not timer.expired():
+            raise
+        raise FailedPrecondition(
+            "REVISION_NOT_REACHED",
+            f"collection {collection.id!r} is at revision {collection.revision}, not yet at {revision}: "
+            "ask again later, or with a revision that a write has returned",
+            metadata={"collection": collection.id, "revision": str(collection.revision)},
+        ) from error
     return collection

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -56,3 +57,15 @@ async def test_reach_past_the_end_says_how_far_the_collection_is() -> None:
     with pytest.raises(FailedPrecondition, match="is at revision 3, not yet at 6") as caught:
         await reach(Remembering(), make_collection(), 6, end=time.monotonic())
     assert (caught.value.reason, caught.value.metadata["revision"]) == ("REVISION_NOT_REACHED", "3")
+
+
+async def test_reach_does_not_wait_for_a_slow_database_beyond_the_end() -> None:
+    class Hanging(Remembering):
+        async def get_collections(self, tenant_id: str, collection_ids: Sequence[str]) -> list[Collection]:
+            await asyncio.Event().wait()
+            raise AssertionError
+
+    with pytest.raises(FailedPrecondition) as caught:
+        async with asyncio.timeout(60):
+            await reach(Hanging(), make_collection(), 6, end=time.monotonic() + 0.2)
+    assert caught.value.reason == "REVISION_NOT_REACHED"
