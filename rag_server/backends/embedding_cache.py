@@ -43,8 +43,7 @@ class EmbeddingCache:
         """Remember vectors of `embedder` within `max_bytes`, keys included; 0 remembers nothing."""
         self._embedder = embedder
         self._entries: LRUCache[_Key, _Entry] = LRUCache(max_bytes, getsizeof=lambda entry: entry.size_bytes)
-        self._flights: dict[_Key, asyncio.Future[Embeddings | None]] = {}
-        """What is being embedded; None comes of it when its caller left."""
+        self._flights: dict[_Key, _Flight] = {}
         self._hits = 0
         self._misses = 0
         self._is_closed = False
@@ -73,47 +72,42 @@ class EmbeddingCache:
         if len(texts) != 1 or priority is not Priority.INTERACTIVE:
             return await self._embedder.embed(texts, priority=priority)
         key = (self._embedder.model.id, texts[0])
-        while True:
-            if (known := self._entries.get(key)) is not None:
-                self._hits += 1
-                return known.vectors
-            flight = self._flights.get(key)
-            if flight is None:
-                self._misses += 1
-                return await self._lead(key)
-            # shielded: a caller who leaves takes nothing from the others
-            vectors = await asyncio.shield(flight)
-            if vectors is not None:
-                self._hits += 1
-                return vectors
+        if (known := self._entries.get(key)) is not None:
+            self._hits += 1
+            return known.vectors
+        flight = self._flights.get(key)
+        if flight is None:
+            self._misses += 1
+            flight = self._flights[key] = _Flight(asyncio.create_task(self._fill(key)))
+        else:
+            self._hits += 1
+        return await self._wait(key, flight)
 
     async def close(self) -> None:
         self._is_closed = True
         await self._embedder.close()
         self._entries.clear()
 
-    async def _lead(self, key: _Key) -> Embeddings:
-        """Embed for this caller and for those who come meanwhile.
-
-        In the caller's own task: one more would cost each query two turns of the event loop. When the caller
-        leaves, one of the others begins anew.
-        """
-        flight = self._flights[key] = asyncio.get_running_loop().create_future()
+    async def _wait(self, key: _Key, flight: _Flight) -> Embeddings:
+        """Wait for a computation; whoever is the last to leave it stops it."""
+        flight.waiting += 1
         try:
-            vectors = self._kept(key, await self._embedder.embed([key[1]]))
-        except Exception as error:
-            flight.set_exception(error)
-            flight.exception()  # seen, should nobody wait
-            raise
-        else:
-            flight.set_result(vectors)
-            return vectors
+            return await asyncio.shield(flight.task)
         finally:
-            del self._flights[key]
-            if not flight.done():
-                flight.set_result(None)
+            flight.waiting -= 1
+            if not flight.waiting and not flight.task.done():
+                # whoever asks from now on starts anew
+                del self._flights[key]
+                flight.task.cancel()
 
-    def _kept(self, key: _Key, vectors: Embeddings) -> Embeddings:
+    async def _fill(self, key: _Key) -> Embeddings:
+        task = asyncio.current_task()
+        try:
+            vectors = await self._embedder.embed([key[1]])
+        finally:
+            # unless it was given up and another has started since
+            if (flight := self._flights.get(key)) is not None and flight.task is task:
+                del self._flights[key]
         # its own memory: a view would keep a larger array alive
         vectors = vectors.copy()
         vectors.flags.writeable = False
@@ -131,3 +125,11 @@ class _Entry:
     """Shape `(1, d)`."""
     size_bytes: int
     """Key and bookkeeping included."""
+
+
+@dataclass(eq=False, slots=True)
+class _Flight:
+    """One computation under way and how many callers wait for it."""
+
+    task: asyncio.Task[Embeddings]
+    waiting: int = 0

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 
 MetadataValue = str | int | float | bool | datetime | tuple[str, ...]
 """One value. Integers are signed 64-bit, datetimes are timezone-aware UTC."""
 
 Metadata = dict[str, MetadataValue]
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class MetadataType(StrEnum):
@@ -43,3 +44,8 @@ def accepts(declared: MetadataType, value: MetadataValue) -> bool:
     """Whether a field of type `declared` takes `value`; an integer is a valid double."""
     actual = type_of(value)
     return actual is declared or (declared is MetadataType.DOUBLE and actual is MetadataType.INTEGER)
+
+
+def timestamp_us(value: datetime) -> int:
+    """Return an aware datetime as microseconds since 1970-01-01 UTC, exactly."""
+    return (value - _EPOCH) // timedelta(microseconds=1)

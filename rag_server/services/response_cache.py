@@ -2,8 +2,7 @@
 
 An entry holds the uid and the revision of every collection that was searched, and is given again only while
 the directory knows of no later one: it can be neither stale nor, the tenant being part of the key, foreign.
-Nothing has to be invalidated. Answers that are explained, or that a fault
-degraded, are not kept.
+Nothing has to be invalidated. Answers that are explained, or that a fault degraded, are not kept.
 """
 
 from __future__ import annotations

@@ -13,160 +13,39 @@ order of its own, always the same.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from datetime import UTC, datetime
-from itertools import pairwise
-from typing import Protocol
-
-import numpy as np
 import pytest
 
-from rag_server.domain.candidates import LegColumns
-from rag_server.domain.collection import Collection
-from rag_server.domain.filter import Bool, Comparison, Exists, Filter, Membership, Operator, Prefix, Range
 from rag_server.domain.lexical import LexicalQuery
 from rag_server.domain.retrieval import Leg
-from rag_server.query.retriever import Found, Probe, Retriever
+from rag_server.testing.found_suite import FoundSuite
 from rag_server.testing.retrieval_corpus import (
     CorpusDocument,
     CorpusPassage,
-    Key,
     ReferenceSearch,
-    Vector,
     make_documents,
     ranked,
     unit_vectors,
 )
-
-LEXICAL_TOLERANCE = 0.05
-"""Relative. Engines that keep the length of a passage in one byte round it by a few percent."""
-DENSE_TOLERANCE = 1e-5
-"""Absolute: of single precision."""
-ALL = 1_000
-"""Candidates per leg: more than there are passages."""
-QUERY = unit_vectors(1, seed=7)[0]
-TERMS = ("router", "plaza", "dte-33")
-
-FILTERS: dict[str, Filter] = {
-    "equal": Comparison("metadata.kind", Operator.EQUAL, "guide"),
-    "not equal, missing in most": Comparison("metadata.rare", Operator.NOT_EQUAL, "no"),
-    "integer range": Range("metadata.year", greater_or_equal=2003, less_than=2008),
-    "double": Comparison("metadata.weight", Operator.GREATER, 1.25),
-    "integer asked of a double": Comparison("metadata.weight", Operator.EQUAL, 1),
-    "boolean": Comparison("metadata.open", Operator.EQUAL, True),
-    "timestamp": Comparison("metadata.published", Operator.LESS, datetime(2026, 1, 5, tzinfo=UTC)),
-    "member": Membership("metadata.kind", ("note", "faq")),
-    "member of a list": Membership("metadata.tags", ("tag1", "tag3")),
-    "exists": Exists("metadata.rare"),
-    "prefix": Prefix("metadata.kind", "gu"),
-    "document": Membership("document_id", ("doc03", "doc07", "absent")),
-    "media type": Comparison("media_type", Operator.EQUAL, "text/markdown"),
-    "source": Prefix("source_uri", "https://example.org/doc1"),
-    "nested": Bool(
-        must=(Comparison("metadata.open", Operator.EQUAL, True),),
-        should=(Exists("metadata.rare"), Range("metadata.year", greater_than=2006)),
-        must_not=(Comparison("metadata.kind", Operator.EQUAL, "faq"),),
-    ),
-    "not, missing in most": Bool(must_not=(Comparison("metadata.rare", Operator.EQUAL, "yes"),)),
-    "nothing": Comparison("metadata.kind", Operator.EQUAL, "absent"),
-}
-CONDITIONS = {
-    "phrase of one": LexicalQuery(TERMS, phrases=(("router",),)),
-    "phrase": LexicalQuery(TERMS, phrases=(("router", "cable"),)),
-    "two phrases": LexicalQuery(TERMS, phrases=(("plaza",), ("c++",))),
-    "excluded": LexicalQuery(TERMS, excluded=(("plaza",),)),
-    "excluded phrase": LexicalQuery(TERMS, excluded=(("router", "cable"), ("3.14",))),
-    "both": LexicalQuery(TERMS, phrases=(("dte-33",),), excluded=(("año",),)),
-    "phrase of an unknown lexeme": LexicalQuery(TERMS, phrases=(("unknown",),)),
-    "excluded unknown lexeme": LexicalQuery(TERMS, excluded=(("unknown", "router"),)),
-}
+from rag_server.testing.retriever_library import (
+    ALL,
+    CONDITIONS,
+    DENSE_TOLERANCE,
+    FILTERS,
+    LEXICAL_TOLERANCE,
+    QUERY,
+    TERMS,
+    Library,
+    assert_ranked_like,
+    keys_of,
+    probe,
+    ranking,
+    scores,
+    search,
+)
 
 
-class Library(Protocol):
-    """One collection of `retrieval_corpus.DIMENSION` dimensions, and an engine to search it with."""
-
-    @property
-    def collection(self) -> Collection:
-        """As it is now."""
-        ...
-
-    async def put(self, documents: Sequence[CorpusDocument]) -> None:
-        """Make a new revision of each document visible; the old one of a document is not seen any more."""
-        ...
-
-    async def delete(self, document_id: str) -> None:
-        """Make a document invisible."""
-        ...
-
-    async def retriever(self) -> Retriever:
-        """Return who searches the collection as it is now."""
-        ...
-
-
-def probe(
-    *,
-    vector: Vector | None = QUERY,
-    lexical: LexicalQuery | None = None,
-    terms: Sequence[str] | None = TERMS,
-    filter: Filter | None = None,
-    count: int = ALL,
-) -> Probe:
-    """Return a probe of both legs that asks for everything, but for what is said otherwise."""
-    if lexical is None and terms is not None:
-        lexical = LexicalQuery(tuple(terms))
-    return Probe(vector, lexical, filter, count)
-
-
-async def search(library: Library, *probes: Probe) -> list[Found]:
-    """Return what the library's engine finds."""
-    return await (await library.retriever()).search(probes)
-
-
-async def keys_of(found: Found) -> list[Key]:
-    """Return the candidates, in the order of `Candidates`."""
-    chunks = await found.chunks(found.candidates.positions)
-    return [(chunk.document_id, chunk.ordinal) for chunk in chunks]
-
-
-def columns_of(found: Found, leg: Leg) -> LegColumns:
-    """Return a leg's columns, which must be there."""
-    columns = found.candidates.dense if leg is Leg.DENSE else found.candidates.lexical
-    assert columns is not None
-    return columns
-
-
-async def ranking(found: Found, leg: Leg) -> list[Key]:
-    """Return what a leg returned, best first; its ranks are 1, 2, 3... and its scores fall with them."""
-    columns = columns_of(found, leg)
-    keys = await keys_of(found)
-    order = [index for index in np.argsort(columns.ranks, kind="stable") if columns.ranks[index] > 0]
-    assert columns.ranks[order].tolist() == list(range(1, len(order) + 1))
-    assert (np.diff(columns.scores[order]) <= DENSE_TOLERANCE).all()
-    return [keys[index] for index in order]
-
-
-async def scores(found: Found, leg: Leg) -> dict[Key, float]:
-    """Return a leg's scores of all candidates; none is NaN, none comes twice."""
-    columns = columns_of(found, leg)
-    keys = await keys_of(found)
-    assert len(set(keys)) == len(keys)
-    assert np.isfinite(columns.scores).all()
-    return dict(zip(keys, columns.scores.tolist(), strict=True))
-
-
-def assert_ranked_like(actual: Sequence[Key], expected: dict[Key, float], tolerance: float) -> None:
-    """Fail when a passage stands above one whose expected score is higher by more than `tolerance`."""
-    for better, worse in pairwise(actual):
-        assert expected[better] >= expected[worse] * (1 - tolerance)
-
-
-class RetrieverSuite:
+class RetrieverSuite(FoundSuite):
     """The behaviour that the stages after the search rely on."""
-
-    @pytest.fixture
-    def documents(self) -> list[CorpusDocument]:
-        """Return the corpus of most tests, 48 passages."""
-        return make_documents()
 
     @pytest.mark.parametrize("count", [1, 7, 48, ALL])
     async def test_dense_leg_returns_the_nearest_in_order(
@@ -371,83 +250,3 @@ class RetrieverSuite:
         chunks = await everything.chunks(everything.candidates.positions)
         assert {c.document_revision for c in chunks if c.document_id in {"doc01", "doc02"}} == {2}
         assert everything.revision == library.collection.revision > before.revision
-
-    async def test_found_keeps_its_passages_when_the_collection_changes(
-        self, library: Library, documents: list[CorpusDocument]
-    ) -> None:
-        """What was found stays what it was."""
-        await library.put(documents)
-        (found,) = await search(library, probe())
-        keys = await keys_of(found)
-        await library.delete("doc00")
-        await library.put([CorpusDocument("doc01", documents[0].passages[:1])])
-        assert await keys_of(found) == keys
-
-    async def test_chunks_and_vectors_come_in_the_order_asked_for(
-        self, library: Library, documents: list[CorpusDocument]
-    ) -> None:
-        """Whole, also when asked twice; also those that only one leg returned."""
-        await library.put(documents)
-        (found,) = await search(library, probe(count=5))
-        passages = ReferenceSearch(documents).passages()
-        positions = found.candidates.positions[::-1]
-        positions = np.concatenate([positions, positions[:2]])
-        chunks = await found.chunks(positions)
-        by_document = {document.id: document for document in documents}
-        for chunk in chunks:
-            whole = by_document[chunk.document_id].chunks(library.collection, chunk.document_revision)
-            assert chunk == whole[chunk.ordinal]
-        vectors = await found.vectors(positions)
-        assert vectors.dtype == np.float32
-        expected = [passages[chunk.document_id, chunk.ordinal].vector for chunk in chunks]
-        np.testing.assert_allclose(vectors, np.array(expected), atol=DENSE_TOLERANCE)
-
-    @pytest.mark.parametrize("count", [0, 1, 2, 9])
-    async def test_neighbours_are_those_of_the_document_in_order(
-        self, library: Library, documents: list[CorpusDocument], count: int
-    ) -> None:
-        """Fewer at its ends; never of another document or revision, whatever the filter says."""
-        await library.put(documents[:3])
-        await library.put(documents[1:2])
-        (found,) = await search(library, probe(lexical=CONDITIONS["phrase of one"]))
-        assert len(found.candidates) > 0
-        around = await found.neighbours(found.candidates.positions, count)
-        chunks = await found.chunks(found.candidates.positions)
-        for chunk, (before, after) in zip(chunks, around, strict=True):
-            last = len(documents[0].passages)
-            first = max(0, chunk.ordinal - count)
-            assert [each.ordinal for each in before] == list(range(first, chunk.ordinal))
-            behind = range(chunk.ordinal + 1, min(last, chunk.ordinal + 1 + count))
-            assert [each.ordinal for each in after] == list(behind)
-            for each in (*before, *after):
-                assert (each.document_id, each.document_revision) == (
-                    chunk.document_id,
-                    chunk.document_revision,
-                )
-
-    async def test_inspect_tells_of_each_chunk_whether_it_passes_and_what_it_scores(
-        self, library: Library, documents: list[CorpusDocument]
-    ) -> None:
-        """Found or not; None of what is not visible."""
-        await library.put(documents)
-        await library.delete("doc05")
-        reference = ReferenceSearch(documents)
-        cosines = reference.cosines(QUERY)
-        lexical = CONDITIONS["excluded"]
-        asked = probe(lexical=lexical, filter=FILTERS["boolean"], count=1)
-        (found,) = await search(library, asked)
-        keys = [("doc00", 0), ("doc01", 1), ("doc02", 3), ("doc04", 2), ("doc05", 0)]
-        chunks = {
-            (each.document_id, each.ordinal): each.id
-            for document in documents
-            for each in document.chunks(library.collection, 1)
-        }
-        inspected = await found.inspect([*(chunks[key] for key in keys), "absent"])
-        assert inspected[-2:] == [None, None]
-        passing = reference.passing(asked.filter, lexical)
-        holding = {key for key, score in reference.bm25_scores(TERMS).items() if score > 0}
-        for key, each in zip(keys[:-1], inspected[:-2], strict=True):
-            assert each is not None
-            assert each.is_passing == (key in passing)
-            assert each.scores[Leg.DENSE] == pytest.approx(cosines[key], abs=DENSE_TOLERANCE)
-            assert (each.scores[Leg.LEXICAL] > 0) == (key in holding)

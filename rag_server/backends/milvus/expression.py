@@ -20,7 +20,6 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from rag_server.backends.milvus.escape import escape, escape_all
-from rag_server.backends.milvus.row import timestamp_us
 from rag_server.domain.filter import (
     SYSTEM_FIELDS,
     Bool,
@@ -32,7 +31,7 @@ from rag_server.domain.filter import (
     Prefix,
     Range,
 )
-from rag_server.domain.metadata import MetadataValue
+from rag_server.domain.metadata import MetadataValue, timestamp_us
 from rag_server.domain.stored import ANY, Scope
 from rag_server.errors import InvalidArgument
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 import numpy as np
@@ -14,17 +14,12 @@ from rag_server.backends.milvus.escape import escape, escape_all, unescape_all
 from rag_server.backends.milvus.schema import COLUMN_BYTES, MAX_JSON_BYTES
 from rag_server.domain.collection import Collection
 from rag_server.domain.document import Chunk, Span
+from rag_server.domain.metadata import timestamp_us
 from rag_server.domain.stored import StoredChunks
 from rag_server.errors import Internal
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 Vectors = npt.NDArray[np.float32]
 _NO_PAGE = 0  # pages count from 1; no NULLs, since Milvus Lite merges an upsert into the old row
-
-
-def timestamp_us(value: datetime) -> int:
-    """Return an aware datetime as microseconds since 1970-01-01 UTC, exactly."""
-    return (value - _EPOCH) // timedelta(microseconds=1)
 
 
 def metadata_document(metadata: Mapping[str, object]) -> dict[str, object]:

@@ -86,7 +86,7 @@ class Scorer:
             if not len(lists.slots):
                 continue
             if len(segment.postings) <= _FEW_ROWS:
-                rows, found = score_all(lists, segment.mask)
+                rows, found = _score_all(lists, segment.mask)
             else:
                 rows, found = best_rows(lists, segment.mask, count, floor)
             is_kept = found >= floor
@@ -157,7 +157,7 @@ class _Query:
         return WeightedLists(postings, slots, postings.lists(slots), weights, self.norm_base, self.norm_slope)
 
 
-def score_all(lists: WeightedLists, mask: Bools | None) -> tuple[Int32s, Floats]:
+def _score_all(lists: WeightedLists, mask: Bools | None) -> tuple[Int32s, Floats]:
     """Return the rows of a small segment that hold a term and may be returned, with their scores."""
     postings = lists.postings
     starts = postings.offsets.take(lists.slots)

@@ -14,14 +14,14 @@ from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
 
 from rag_server.domain.filter import SYSTEM_FIELDS
-from rag_server.domain.metadata import MetadataType, MetadataValue, type_of
+from rag_server.domain.metadata import MetadataType, MetadataValue, timestamp_us, type_of
 
 DocumentRow = tuple[str, str, str, Mapping[str, MetadataValue]]
 """Document id, media type, source URI, metadata."""
@@ -31,18 +31,12 @@ Rows = npt.NDArray[np.int32]
 
 Arrays = dict[str, npt.NDArray[Any]]
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _SCALAR_DTYPES: dict[MetadataType, type[np.generic]] = {
     MetadataType.INTEGER: np.int64,
     MetadataType.DOUBLE: np.float64,
     MetadataType.BOOLEAN: np.bool_,
     MetadataType.TIMESTAMP: np.int64,
 }
-
-
-def timestamp_us(value: datetime) -> int:
-    """Return an aware datetime as microseconds since 1970-01-01 UTC, exactly."""
-    return (value - _EPOCH) // timedelta(microseconds=1)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

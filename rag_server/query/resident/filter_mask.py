@@ -21,8 +21,8 @@ import numpy as np
 import numpy.typing as npt
 
 from rag_server.domain.filter import Bool, Comparison, Exists, Filter, Membership, Operator, Prefix, Range
-from rag_server.domain.metadata import MetadataType, MetadataValue, type_of
-from rag_server.query.resident.columns import DocumentColumns, Rows, StringColumn, timestamp_us
+from rag_server.domain.metadata import MetadataType, MetadataValue, timestamp_us, type_of
+from rag_server.query.resident.columns import DocumentColumns, Rows, StringColumn
 
 Mask = npt.NDArray[np.bool_]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 
 import numpy as np
@@ -64,7 +65,13 @@ class ResidentFound:
         return [self._inspect(chunk_id) for chunk_id in chunk_ids]
 
     async def chunks(self, positions: Positions) -> list[Chunk]:
-        return self._chunks(positions)
+        places: dict[Part, list[int]] = defaultdict(list)
+        for place, position in enumerate(positions.tolist()):
+            places[self._state.part_of(position)].append(place)
+        chunks: dict[int, Chunk] = {}
+        for part, own in places.items():
+            chunks |= zip(own, self._at(part, positions[own] - part.base), strict=True)
+        return [chunks[place] for place in range(len(positions))]
 
     async def vectors(self, positions: Positions) -> Embeddings:
         return vectors_at(self._state, positions)
@@ -88,14 +95,6 @@ class ResidentFound:
         before = np.arange(max(start, row - count), row)
         after = np.arange(row + 1, min(end, row + 1 + count))
         return self._at(part, before), self._at(part, after)
-
-    def _chunks(self, positions: Positions) -> list[Chunk]:
-        parts = [self._state.part_of(position) for position in positions.tolist()]
-        if len(set(map(id, parts))) == 1:
-            return self._at(parts[0], positions - parts[0].base)
-        return [
-            self._at(part, positions[place : place + 1] - part.base)[0] for place, part in enumerate(parts)
-        ]
 
     def _at(self, part: Part, rows: Positions) -> list[Chunk]:
         segment = part.segment

@@ -94,28 +94,28 @@ class Passages:
     def chunks(self, rows: Rows, sources: Sequence[ChunkSource]) -> list[Chunk]:
         """Return the passages at `rows`, which `sources`, one for each, say the rest about."""
         # column by column: taking a number out of an array by itself costs as much as taking ten
-        texts, headings = self.texts.at(rows), self.heading_codes[rows].tolist()
-        ids, numbers = self.ids[rows].tolist(), [getattr(self, name)[rows].tolist() for name in _NUMBERS]
+        columns = (self.ids, self.heading_codes, *(getattr(self, name) for name in _NUMBERS))
+        values = zip(*(column[rows].tolist() for column in columns), strict=True)
         return [
             Chunk(
-                id=ids[place].decode(),
+                id=chunk_id.decode(),
                 tenant_id=source.tenant_id,
                 collection_id=source.collection_id,
                 document_id=source.document_id,
                 document_revision=source.document_revision,
                 ordinal=ordinal,
-                text=texts[place],
+                text=text,
                 span=Span(start, end),
-                heading_path=self._heading_path(headings[place]),
-                token_count=token_count,
-                page_start=None if first_page == _NO_PAGE else first_page,
-                page_end=None if last_page == _NO_PAGE else last_page,
+                heading_path=self._heading_path(heading),
+                token_count=tokens,
+                page_start=None if first == _NO_PAGE else first,
+                page_end=None if last == _NO_PAGE else last,
                 title=source.title,
                 source_uri=source.source_uri,
                 media_type=source.media_type,
             )
-            for place, (source, ordinal, start, end, token_count, first_page, last_page) in enumerate(
-                zip(sources, *numbers, strict=True)
+            for source, text, (chunk_id, heading, ordinal, start, end, tokens, first, last) in zip(
+                sources, self.texts.at(rows), values, strict=True
             )
         ]
 

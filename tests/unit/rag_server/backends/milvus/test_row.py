@@ -4,7 +4,8 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
-from rag_server.backends.milvus.row import metadata_document, timestamp_us
+from rag_server.backends.milvus.row import metadata_document
+from rag_server.domain.metadata import timestamp_us
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rag_server.domain.metadata import MetadataType
+from rag_server.domain.metadata import MetadataType, timestamp_us
 from rag_server.query.resident.columns import (
     DocumentColumns,
     DocumentRow,
@@ -18,7 +18,6 @@ from rag_server.query.resident.columns import (
     ScalarColumn,
     StringColumn,
     StringDictionary,
-    timestamp_us,
 )
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
