@@ -8,6 +8,7 @@ from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from rag.v1 import retriever_pb2 as _retriever_pb2
 import builtins as _builtins
 import sys
@@ -19,6 +20,54 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _ReconcileKind:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ReconcileKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ReconcileKind.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    RECONCILE_KIND_UNSPECIFIED: _ReconcileKind.ValueType  # 0
+    """RECONCILE_KIND_UNSPECIFIED is not a kind."""
+    RECONCILE_KIND_ORPHAN_CHUNKS: _ReconcileKind.ValueType  # 1
+    """RECONCILE_KIND_ORPHAN_CHUNKS means chunks of a revision that nobody sees or makes. Repair: they are removed."""
+    RECONCILE_KIND_MISSING_CHUNKS: _ReconcileKind.ValueType  # 2
+    """RECONCILE_KIND_MISSING_CHUNKS means that a document has fewer chunks than it should have. Repair: the
+    document is ingested again from the bytes that were kept.
+    """
+    RECONCILE_KIND_SURPLUS_CHUNKS: _ReconcileKind.ValueType  # 3
+    """RECONCILE_KIND_SURPLUS_CHUNKS means that a document has more chunks than it should have. Repair: as for
+    missing ones.
+    """
+    RECONCILE_KIND_UNREFERENCED_BYTES: _ReconcileKind.ValueType  # 4
+    """RECONCILE_KIND_UNREFERENCED_BYTES means bytes that no revision and no job needs. Repair: they are removed."""
+    RECONCILE_KIND_MISSING_BYTES: _ReconcileKind.ValueType  # 5
+    """RECONCILE_KIND_MISSING_BYTES means that the bytes of a kept revision are not there, or not in their size.
+    There is no repair: the revision cannot be downloaded or restored.
+    """
+
+class ReconcileKind(_ReconcileKind, metaclass=_ReconcileKindEnumTypeWrapper):
+    """ReconcileKind is what does not agree."""
+
+RECONCILE_KIND_UNSPECIFIED: ReconcileKind.ValueType  # 0
+"""RECONCILE_KIND_UNSPECIFIED is not a kind."""
+RECONCILE_KIND_ORPHAN_CHUNKS: ReconcileKind.ValueType  # 1
+"""RECONCILE_KIND_ORPHAN_CHUNKS means chunks of a revision that nobody sees or makes. Repair: they are removed."""
+RECONCILE_KIND_MISSING_CHUNKS: ReconcileKind.ValueType  # 2
+"""RECONCILE_KIND_MISSING_CHUNKS means that a document has fewer chunks than it should have. Repair: the
+document is ingested again from the bytes that were kept.
+"""
+RECONCILE_KIND_SURPLUS_CHUNKS: ReconcileKind.ValueType  # 3
+"""RECONCILE_KIND_SURPLUS_CHUNKS means that a document has more chunks than it should have. Repair: as for
+missing ones.
+"""
+RECONCILE_KIND_UNREFERENCED_BYTES: ReconcileKind.ValueType  # 4
+"""RECONCILE_KIND_UNREFERENCED_BYTES means bytes that no revision and no job needs. Repair: they are removed."""
+RECONCILE_KIND_MISSING_BYTES: ReconcileKind.ValueType  # 5
+"""RECONCILE_KIND_MISSING_BYTES means that the bytes of a kept revision are not there, or not in their size.
+There is no repair: the revision cannot be downloaded or restored.
+"""
+Global___ReconcileKind: _TypeAlias = ReconcileKind  # noqa: Y015
 
 @_typing.final
 class GetServerInfoRequest(_message.Message):
@@ -226,3 +275,151 @@ class ComponentHealth(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ComponentHealth: _TypeAlias = ComponentHealth  # noqa: Y015
+
+@_typing.final
+class ReconcileRequest(_message.Message):
+    """ReconcileRequest says what to compare."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COLLECTION_ID_FIELD_NUMBER: _builtins.int
+    DRY_RUN_FIELD_NUMBER: _builtins.int
+    collection_id: _builtins.str
+    """collection_id is the collection. Absent means all of them, and bytes that nothing refers to.
+    Length: 0 to 63 code points.
+    """
+    dry_run: _builtins.bool
+    """dry_run only says what would be repaired."""
+    def __init__(
+        self,
+        *,
+        collection_id: _builtins.str = ...,
+        dry_run: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection_id", b"collection_id", "dry_run", b"dry_run"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReconcileRequest: _TypeAlias = ReconcileRequest  # noqa: Y015
+
+@_typing.final
+class ReconcileResponse(_message.Message):
+    """ReconcileResponse is one message of a reconciliation."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FINDING_FIELD_NUMBER: _builtins.int
+    SUMMARY_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def finding(self) -> Global___ReconcileFinding:
+        """finding is something that does not agree."""
+
+    @_builtins.property
+    def summary(self) -> Global___ReconcileSummary:
+        """summary is what was looked at. It is the last message, and only that."""
+
+    def __init__(
+        self,
+        *,
+        finding: Global___ReconcileFinding | None = ...,
+        summary: Global___ReconcileSummary | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["finding", b"finding", "part", b"part", "summary", b"summary"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["finding", b"finding", "part", b"part", "summary", b"summary"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_part: _TypeAlias = _typing.Literal["finding", "summary"]  # noqa: Y015
+    _WhichOneofArgType_part: _TypeAlias = _typing.Literal["part", b"part"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_part) -> _WhichOneofReturnType_part | None: ...
+
+Global___ReconcileResponse: _TypeAlias = ReconcileResponse  # noqa: Y015
+
+@_typing.final
+class ReconcileFinding(_message.Message):
+    """ReconcileFinding is something that does not agree."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KIND_FIELD_NUMBER: _builtins.int
+    COLLECTION_ID_FIELD_NUMBER: _builtins.int
+    DOCUMENT_ID_FIELD_NUMBER: _builtins.int
+    DOCUMENT_REVISION_FIELD_NUMBER: _builtins.int
+    CHUNK_COUNT_FIELD_NUMBER: _builtins.int
+    SHA256_FIELD_NUMBER: _builtins.int
+    IS_REPAIRED_FIELD_NUMBER: _builtins.int
+    JOB_ID_FIELD_NUMBER: _builtins.int
+    kind: Global___ReconcileKind.ValueType
+    """kind is what is wrong."""
+    collection_id: _builtins.str
+    """collection_id is the collection. Absent for bytes that nothing refers to."""
+    document_id: _builtins.str
+    """document_id is the document. Absent for bytes."""
+    document_revision: _builtins.int
+    """document_revision is the revision that the chunks are of. Absent for bytes."""
+    chunk_count: _builtins.int
+    """chunk_count is the number of chunks that are too many or too few. Absent for bytes."""
+    sha256: _builtins.str
+    """sha256 is the digest of the bytes. Absent for chunks."""
+    is_repaired: _builtins.bool
+    """is_repaired says whether the repair was done or begun."""
+    job_id: _builtins.str
+    """job_id is the job that makes the document again. Absent means that there is none."""
+    def __init__(
+        self,
+        *,
+        kind: Global___ReconcileKind.ValueType = ...,
+        collection_id: _builtins.str = ...,
+        document_id: _builtins.str = ...,
+        document_revision: _builtins.int = ...,
+        chunk_count: _builtins.int = ...,
+        sha256: _builtins.str = ...,
+        is_repaired: _builtins.bool = ...,
+        job_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunk_count", b"chunk_count", "collection_id", b"collection_id", "document_id", b"document_id", "document_revision", b"document_revision", "is_repaired", b"is_repaired", "job_id", b"job_id", "kind", b"kind", "sha256", b"sha256"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReconcileFinding: _TypeAlias = ReconcileFinding  # noqa: Y015
+
+@_typing.final
+class ReconcileSummary(_message.Message):
+    """ReconcileSummary says what was looked at."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COLLECTION_COUNT_FIELD_NUMBER: _builtins.int
+    DOCUMENT_COUNT_FIELD_NUMBER: _builtins.int
+    CHUNK_COUNT_FIELD_NUMBER: _builtins.int
+    FINDING_COUNT_FIELD_NUMBER: _builtins.int
+    REPAIRED_COUNT_FIELD_NUMBER: _builtins.int
+    collection_count: _builtins.int
+    """collection_count is the number of collections."""
+    document_count: _builtins.int
+    """document_count is the number of documents."""
+    chunk_count: _builtins.int
+    """chunk_count is the number of chunks in the chunk store."""
+    finding_count: _builtins.int
+    """finding_count is the number of findings."""
+    repaired_count: _builtins.int
+    """repaired_count is the number of findings that were repaired, or whose repair was begun."""
+    def __init__(
+        self,
+        *,
+        collection_count: _builtins.int = ...,
+        document_count: _builtins.int = ...,
+        chunk_count: _builtins.int = ...,
+        finding_count: _builtins.int = ...,
+        repaired_count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunk_count", b"chunk_count", "collection_count", b"collection_count", "document_count", b"document_count", "finding_count", b"finding_count", "repaired_count", b"repaired_count"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReconcileSummary: _TypeAlias = ReconcileSummary  # noqa: Y015

@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class AdminServiceStub:
-    """AdminService shows the server itself.
+    """AdminService shows the server itself and keeps its stores in step.
     """
 
     def __init__(self, channel):
@@ -40,14 +40,28 @@ class AdminServiceStub:
                 request_serializer=rag_dot_v1_dot_admin__service__pb2.GetServerInfoRequest.SerializeToString,
                 response_deserializer=rag_dot_v1_dot_admin__service__pb2.GetServerInfoResponse.FromString,
                 _registered_method=True)
+        self.Reconcile = channel.unary_stream(
+                '/rag.v1.AdminService/Reconcile',
+                request_serializer=rag_dot_v1_dot_admin__service__pb2.ReconcileRequest.SerializeToString,
+                response_deserializer=rag_dot_v1_dot_admin__service__pb2.ReconcileResponse.FromString,
+                _registered_method=True)
 
 
 class AdminServiceServicer:
-    """AdminService shows the server itself.
+    """AdminService shows the server itself and keeps its stores in step.
     """
 
     def GetServerInfo(self, request, context):
         """GetServerInfo says which version runs, with which models and limits, and how its parts fare.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Reconcile(self, request, context):
+        """Reconcile compares the metadata with the chunk store and the stored bytes, sends what does not agree and,
+        unless it is a `dry_run`, repairs it. The last message is the `summary`. What running jobs write is left
+        alone.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -61,6 +75,11 @@ def add_AdminServiceServicer_to_server(servicer, server):
                     request_deserializer=rag_dot_v1_dot_admin__service__pb2.GetServerInfoRequest.FromString,
                     response_serializer=rag_dot_v1_dot_admin__service__pb2.GetServerInfoResponse.SerializeToString,
             ),
+            'Reconcile': grpc.unary_stream_rpc_method_handler(
+                    servicer.Reconcile,
+                    request_deserializer=rag_dot_v1_dot_admin__service__pb2.ReconcileRequest.FromString,
+                    response_serializer=rag_dot_v1_dot_admin__service__pb2.ReconcileResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'rag.v1.AdminService', rpc_method_handlers)
@@ -70,7 +89,7 @@ def add_AdminServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class AdminService:
-    """AdminService shows the server itself.
+    """AdminService shows the server itself and keeps its stores in step.
     """
 
     @staticmethod
@@ -90,6 +109,33 @@ class AdminService:
             '/rag.v1.AdminService/GetServerInfo',
             rag_dot_v1_dot_admin__service__pb2.GetServerInfoRequest.SerializeToString,
             rag_dot_v1_dot_admin__service__pb2.GetServerInfoResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Reconcile(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/rag.v1.AdminService/Reconcile',
+            rag_dot_v1_dot_admin__service__pb2.ReconcileRequest.SerializeToString,
+            rag_dot_v1_dot_admin__service__pb2.ReconcileResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -27,7 +27,7 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class AdminServiceStub:
-    """AdminService shows the server itself."""
+    """AdminService shows the server itself and keeps its stores in step."""
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
@@ -35,17 +35,27 @@ class AdminServiceStub:
     def __new__(cls, channel: _aio.Channel) -> AdminServiceAsyncStub: ...
     GetServerInfo: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.GetServerInfoRequest, _admin_service_pb2.GetServerInfoResponse]
     """GetServerInfo says which version runs, with which models and limits, and how its parts fare."""
+    Reconcile: _grpc.UnaryStreamMultiCallable[_admin_service_pb2.ReconcileRequest, _admin_service_pb2.ReconcileResponse]
+    """Reconcile compares the metadata with the chunk store and the stored bytes, sends what does not agree and,
+    unless it is a `dry_run`, repairs it. The last message is the `summary`. What running jobs write is left
+    alone.
+    """
 
 @_typing.type_check_only
 class AdminServiceAsyncStub(AdminServiceStub):
-    """AdminService shows the server itself."""
+    """AdminService shows the server itself and keeps its stores in step."""
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     GetServerInfo: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.GetServerInfoRequest, _admin_service_pb2.GetServerInfoResponse]  # type: ignore[assignment]
     """GetServerInfo says which version runs, with which models and limits, and how its parts fare."""
+    Reconcile: _aio.UnaryStreamMultiCallable[_admin_service_pb2.ReconcileRequest, _admin_service_pb2.ReconcileResponse]  # type: ignore[assignment]
+    """Reconcile compares the metadata with the chunk store and the stored bytes, sends what does not agree and,
+    unless it is a `dry_run`, repairs it. The last message is the `summary`. What running jobs write is left
+    alone.
+    """
 
 class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
-    """AdminService shows the server itself."""
+    """AdminService shows the server itself and keeps its stores in step."""
 
     @_abc_1.abstractmethod
     def GetServerInfo(
@@ -54,5 +64,16 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_admin_service_pb2.GetServerInfoResponse, _abc.Awaitable[_admin_service_pb2.GetServerInfoResponse]]:
         """GetServerInfo says which version runs, with which models and limits, and how its parts fare."""
+
+    @_abc_1.abstractmethod
+    def Reconcile(
+        self,
+        request: _admin_service_pb2.ReconcileRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_admin_service_pb2.ReconcileResponse], _abc.AsyncIterator[_admin_service_pb2.ReconcileResponse]]:
+        """Reconcile compares the metadata with the chunk store and the stored bytes, sends what does not agree and,
+        unless it is a `dry_run`, repairs it. The last message is the `summary`. What running jobs write is left
+        alone.
+        """
 
 def add_AdminServiceServicer_to_server(servicer: AdminServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -7,6 +7,7 @@ from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
+from rag.v1 import metadata_pb2 as _metadata_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -24,6 +25,27 @@ class Chunk(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    @_typing.final
+    class MetadataEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        @_builtins.property
+        def value(self) -> _metadata_pb2.MetadataValue: ...
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _metadata_pb2.MetadataValue | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["value", b"value"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     ID_FIELD_NUMBER: _builtins.int
     COLLECTION_ID_FIELD_NUMBER: _builtins.int
     DOCUMENT_ID_FIELD_NUMBER: _builtins.int
@@ -37,6 +59,7 @@ class Chunk(_message.Message):
     TITLE_FIELD_NUMBER: _builtins.int
     SOURCE_URI_FIELD_NUMBER: _builtins.int
     MEDIA_TYPE_FIELD_NUMBER: _builtins.int
+    METADATA_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """id names the chunk. It is derived from the document, its revision and the ordinal."""
     collection_id: _builtins.str
@@ -48,9 +71,12 @@ class Chunk(_message.Message):
     ordinal: _builtins.int
     """ordinal is the 0-based position of the chunk within the document revision."""
     text: _builtins.str
-    """text is the passage, word for word as parsed."""
+    """text is the passage, word for word as parsed. A passage that begins below the header of a table starts
+    with the header rows of that table: they are what `text` has in front of the code points of `span`, so
+    its last `span.end - span.start` code points are those that stand at `span`.
+    """
     token_count: _builtins.int
-    """token_count is the length in tokens of the embedding model."""
+    """token_count is the length of `text` in tokens of the embedding model."""
     title: _builtins.str
     """title is the title of the document. Absent means that it has none."""
     source_uri: _builtins.str
@@ -59,7 +85,7 @@ class Chunk(_message.Message):
     """media_type is the document's format, such as `text/markdown`."""
     @_builtins.property
     def span(self) -> Global___Span:
-        """span is where the passage stands in the parsed text of the document."""
+        """span is where the passage stands in the parsed text of the document, without repeated header rows."""
 
     @_builtins.property
     def heading_path(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
@@ -68,6 +94,12 @@ class Chunk(_message.Message):
     @_builtins.property
     def pages(self) -> Global___PageRange:
         """pages are the pages on which the passage stands. Absent means that the format has no pages."""
+
+    @_builtins.property
+    def metadata(self) -> _containers.MessageMap[_builtins.str, _metadata_pb2.MetadataValue]:
+        """metadata are the fields that a record has of its own, see Records; a filter sees them beside, and before,
+        those of the document. Absent means that the chunk is not a record, or has none.
+        """
 
     def __init__(
         self,
@@ -85,10 +117,11 @@ class Chunk(_message.Message):
         title: _builtins.str = ...,
         source_uri: _builtins.str = ...,
         media_type: _builtins.str = ...,
+        metadata: _abc.Mapping[_builtins.str, _metadata_pb2.MetadataValue] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["pages", b"pages", "span", b"span"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection_id", b"collection_id", "document_id", b"document_id", "document_revision", b"document_revision", "heading_path", b"heading_path", "id", b"id", "media_type", b"media_type", "ordinal", b"ordinal", "pages", b"pages", "source_uri", b"source_uri", "span", b"span", "text", b"text", "title", b"title", "token_count", b"token_count"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection_id", b"collection_id", "document_id", b"document_id", "document_revision", b"document_revision", "heading_path", b"heading_path", "id", b"id", "media_type", b"media_type", "metadata", b"metadata", "ordinal", b"ordinal", "pages", b"pages", "source_uri", b"source_uri", "span", b"span", "text", b"text", "title", b"title", "token_count", b"token_count"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

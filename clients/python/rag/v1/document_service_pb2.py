@@ -24,10 +24,12 @@ _sym_db = _symbol_database.Default()
 
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from rag.v1 import chunk_pb2 as rag_dot_v1_dot_chunk__pb2
+from rag.v1 import filter_pb2 as rag_dot_v1_dot_filter__pb2
+from rag.v1 import ingest_service_pb2 as rag_dot_v1_dot_ingest__service__pb2
 from rag.v1 import metadata_pb2 as rag_dot_v1_dot_metadata__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1drag/v1/document_service.proto\x12\x06rag.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x12rag/v1/chunk.proto\x1a\x15rag/v1/metadata.proto\"\x81\x05\n\x08\x44ocument\x12\x0e\n\x02id\x18\x01 \x01(\tR\x02id\x12#\n\rcollection_id\x18\x02 \x01(\tR\x0c\x63ollectionId\x12\x1a\n\x08revision\x18\x03 \x01(\x03R\x08revision\x12\x14\n\x05title\x18\x04 \x01(\tR\x05title\x12\x1d\n\nsource_uri\x18\x05 \x01(\tR\tsourceUri\x12\x1d\n\nmedia_type\x18\x06 \x01(\tR\tmediaType\x12\x16\n\x06sha256\x18\x07 \x01(\tR\x06sha256\x12\x1d\n\nsize_bytes\x18\x08 \x01(\x03R\tsizeBytes\x12\x1a\n\x08language\x18\t \x01(\tR\x08language\x12:\n\x08metadata\x18\n \x03(\x0b\x32\x1e.rag.v1.Document.MetadataEntryR\x08metadata\x12\x1f\n\x0b\x63hunk_count\x18\x0b \x01(\x05R\nchunkCount\x12\x1f\n\x0btoken_count\x18\x0c \x01(\x03R\ntokenCount\x12\"\n\npage_count\x18\r \x01(\x05H\x00R\tpageCount\x88\x01\x01\x12;\n\x0b\x63reate_time\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.TimestampR\ncreateTime\x12;\n\x0bupdate_time\x18\x0f \x01(\x0b\x32\x1a.google.protobuf.TimestampR\nupdateTime\x1aR\n\rMetadataEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12+\n\x05value\x18\x02 \x01(\x0b\x32\x15.rag.v1.MetadataValueR\x05value:\x02\x38\x01\x42\r\n\x0b_page_count\"Z\n\x12GetDocumentRequest\x12#\n\rcollection_id\x18\x01 \x01(\tR\x0c\x63ollectionId\x12\x1f\n\x0b\x64ocument_id\x18\x02 \x01(\tR\ndocumentId\"C\n\x13GetDocumentResponse\x12,\n\x08\x64ocument\x18\x01 \x01(\x0b\x32\x10.rag.v1.DocumentR\x08\x64ocument\"\x8a\x01\n\x14ListDocumentsRequest\x12#\n\rcollection_id\x18\x01 \x01(\tR\x0c\x63ollectionId\x12 \n\tpage_size\x18\x02 \x01(\x05H\x00R\x08pageSize\x88\x01\x01\x12\x1d\n\npage_token\x18\x03 \x01(\tR\tpageTokenB\x0c\n\n_page_size\"o\n\x15ListDocumentsResponse\x12.\n\tdocuments\x18\x01 \x03(\x0b\x32\x10.rag.v1.DocumentR\tdocuments\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"|\n\x15\x44\x65leteDocumentRequest\x12#\n\rcollection_id\x18\x01 \x01(\tR\x0c\x63ollectionId\x12\x1f\n\x0b\x64ocument_id\x18\x02 \x01(\tR\ndocumentId\x12\x1d\n\nrequest_id\x18\x03 \x01(\tR\trequestId\"I\n\x16\x44\x65leteDocumentResponse\x12/\n\x13\x63ollection_revision\x18\x01 \x01(\x03R\x12\x63ollectionRevision\"\xa8\x01\n\x11ListChunksRequest\x12#\n\rcollection_id\x18\x01 \x01(\tR\x0c\x63ollectionId\x12\x1f\n\x0b\x64ocument_id\x18\x02 \x01(\tR\ndocumentId\x12 \n\tpage_size\x18\x03 \x01(\x05H\x00R\x08pageSize\x88\x01\x01\x12\x1d\n\npage_token\x18\x04 \x01(\tR\tpageTokenB\x0c\n\n_page_size\"c\n\x12ListChunksResponse\x12%\n\x06\x63hunks\x18\x01 \x03(\x0b\x32\r.rag.v1.ChunkR\x06\x63hunks\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken2\xbd\x02\n\x0f\x44ocumentService\x12\x46\n\x0bGetDocument\x12\x1a.rag.v1.GetDocumentRequest\x1a\x1b.rag.v1.GetDocumentResponse\x12L\n\rListDocuments\x12\x1c.rag.v1.ListDocumentsRequest\x1a\x1d.rag.v1.ListDocumentsResponse\x12O\n\x0e\x44\x65leteDocument\x12\x1d.rag.v1.DeleteDocumentRequest\x1a\x1e.rag.v1.DeleteDocumentResponse\x12\x43\n\nListChunks\x12\x19.rag.v1.ListChunksRequest\x1a\x1a.rag.v1.ListChunksResponseBI\n\x0fio.ragserver.v1P\x01Z4github.com/rag-server/rag-server/gen/go/rag/v1;ragv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1drag/v1/document_service.proto\x12\x06rag.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x12rag/v1/chunk.proto\x1a\x13rag/v1/filter.proto\x1a\x1brag/v1/ingest_service.proto\x1a\x15rag/v1/metadata.proto\"\x81\x05\n\x08\x44ocument\x12\x0e\n\x02id\x18\x01 \x01(\tR\x02id\x12#\n\rcollection_id\x18\x02 \x01(\tR\x0c\x63ollectionId\x12\x1a\n\x08revision\x18\x03 \x01(\x03R\x08revision\x12\x14\n\x05title\x18\x04 \x01(\tR\x05title\x12\x1d\n\nsource_uri\x18\x05 \x01(\tR\tsourceUri\x12\x1d\n\nmedia_type\x18\x06 \x01(\tR\tmediaType\x12\x16\n\x06sha256\x18\x07 \x01(\tR\x06sha256\x12\x1d\n\nsize_bytes\x18\x08 \x01(\x03R\tsizeBytes\x12\x1a\n\x08language\x18\t \x01(\tR\x08language\x12:\n\x08metadata\x18\n \x03(\x0b\x32\x1e.rag.v1.Document.MetadataEntryR\x08metadata\x12\x1f\n\x0b\x63hunk_count\x18\x0b \x01(\x05R\nchunkCount\x12\x1f\n\x0btoken_count\x18\x0c \x01(\x03R\ntokenCount\x12\"\n\npage_count\x18\r \x01(\x05H\x00R\tpageCount\x88\x01\x01\x12;\n\x0b\x63reate_time\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.TimestampR\ncreateTime\x12;\n\x0bupdate_time\x18\x0f \x01(\x0b\x32\x1a.google.protobuf.TimestampR\nupdateTime\x1aR\n\rMetadataEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12+\n\x05value\x18\x02 \x01(\x0b\x32\x15.rag.v1.MetadataValueR\x05value:\x02\x38\x01\x42\r\n\x0b_page_count\"Z\n\x12GetDocumentRequest\x12#\n\rcollection_id\x18\x01 \x01(\tR\x0c\x63ollectionId\x12\x1f\n\x0b\x64ocument_id\x18\x02 \x01(\tR\ndocumentId\"C\n\x13GetDocumentResponse\x12,\n\x08\x64ocument\x18\x01 \x01(\x0b\x32\x10.rag.v1.DocumentR\x08\x64ocument\"\x8a\x01\n\x14ListDocumentsRequest\x12#\n\rcollection_id\x18\x01 \x01(\tR\x0c\x63ollectionId\x12 \n\tpage_size\x18\x02 \x01(\x05H\x00R\x08pageSize\x88\x01\x01\x12\x1d\n\npage_token\x18\x03 \x01(\tR\tpageTokenB\x0c\n\n_page_size\"o\n\x15ListDocumentsResponse\x12.\n\tdocuments\x18\x01 \x03(\x0b\x32\x10.rag.v1.DocumentR\tdocuments\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"|\n\x15\x44\x65leteDocumentRequest\x12#\n\rcollection_id\x18\x01 \x01(\tR\x0c\x63ollectionId\x12\x1f\n\x0b\x64ocument_id\x18\x02 \x01(\tR\ndocumentId\x12\x1d\n\nrequest_id\x18\x03 \x01(\tR\trequestId\"I\n\x16\x44\x65leteDocumentResponse\x12/\n\x13\x63ollection_revision\x18\x01 \x01(\x03R\x12\x63ollectionRevision\"\xa8\x01\n\x11ListChunksRequest\x12#\n\rcollection_id\x18\x01 \x01(\tR\x0c\x63ollectionId\x12\x1f\n\x0b\x64ocument_id\x18\x02 \x01(\tR\ndocumentId\x12 \n\tpage_size\x18\x03 \x01(\x05H\x00R\x08pageSize\x88\x01\x01\x12\x1d\n\npage_token\x18\x04 \x01(\tR\tpageTokenB\x0c\n\n_page_size\"c\n\x12ListChunksResponse\x12%\n\x06\x63hunks\x18\x01 \x03(\x0b\x32\r.rag.v1.ChunkR\x06\x63hunks\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xa2\x02\n\x1b\x42\x61tchDeleteDocumentsRequest\x12#\n\rcollection_id\x18\x01 \x01(\tR\x0c\x63ollectionId\x12(\n\x06\x66ilter\x18\x02 \x01(\x0b\x32\x0e.rag.v1.FilterH\x00R\x06\x66ilter\x12\x33\n\tdocuments\x18\x03 \x01(\x0b\x32\x13.rag.v1.DocumentIdsH\x00R\tdocuments\x12\x17\n\x07\x64ry_run\x18\x04 \x01(\x08R\x06\x64ryRun\x12(\n\rmax_documents\x18\x05 \x01(\x05H\x01R\x0cmaxDocuments\x88\x01\x01\x12\x1d\n\nrequest_id\x18\x06 \x01(\tR\trequestIdB\x0b\n\tselectionB\x10\n\x0e_max_documents\"\x1f\n\x0b\x44ocumentIds\x12\x10\n\x03ids\x18\x01 \x03(\tR\x03ids\"\x97\x02\n\x1c\x42\x61tchDeleteDocumentsResponse\x12#\n\rmatched_count\x18\x01 \x01(\x03R\x0cmatchedCount\x12#\n\rdeleted_count\x18\x02 \x01(\x03R\x0c\x64\x65letedCount\x12\'\n\x0fremaining_count\x18\x03 \x01(\x03R\x0eremainingCount\x12!\n\x0c\x64ocument_ids\x18\x04 \x03(\tR\x0b\x64ocumentIds\x12\x30\n\x14missing_document_ids\x18\x05 \x03(\tR\x12missingDocumentIds\x12/\n\x13\x63ollection_revision\x18\x06 \x01(\x03R\x12\x63ollectionRevision\"\xbe\x04\n\x10\x44ocumentRevision\x12\x1a\n\x08revision\x18\x01 \x01(\x03R\x08revision\x12\x1d\n\nis_visible\x18\x02 \x01(\x08R\tisVisible\x12\x14\n\x05title\x18\x03 \x01(\tR\x05title\x12\x1d\n\nsource_uri\x18\x04 \x01(\tR\tsourceUri\x12\x1d\n\nmedia_type\x18\x05 \x01(\tR\tmediaType\x12\x16\n\x06sha256\x18\x06 \x01(\tR\x06sha256\x12\x1d\n\nsize_bytes\x18\x07 \x01(\x03R\tsizeBytes\x12\x1a\n\x08language\x18\x08 \x01(\tR\x08language\x12\x42\n\x08metadata\x18\t \x03(\x0b\x32&.rag.v1.DocumentRevision.MetadataEntryR\x08metadata\x12\x1f\n\x0b\x63hunk_count\x18\n \x01(\x05R\nchunkCount\x12\x1f\n\x0btoken_count\x18\x0b \x01(\x03R\ntokenCount\x12\"\n\npage_count\x18\x0c \x01(\x05H\x00R\tpageCount\x88\x01\x01\x12;\n\x0b\x63reate_time\x18\r \x01(\x0b\x32\x1a.google.protobuf.TimestampR\ncreateTime\x1aR\n\rMetadataEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12+\n\x05value\x18\x02 \x01(\x0b\x32\x15.rag.v1.MetadataValueR\x05value:\x02\x38\x01\x42\r\n\x0b_page_count\"\xb3\x01\n\x1cListDocumentRevisionsRequest\x12#\n\rcollection_id\x18\x01 \x01(\tR\x0c\x63ollectionId\x12\x1f\n\x0b\x64ocument_id\x18\x02 \x01(\tR\ndocumentId\x12 \n\tpage_size\x18\x03 \x01(\x05H\x00R\x08pageSize\x88\x01\x01\x12\x1d\n\npage_token\x18\x04 \x01(\tR\tpageTokenB\x0c\n\n_page_size\"\x7f\n\x1dListDocumentRevisionsResponse\x12\x36\n\trevisions\x18\x01 \x03(\x0b\x32\x18.rag.v1.DocumentRevisionR\trevisions\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xb3\x01\n\x1eRestoreDocumentRevisionRequest\x12#\n\rcollection_id\x18\x01 \x01(\tR\x0c\x63ollectionId\x12\x1f\n\x0b\x64ocument_id\x18\x02 \x01(\tR\ndocumentId\x12\x1f\n\x08revision\x18\x03 \x01(\x03H\x00R\x08revision\x88\x01\x01\x12\x1d\n\nrequest_id\x18\x04 \x01(\tR\trequestIdB\x0b\n\t_revision\"@\n\x1fRestoreDocumentRevisionResponse\x12\x1d\n\x03job\x18\x01 \x01(\x0b\x32\x0b.rag.v1.JobR\x03job\"\x8d\x01\n\x17\x44ownloadDocumentRequest\x12#\n\rcollection_id\x18\x01 \x01(\tR\x0c\x63ollectionId\x12\x1f\n\x0b\x64ocument_id\x18\x02 \x01(\tR\ndocumentId\x12\x1f\n\x08revision\x18\x03 \x01(\x03H\x00R\x08revision\x88\x01\x01\x42\x0b\n\t_revision\"g\n\x18\x44ownloadDocumentResponse\x12-\n\x05start\x18\x01 \x01(\x0b\x32\x15.rag.v1.DownloadStartH\x00R\x05start\x12\x14\n\x04\x64\x61ta\x18\x02 \x01(\x0cH\x00R\x04\x64\x61taB\x06\n\x04part\"\x9e\x01\n\rDownloadStart\x12\x1a\n\x08revision\x18\x01 \x01(\x03R\x08revision\x12\x1d\n\nmedia_type\x18\x02 \x01(\tR\tmediaType\x12\x1b\n\tfile_name\x18\x03 \x01(\tR\x08\x66ileName\x12\x1d\n\nsize_bytes\x18\x04 \x01(\x03R\tsizeBytes\x12\x16\n\x06sha256\x18\x05 \x01(\tR\x06sha2562\xcb\x05\n\x0f\x44ocumentService\x12\x46\n\x0bGetDocument\x12\x1a.rag.v1.GetDocumentRequest\x1a\x1b.rag.v1.GetDocumentResponse\x12L\n\rListDocuments\x12\x1c.rag.v1.ListDocumentsRequest\x1a\x1d.rag.v1.ListDocumentsResponse\x12O\n\x0e\x44\x65leteDocument\x12\x1d.rag.v1.DeleteDocumentRequest\x1a\x1e.rag.v1.DeleteDocumentResponse\x12\x43\n\nListChunks\x12\x19.rag.v1.ListChunksRequest\x1a\x1a.rag.v1.ListChunksResponse\x12\x61\n\x14\x42\x61tchDeleteDocuments\x12#.rag.v1.BatchDeleteDocumentsRequest\x1a$.rag.v1.BatchDeleteDocumentsResponse\x12\x64\n\x15ListDocumentRevisions\x12$.rag.v1.ListDocumentRevisionsRequest\x1a%.rag.v1.ListDocumentRevisionsResponse\x12j\n\x17RestoreDocumentRevision\x12&.rag.v1.RestoreDocumentRevisionRequest\x1a\'.rag.v1.RestoreDocumentRevisionResponse\x12W\n\x10\x44ownloadDocument\x12\x1f.rag.v1.DownloadDocumentRequest\x1a .rag.v1.DownloadDocumentResponse0\x01\x42I\n\x0fio.ragserver.v1P\x01Z4github.com/rag-server/rag-server/gen/go/rag/v1;ragv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,26 +39,52 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._serialized_options = b'\n\017io.ragserver.v1P\001Z4github.com/rag-server/rag-server/gen/go/rag/v1;ragv1'
   _globals['_DOCUMENT_METADATAENTRY']._loaded_options = None
   _globals['_DOCUMENT_METADATAENTRY']._serialized_options = b'8\001'
-  _globals['_DOCUMENT']._serialized_start=118
-  _globals['_DOCUMENT']._serialized_end=759
-  _globals['_DOCUMENT_METADATAENTRY']._serialized_start=662
-  _globals['_DOCUMENT_METADATAENTRY']._serialized_end=744
-  _globals['_GETDOCUMENTREQUEST']._serialized_start=761
-  _globals['_GETDOCUMENTREQUEST']._serialized_end=851
-  _globals['_GETDOCUMENTRESPONSE']._serialized_start=853
-  _globals['_GETDOCUMENTRESPONSE']._serialized_end=920
-  _globals['_LISTDOCUMENTSREQUEST']._serialized_start=923
-  _globals['_LISTDOCUMENTSREQUEST']._serialized_end=1061
-  _globals['_LISTDOCUMENTSRESPONSE']._serialized_start=1063
-  _globals['_LISTDOCUMENTSRESPONSE']._serialized_end=1174
-  _globals['_DELETEDOCUMENTREQUEST']._serialized_start=1176
-  _globals['_DELETEDOCUMENTREQUEST']._serialized_end=1300
-  _globals['_DELETEDOCUMENTRESPONSE']._serialized_start=1302
-  _globals['_DELETEDOCUMENTRESPONSE']._serialized_end=1375
-  _globals['_LISTCHUNKSREQUEST']._serialized_start=1378
-  _globals['_LISTCHUNKSREQUEST']._serialized_end=1546
-  _globals['_LISTCHUNKSRESPONSE']._serialized_start=1548
-  _globals['_LISTCHUNKSRESPONSE']._serialized_end=1647
-  _globals['_DOCUMENTSERVICE']._serialized_start=1650
-  _globals['_DOCUMENTSERVICE']._serialized_end=1967
+  _globals['_DOCUMENTREVISION_METADATAENTRY']._loaded_options = None
+  _globals['_DOCUMENTREVISION_METADATAENTRY']._serialized_options = b'8\001'
+  _globals['_DOCUMENT']._serialized_start=168
+  _globals['_DOCUMENT']._serialized_end=809
+  _globals['_DOCUMENT_METADATAENTRY']._serialized_start=712
+  _globals['_DOCUMENT_METADATAENTRY']._serialized_end=794
+  _globals['_GETDOCUMENTREQUEST']._serialized_start=811
+  _globals['_GETDOCUMENTREQUEST']._serialized_end=901
+  _globals['_GETDOCUMENTRESPONSE']._serialized_start=903
+  _globals['_GETDOCUMENTRESPONSE']._serialized_end=970
+  _globals['_LISTDOCUMENTSREQUEST']._serialized_start=973
+  _globals['_LISTDOCUMENTSREQUEST']._serialized_end=1111
+  _globals['_LISTDOCUMENTSRESPONSE']._serialized_start=1113
+  _globals['_LISTDOCUMENTSRESPONSE']._serialized_end=1224
+  _globals['_DELETEDOCUMENTREQUEST']._serialized_start=1226
+  _globals['_DELETEDOCUMENTREQUEST']._serialized_end=1350
+  _globals['_DELETEDOCUMENTRESPONSE']._serialized_start=1352
+  _globals['_DELETEDOCUMENTRESPONSE']._serialized_end=1425
+  _globals['_LISTCHUNKSREQUEST']._serialized_start=1428
+  _globals['_LISTCHUNKSREQUEST']._serialized_end=1596
+  _globals['_LISTCHUNKSRESPONSE']._serialized_start=1598
+  _globals['_LISTCHUNKSRESPONSE']._serialized_end=1697
+  _globals['_BATCHDELETEDOCUMENTSREQUEST']._serialized_start=1700
+  _globals['_BATCHDELETEDOCUMENTSREQUEST']._serialized_end=1990
+  _globals['_DOCUMENTIDS']._serialized_start=1992
+  _globals['_DOCUMENTIDS']._serialized_end=2023
+  _globals['_BATCHDELETEDOCUMENTSRESPONSE']._serialized_start=2026
+  _globals['_BATCHDELETEDOCUMENTSRESPONSE']._serialized_end=2305
+  _globals['_DOCUMENTREVISION']._serialized_start=2308
+  _globals['_DOCUMENTREVISION']._serialized_end=2882
+  _globals['_DOCUMENTREVISION_METADATAENTRY']._serialized_start=712
+  _globals['_DOCUMENTREVISION_METADATAENTRY']._serialized_end=794
+  _globals['_LISTDOCUMENTREVISIONSREQUEST']._serialized_start=2885
+  _globals['_LISTDOCUMENTREVISIONSREQUEST']._serialized_end=3064
+  _globals['_LISTDOCUMENTREVISIONSRESPONSE']._serialized_start=3066
+  _globals['_LISTDOCUMENTREVISIONSRESPONSE']._serialized_end=3193
+  _globals['_RESTOREDOCUMENTREVISIONREQUEST']._serialized_start=3196
+  _globals['_RESTOREDOCUMENTREVISIONREQUEST']._serialized_end=3375
+  _globals['_RESTOREDOCUMENTREVISIONRESPONSE']._serialized_start=3377
+  _globals['_RESTOREDOCUMENTREVISIONRESPONSE']._serialized_end=3441
+  _globals['_DOWNLOADDOCUMENTREQUEST']._serialized_start=3444
+  _globals['_DOWNLOADDOCUMENTREQUEST']._serialized_end=3585
+  _globals['_DOWNLOADDOCUMENTRESPONSE']._serialized_start=3587
+  _globals['_DOWNLOADDOCUMENTRESPONSE']._serialized_end=3690
+  _globals['_DOWNLOADSTART']._serialized_start=3693
+  _globals['_DOWNLOADSTART']._serialized_end=3851
+  _globals['_DOCUMENTSERVICE']._serialized_start=3854
+  _globals['_DOCUMENTSERVICE']._serialized_end=4569
 # @@protoc_insertion_point(module_scope)

@@ -9,6 +9,8 @@ from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from rag.v1 import chunk_pb2 as _chunk_pb2
+from rag.v1 import filter_pb2 as _filter_pb2
+from rag.v1 import ingest_service_pb2 as _ingest_service_pb2
 from rag.v1 import metadata_pb2 as _metadata_pb2
 import builtins as _builtins
 import sys
@@ -80,7 +82,9 @@ class Document(_message.Message):
     size_bytes: _builtins.int
     """size_bytes is the size of the original bytes."""
     language: _builtins.str
-    """language is the language that the document declares, as a BCP 47 code. Absent means none."""
+    """language is the language that the document declares, else the one that its words tell, as a BCP 47
+    code. Absent means that neither says it.
+    """
     chunk_count: _builtins.int
     """chunk_count is the number of chunks."""
     token_count: _builtins.int
@@ -379,3 +383,478 @@ class ListChunksResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListChunksResponse: _TypeAlias = ListChunksResponse  # noqa: Y015
+
+@_typing.final
+class BatchDeleteDocumentsRequest(_message.Message):
+    """BatchDeleteDocumentsRequest names documents to delete."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COLLECTION_ID_FIELD_NUMBER: _builtins.int
+    FILTER_FIELD_NUMBER: _builtins.int
+    DOCUMENTS_FIELD_NUMBER: _builtins.int
+    DRY_RUN_FIELD_NUMBER: _builtins.int
+    MAX_DOCUMENTS_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    collection_id: _builtins.str
+    """collection_id is the collection.
+    Required. Length: 1 to 63 code points.
+    """
+    dry_run: _builtins.bool
+    """dry_run only says what would be deleted."""
+    max_documents: _builtins.int
+    """max_documents is the greatest number of documents that this call deletes.
+    Range: 1 to 1000. Default: 1000.
+    """
+    request_id: _builtins.str
+    """request_id makes the call idempotent, see CreateCollectionRequest. Absent means no such check.
+    Pattern: `[0-9A-Fa-f]{8}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{12}`.
+    """
+    @_builtins.property
+    def filter(self) -> _filter_pb2.Filter:
+        """filter selects the documents that match. Those without a searchable revision match nothing."""
+
+    @_builtins.property
+    def documents(self) -> Global___DocumentIds:
+        """documents selects documents by their ids; one on its way to its first revision is stopped."""
+
+    def __init__(
+        self,
+        *,
+        collection_id: _builtins.str = ...,
+        filter: _filter_pb2.Filter | None = ...,
+        documents: Global___DocumentIds | None = ...,
+        dry_run: _builtins.bool = ...,
+        max_documents: _builtins.int | None = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_max_documents", b"_max_documents", "documents", b"documents", "filter", b"filter", "max_documents", b"max_documents", "selection", b"selection"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_documents", b"_max_documents", "collection_id", b"collection_id", "documents", b"documents", "dry_run", b"dry_run", "filter", b"filter", "max_documents", b"max_documents", "request_id", b"request_id", "selection", b"selection"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__max_documents: _TypeAlias = _typing.Literal["max_documents"]  # noqa: Y015
+    _WhichOneofArgType__max_documents: _TypeAlias = _typing.Literal["_max_documents", b"_max_documents"]  # noqa: Y015
+    _WhichOneofReturnType_selection: _TypeAlias = _typing.Literal["filter", "documents"]  # noqa: Y015
+    _WhichOneofArgType_selection: _TypeAlias = _typing.Literal["selection", b"selection"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__max_documents) -> _WhichOneofReturnType__max_documents | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_selection) -> _WhichOneofReturnType_selection | None: ...
+
+Global___BatchDeleteDocumentsRequest: _TypeAlias = BatchDeleteDocumentsRequest  # noqa: Y015
+
+@_typing.final
+class DocumentIds(_message.Message):
+    """DocumentIds are ids of documents."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    IDS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """ids are the ids. One that stands there twice counts once.
+        Items: 1 to 1000. Length: 1 to 255 code points.
+        """
+
+    def __init__(
+        self,
+        *,
+        ids: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ids", b"ids"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DocumentIds: _TypeAlias = DocumentIds  # noqa: Y015
+
+@_typing.final
+class BatchDeleteDocumentsResponse(_message.Message):
+    """BatchDeleteDocumentsResponse says what was deleted."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MATCHED_COUNT_FIELD_NUMBER: _builtins.int
+    DELETED_COUNT_FIELD_NUMBER: _builtins.int
+    REMAINING_COUNT_FIELD_NUMBER: _builtins.int
+    DOCUMENT_IDS_FIELD_NUMBER: _builtins.int
+    MISSING_DOCUMENT_IDS_FIELD_NUMBER: _builtins.int
+    COLLECTION_REVISION_FIELD_NUMBER: _builtins.int
+    matched_count: _builtins.int
+    """matched_count is the number of documents that were selected when the call began."""
+    deleted_count: _builtins.int
+    """deleted_count is the number of documents that this call deleted; zero with `dry_run`."""
+    remaining_count: _builtins.int
+    """remaining_count is the number of selected documents that are still there."""
+    collection_revision: _builtins.int
+    """collection_revision is the first revision of the collection without the documents."""
+    @_builtins.property
+    def document_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """document_ids are the documents that were deleted, or with `dry_run` the first that would be."""
+
+    @_builtins.property
+    def missing_document_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """missing_document_ids are those of the given ids that name no document."""
+
+    def __init__(
+        self,
+        *,
+        matched_count: _builtins.int = ...,
+        deleted_count: _builtins.int = ...,
+        remaining_count: _builtins.int = ...,
+        document_ids: _abc.Iterable[_builtins.str] | None = ...,
+        missing_document_ids: _abc.Iterable[_builtins.str] | None = ...,
+        collection_revision: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection_revision", b"collection_revision", "deleted_count", b"deleted_count", "document_ids", b"document_ids", "matched_count", b"matched_count", "missing_document_ids", b"missing_document_ids", "remaining_count", b"remaining_count"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BatchDeleteDocumentsResponse: _TypeAlias = BatchDeleteDocumentsResponse  # noqa: Y015
+
+@_typing.final
+class DocumentRevision(_message.Message):
+    """DocumentRevision is a document as it was, or is, searchable."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class MetadataEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        @_builtins.property
+        def value(self) -> _metadata_pb2.MetadataValue: ...
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _metadata_pb2.MetadataValue | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["value", b"value"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    REVISION_FIELD_NUMBER: _builtins.int
+    IS_VISIBLE_FIELD_NUMBER: _builtins.int
+    TITLE_FIELD_NUMBER: _builtins.int
+    SOURCE_URI_FIELD_NUMBER: _builtins.int
+    MEDIA_TYPE_FIELD_NUMBER: _builtins.int
+    SHA256_FIELD_NUMBER: _builtins.int
+    SIZE_BYTES_FIELD_NUMBER: _builtins.int
+    LANGUAGE_FIELD_NUMBER: _builtins.int
+    METADATA_FIELD_NUMBER: _builtins.int
+    CHUNK_COUNT_FIELD_NUMBER: _builtins.int
+    TOKEN_COUNT_FIELD_NUMBER: _builtins.int
+    PAGE_COUNT_FIELD_NUMBER: _builtins.int
+    CREATE_TIME_FIELD_NUMBER: _builtins.int
+    revision: _builtins.int
+    """revision is the number of the revision."""
+    is_visible: _builtins.bool
+    """is_visible says whether it is the one that readers see."""
+    title: _builtins.str
+    """title is the title. Absent means that none was known."""
+    source_uri: _builtins.str
+    """source_uri is where the document could be found. Absent means that none was given."""
+    media_type: _builtins.str
+    """media_type is the format as detected."""
+    sha256: _builtins.str
+    """sha256 is the digest of the original bytes, in lower-case hexadecimal digits."""
+    size_bytes: _builtins.int
+    """size_bytes is the size of the original bytes."""
+    language: _builtins.str
+    """language is the language that the document declared, as a BCP 47 code. Absent means none."""
+    chunk_count: _builtins.int
+    """chunk_count is the number of chunks."""
+    token_count: _builtins.int
+    """token_count is the number of tokens of all chunks."""
+    page_count: _builtins.int
+    """page_count is the number of pages. Absent means that the format has none."""
+    @_builtins.property
+    def metadata(self) -> _containers.MessageMap[_builtins.str, _metadata_pb2.MetadataValue]:
+        """metadata are the fields to filter by."""
+
+    @_builtins.property
+    def create_time(self) -> _timestamp_pb2.Timestamp:
+        """create_time is when the revision became searchable."""
+
+    def __init__(
+        self,
+        *,
+        revision: _builtins.int = ...,
+        is_visible: _builtins.bool = ...,
+        title: _builtins.str = ...,
+        source_uri: _builtins.str = ...,
+        media_type: _builtins.str = ...,
+        sha256: _builtins.str = ...,
+        size_bytes: _builtins.int = ...,
+        language: _builtins.str = ...,
+        metadata: _abc.Mapping[_builtins.str, _metadata_pb2.MetadataValue] | None = ...,
+        chunk_count: _builtins.int = ...,
+        token_count: _builtins.int = ...,
+        page_count: _builtins.int | None = ...,
+        create_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_page_count", b"_page_count", "create_time", b"create_time", "page_count", b"page_count"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_page_count", b"_page_count", "chunk_count", b"chunk_count", "create_time", b"create_time", "is_visible", b"is_visible", "language", b"language", "media_type", b"media_type", "metadata", b"metadata", "page_count", b"page_count", "revision", b"revision", "sha256", b"sha256", "size_bytes", b"size_bytes", "source_uri", b"source_uri", "title", b"title", "token_count", b"token_count"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__page_count: _TypeAlias = _typing.Literal["page_count"]  # noqa: Y015
+    _WhichOneofArgType__page_count: _TypeAlias = _typing.Literal["_page_count", b"_page_count"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__page_count) -> _WhichOneofReturnType__page_count | None: ...
+
+Global___DocumentRevision: _TypeAlias = DocumentRevision  # noqa: Y015
+
+@_typing.final
+class ListDocumentRevisionsRequest(_message.Message):
+    """ListDocumentRevisionsRequest asks for a page of a document's revisions."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COLLECTION_ID_FIELD_NUMBER: _builtins.int
+    DOCUMENT_ID_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    collection_id: _builtins.str
+    """collection_id is the collection.
+    Required. Length: 1 to 63 code points.
+    """
+    document_id: _builtins.str
+    """document_id is the document.
+    Required. Length: 1 to 255 code points.
+    """
+    page_size: _builtins.int
+    """page_size is the greatest number of revisions in the response.
+    Range: 1 to 1000. Default: 50.
+    """
+    page_token: _builtins.str
+    """page_token is `next_page_token` of the page before. Absent means the first page.
+    Length: 0 to 2048 code points.
+    """
+    def __init__(
+        self,
+        *,
+        collection_id: _builtins.str = ...,
+        document_id: _builtins.str = ...,
+        page_size: _builtins.int | None = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_page_size", b"_page_size", "page_size", b"page_size"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_page_size", b"_page_size", "collection_id", b"collection_id", "document_id", b"document_id", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__page_size: _TypeAlias = _typing.Literal["page_size"]  # noqa: Y015
+    _WhichOneofArgType__page_size: _TypeAlias = _typing.Literal["_page_size", b"_page_size"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__page_size) -> _WhichOneofReturnType__page_size | None: ...
+
+Global___ListDocumentRevisionsRequest: _TypeAlias = ListDocumentRevisionsRequest  # noqa: Y015
+
+@_typing.final
+class ListDocumentRevisionsResponse(_message.Message):
+    """ListDocumentRevisionsResponse is a page of revisions."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REVISIONS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """next_page_token asks for the next page. Absent means that this is the last one."""
+    @_builtins.property
+    def revisions(self) -> _containers.RepeatedCompositeFieldContainer[Global___DocumentRevision]:
+        """revisions are the revisions, newest first. How many are kept the server's settings say."""
+
+    def __init__(
+        self,
+        *,
+        revisions: _abc.Iterable[Global___DocumentRevision] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "revisions", b"revisions"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListDocumentRevisionsResponse: _TypeAlias = ListDocumentRevisionsResponse  # noqa: Y015
+
+@_typing.final
+class RestoreDocumentRevisionRequest(_message.Message):
+    """RestoreDocumentRevisionRequest names a revision to restore."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COLLECTION_ID_FIELD_NUMBER: _builtins.int
+    DOCUMENT_ID_FIELD_NUMBER: _builtins.int
+    REVISION_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    collection_id: _builtins.str
+    """collection_id is the collection.
+    Required. Length: 1 to 63 code points.
+    """
+    document_id: _builtins.str
+    """document_id is the document.
+    Required. Length: 1 to 255 code points.
+    """
+    revision: _builtins.int
+    """revision is the revision, one of those that ListDocumentRevisions shows. Absent means the one before the
+    visible one.
+    Range: 1 to 9007199254740991.
+    """
+    request_id: _builtins.str
+    """request_id makes the call idempotent, see CreateCollectionRequest. Absent means no such check.
+    Pattern: `[0-9A-Fa-f]{8}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{12}`.
+    """
+    def __init__(
+        self,
+        *,
+        collection_id: _builtins.str = ...,
+        document_id: _builtins.str = ...,
+        revision: _builtins.int | None = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_revision", b"_revision", "revision", b"revision"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_revision", b"_revision", "collection_id", b"collection_id", "document_id", b"document_id", "request_id", b"request_id", "revision", b"revision"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__revision: _TypeAlias = _typing.Literal["revision"]  # noqa: Y015
+    _WhichOneofArgType__revision: _TypeAlias = _typing.Literal["_revision", b"_revision"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__revision) -> _WhichOneofReturnType__revision | None: ...
+
+Global___RestoreDocumentRevisionRequest: _TypeAlias = RestoreDocumentRevisionRequest  # noqa: Y015
+
+@_typing.final
+class RestoreDocumentRevisionResponse(_message.Message):
+    """RestoreDocumentRevisionResponse shows the accepted job."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    JOB_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def job(self) -> _ingest_service_pb2.Job:
+        """job is the job as accepted."""
+
+    def __init__(
+        self,
+        *,
+        job: _ingest_service_pb2.Job | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["job", b"job"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["job", b"job"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RestoreDocumentRevisionResponse: _TypeAlias = RestoreDocumentRevisionResponse  # noqa: Y015
+
+@_typing.final
+class DownloadDocumentRequest(_message.Message):
+    """DownloadDocumentRequest names the document to download."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COLLECTION_ID_FIELD_NUMBER: _builtins.int
+    DOCUMENT_ID_FIELD_NUMBER: _builtins.int
+    REVISION_FIELD_NUMBER: _builtins.int
+    collection_id: _builtins.str
+    """collection_id is the collection.
+    Required. Length: 1 to 63 code points.
+    """
+    document_id: _builtins.str
+    """document_id is the document.
+    Required. Length: 1 to 255 code points.
+    """
+    revision: _builtins.int
+    """revision is the revision, one of those that ListDocumentRevisions shows. Absent means the visible one.
+    Range: 1 to 9007199254740991.
+    """
+    def __init__(
+        self,
+        *,
+        collection_id: _builtins.str = ...,
+        document_id: _builtins.str = ...,
+        revision: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_revision", b"_revision", "revision", b"revision"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_revision", b"_revision", "collection_id", b"collection_id", "document_id", b"document_id", "revision", b"revision"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__revision: _TypeAlias = _typing.Literal["revision"]  # noqa: Y015
+    _WhichOneofArgType__revision: _TypeAlias = _typing.Literal["_revision", b"_revision"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__revision) -> _WhichOneofReturnType__revision | None: ...
+
+Global___DownloadDocumentRequest: _TypeAlias = DownloadDocumentRequest  # noqa: Y015
+
+@_typing.final
+class DownloadDocumentResponse(_message.Message):
+    """DownloadDocumentResponse is one message of a download."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    START_FIELD_NUMBER: _builtins.int
+    DATA_FIELD_NUMBER: _builtins.int
+    data: _builtins.bytes
+    """data is the next piece of the content."""
+    @_builtins.property
+    def start(self) -> Global___DownloadStart:
+        """start says what follows. It is the first message, and only that."""
+
+    def __init__(
+        self,
+        *,
+        start: Global___DownloadStart | None = ...,
+        data: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "part", b"part", "start", b"start"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "part", b"part", "start", b"start"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_part: _TypeAlias = _typing.Literal["start", "data"]  # noqa: Y015
+    _WhichOneofArgType_part: _TypeAlias = _typing.Literal["part", b"part"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_part) -> _WhichOneofReturnType_part | None: ...
+
+Global___DownloadDocumentResponse: _TypeAlias = DownloadDocumentResponse  # noqa: Y015
+
+@_typing.final
+class DownloadStart(_message.Message):
+    """DownloadStart says what is about to be sent. A stream that ends with OK has sent all of it, with that digest."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REVISION_FIELD_NUMBER: _builtins.int
+    MEDIA_TYPE_FIELD_NUMBER: _builtins.int
+    FILE_NAME_FIELD_NUMBER: _builtins.int
+    SIZE_BYTES_FIELD_NUMBER: _builtins.int
+    SHA256_FIELD_NUMBER: _builtins.int
+    revision: _builtins.int
+    """revision is the revision that the bytes are of."""
+    media_type: _builtins.str
+    """media_type is the format as detected."""
+    file_name: _builtins.str
+    """file_name is the name of the file as handed in. Absent means that none was given."""
+    size_bytes: _builtins.int
+    """size_bytes is the number of bytes."""
+    sha256: _builtins.str
+    """sha256 is the digest of the bytes, in lower-case hexadecimal digits."""
+    def __init__(
+        self,
+        *,
+        revision: _builtins.int = ...,
+        media_type: _builtins.str = ...,
+        file_name: _builtins.str = ...,
+        size_bytes: _builtins.int = ...,
+        sha256: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["file_name", b"file_name", "media_type", b"media_type", "revision", b"revision", "sha256", b"sha256", "size_bytes", b"size_bytes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DownloadStart: _TypeAlias = DownloadStart  # noqa: Y015

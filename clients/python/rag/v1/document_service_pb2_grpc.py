@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class DocumentServiceStub:
-    """DocumentService shows and deletes documents.
+    """DocumentService shows and deletes documents, and keeps their latest revisions.
     """
 
     def __init__(self, channel):
@@ -55,10 +55,30 @@ class DocumentServiceStub:
                 request_serializer=rag_dot_v1_dot_document__service__pb2.ListChunksRequest.SerializeToString,
                 response_deserializer=rag_dot_v1_dot_document__service__pb2.ListChunksResponse.FromString,
                 _registered_method=True)
+        self.BatchDeleteDocuments = channel.unary_unary(
+                '/rag.v1.DocumentService/BatchDeleteDocuments',
+                request_serializer=rag_dot_v1_dot_document__service__pb2.BatchDeleteDocumentsRequest.SerializeToString,
+                response_deserializer=rag_dot_v1_dot_document__service__pb2.BatchDeleteDocumentsResponse.FromString,
+                _registered_method=True)
+        self.ListDocumentRevisions = channel.unary_unary(
+                '/rag.v1.DocumentService/ListDocumentRevisions',
+                request_serializer=rag_dot_v1_dot_document__service__pb2.ListDocumentRevisionsRequest.SerializeToString,
+                response_deserializer=rag_dot_v1_dot_document__service__pb2.ListDocumentRevisionsResponse.FromString,
+                _registered_method=True)
+        self.RestoreDocumentRevision = channel.unary_unary(
+                '/rag.v1.DocumentService/RestoreDocumentRevision',
+                request_serializer=rag_dot_v1_dot_document__service__pb2.RestoreDocumentRevisionRequest.SerializeToString,
+                response_deserializer=rag_dot_v1_dot_document__service__pb2.RestoreDocumentRevisionResponse.FromString,
+                _registered_method=True)
+        self.DownloadDocument = channel.unary_stream(
+                '/rag.v1.DocumentService/DownloadDocument',
+                request_serializer=rag_dot_v1_dot_document__service__pb2.DownloadDocumentRequest.SerializeToString,
+                response_deserializer=rag_dot_v1_dot_document__service__pb2.DownloadDocumentResponse.FromString,
+                _registered_method=True)
 
 
 class DocumentServiceServicer:
-    """DocumentService shows and deletes documents.
+    """DocumentService shows and deletes documents, and keeps their latest revisions.
     """
 
     def GetDocument(self, request, context):
@@ -90,6 +110,36 @@ class DocumentServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def BatchDeleteDocuments(self, request, context):
+        """BatchDeleteDocuments removes documents by a filter or by their ids, as DeleteDocument does, a bounded
+        number per call: repeat it while `remaining_count` is not zero.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListDocumentRevisions(self, request, context):
+        """ListDocumentRevisions lists the revisions of a document that the server keeps, newest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RestoreDocumentRevision(self, request, context):
+        """RestoreDocumentRevision ingests a revision again from the bytes that were kept: the document gets a new
+        revision with the content, the title and the metadata of that one.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DownloadDocument(self, request, context):
+        """DownloadDocument sends the original bytes of a document: first `start`, then the bytes as `data`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_DocumentServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -113,6 +163,26 @@ def add_DocumentServiceServicer_to_server(servicer, server):
                     request_deserializer=rag_dot_v1_dot_document__service__pb2.ListChunksRequest.FromString,
                     response_serializer=rag_dot_v1_dot_document__service__pb2.ListChunksResponse.SerializeToString,
             ),
+            'BatchDeleteDocuments': grpc.unary_unary_rpc_method_handler(
+                    servicer.BatchDeleteDocuments,
+                    request_deserializer=rag_dot_v1_dot_document__service__pb2.BatchDeleteDocumentsRequest.FromString,
+                    response_serializer=rag_dot_v1_dot_document__service__pb2.BatchDeleteDocumentsResponse.SerializeToString,
+            ),
+            'ListDocumentRevisions': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListDocumentRevisions,
+                    request_deserializer=rag_dot_v1_dot_document__service__pb2.ListDocumentRevisionsRequest.FromString,
+                    response_serializer=rag_dot_v1_dot_document__service__pb2.ListDocumentRevisionsResponse.SerializeToString,
+            ),
+            'RestoreDocumentRevision': grpc.unary_unary_rpc_method_handler(
+                    servicer.RestoreDocumentRevision,
+                    request_deserializer=rag_dot_v1_dot_document__service__pb2.RestoreDocumentRevisionRequest.FromString,
+                    response_serializer=rag_dot_v1_dot_document__service__pb2.RestoreDocumentRevisionResponse.SerializeToString,
+            ),
+            'DownloadDocument': grpc.unary_stream_rpc_method_handler(
+                    servicer.DownloadDocument,
+                    request_deserializer=rag_dot_v1_dot_document__service__pb2.DownloadDocumentRequest.FromString,
+                    response_serializer=rag_dot_v1_dot_document__service__pb2.DownloadDocumentResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'rag.v1.DocumentService', rpc_method_handlers)
@@ -122,7 +192,7 @@ def add_DocumentServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class DocumentService:
-    """DocumentService shows and deletes documents.
+    """DocumentService shows and deletes documents, and keeps their latest revisions.
     """
 
     @staticmethod
@@ -223,6 +293,114 @@ class DocumentService:
             '/rag.v1.DocumentService/ListChunks',
             rag_dot_v1_dot_document__service__pb2.ListChunksRequest.SerializeToString,
             rag_dot_v1_dot_document__service__pb2.ListChunksResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def BatchDeleteDocuments(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/rag.v1.DocumentService/BatchDeleteDocuments',
+            rag_dot_v1_dot_document__service__pb2.BatchDeleteDocumentsRequest.SerializeToString,
+            rag_dot_v1_dot_document__service__pb2.BatchDeleteDocumentsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListDocumentRevisions(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/rag.v1.DocumentService/ListDocumentRevisions',
+            rag_dot_v1_dot_document__service__pb2.ListDocumentRevisionsRequest.SerializeToString,
+            rag_dot_v1_dot_document__service__pb2.ListDocumentRevisionsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RestoreDocumentRevision(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/rag.v1.DocumentService/RestoreDocumentRevision',
+            rag_dot_v1_dot_document__service__pb2.RestoreDocumentRevisionRequest.SerializeToString,
+            rag_dot_v1_dot_document__service__pb2.RestoreDocumentRevisionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DownloadDocument(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/rag.v1.DocumentService/DownloadDocument',
+            rag_dot_v1_dot_document__service__pb2.DownloadDocumentRequest.SerializeToString,
+            rag_dot_v1_dot_document__service__pb2.DownloadDocumentResponse.FromString,
             options,
             channel_credentials,
             insecure,

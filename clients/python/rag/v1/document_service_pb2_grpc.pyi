@@ -27,7 +27,7 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class DocumentServiceStub:
-    """DocumentService shows and deletes documents."""
+    """DocumentService shows and deletes documents, and keeps their latest revisions."""
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
@@ -43,10 +43,22 @@ class DocumentServiceStub:
     """
     ListChunks: _grpc.UnaryUnaryMultiCallable[_document_service_pb2.ListChunksRequest, _document_service_pb2.ListChunksResponse]
     """ListChunks lists the chunks of a document in order."""
+    BatchDeleteDocuments: _grpc.UnaryUnaryMultiCallable[_document_service_pb2.BatchDeleteDocumentsRequest, _document_service_pb2.BatchDeleteDocumentsResponse]
+    """BatchDeleteDocuments removes documents by a filter or by their ids, as DeleteDocument does, a bounded
+    number per call: repeat it while `remaining_count` is not zero.
+    """
+    ListDocumentRevisions: _grpc.UnaryUnaryMultiCallable[_document_service_pb2.ListDocumentRevisionsRequest, _document_service_pb2.ListDocumentRevisionsResponse]
+    """ListDocumentRevisions lists the revisions of a document that the server keeps, newest first."""
+    RestoreDocumentRevision: _grpc.UnaryUnaryMultiCallable[_document_service_pb2.RestoreDocumentRevisionRequest, _document_service_pb2.RestoreDocumentRevisionResponse]
+    """RestoreDocumentRevision ingests a revision again from the bytes that were kept: the document gets a new
+    revision with the content, the title and the metadata of that one.
+    """
+    DownloadDocument: _grpc.UnaryStreamMultiCallable[_document_service_pb2.DownloadDocumentRequest, _document_service_pb2.DownloadDocumentResponse]
+    """DownloadDocument sends the original bytes of a document: first `start`, then the bytes as `data`."""
 
 @_typing.type_check_only
 class DocumentServiceAsyncStub(DocumentServiceStub):
-    """DocumentService shows and deletes documents."""
+    """DocumentService shows and deletes documents, and keeps their latest revisions."""
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     GetDocument: _aio.UnaryUnaryMultiCallable[_document_service_pb2.GetDocumentRequest, _document_service_pb2.GetDocumentResponse]  # type: ignore[assignment]
@@ -59,9 +71,21 @@ class DocumentServiceAsyncStub(DocumentServiceStub):
     """
     ListChunks: _aio.UnaryUnaryMultiCallable[_document_service_pb2.ListChunksRequest, _document_service_pb2.ListChunksResponse]  # type: ignore[assignment]
     """ListChunks lists the chunks of a document in order."""
+    BatchDeleteDocuments: _aio.UnaryUnaryMultiCallable[_document_service_pb2.BatchDeleteDocumentsRequest, _document_service_pb2.BatchDeleteDocumentsResponse]  # type: ignore[assignment]
+    """BatchDeleteDocuments removes documents by a filter or by their ids, as DeleteDocument does, a bounded
+    number per call: repeat it while `remaining_count` is not zero.
+    """
+    ListDocumentRevisions: _aio.UnaryUnaryMultiCallable[_document_service_pb2.ListDocumentRevisionsRequest, _document_service_pb2.ListDocumentRevisionsResponse]  # type: ignore[assignment]
+    """ListDocumentRevisions lists the revisions of a document that the server keeps, newest first."""
+    RestoreDocumentRevision: _aio.UnaryUnaryMultiCallable[_document_service_pb2.RestoreDocumentRevisionRequest, _document_service_pb2.RestoreDocumentRevisionResponse]  # type: ignore[assignment]
+    """RestoreDocumentRevision ingests a revision again from the bytes that were kept: the document gets a new
+    revision with the content, the title and the metadata of that one.
+    """
+    DownloadDocument: _aio.UnaryStreamMultiCallable[_document_service_pb2.DownloadDocumentRequest, _document_service_pb2.DownloadDocumentResponse]  # type: ignore[assignment]
+    """DownloadDocument sends the original bytes of a document: first `start`, then the bytes as `data`."""
 
 class DocumentServiceServicer(metaclass=_abc_1.ABCMeta):
-    """DocumentService shows and deletes documents."""
+    """DocumentService shows and deletes documents, and keeps their latest revisions."""
 
     @_abc_1.abstractmethod
     def GetDocument(
@@ -96,5 +120,41 @@ class DocumentServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_document_service_pb2.ListChunksResponse, _abc.Awaitable[_document_service_pb2.ListChunksResponse]]:
         """ListChunks lists the chunks of a document in order."""
+
+    @_abc_1.abstractmethod
+    def BatchDeleteDocuments(
+        self,
+        request: _document_service_pb2.BatchDeleteDocumentsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_document_service_pb2.BatchDeleteDocumentsResponse, _abc.Awaitable[_document_service_pb2.BatchDeleteDocumentsResponse]]:
+        """BatchDeleteDocuments removes documents by a filter or by their ids, as DeleteDocument does, a bounded
+        number per call: repeat it while `remaining_count` is not zero.
+        """
+
+    @_abc_1.abstractmethod
+    def ListDocumentRevisions(
+        self,
+        request: _document_service_pb2.ListDocumentRevisionsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_document_service_pb2.ListDocumentRevisionsResponse, _abc.Awaitable[_document_service_pb2.ListDocumentRevisionsResponse]]:
+        """ListDocumentRevisions lists the revisions of a document that the server keeps, newest first."""
+
+    @_abc_1.abstractmethod
+    def RestoreDocumentRevision(
+        self,
+        request: _document_service_pb2.RestoreDocumentRevisionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_document_service_pb2.RestoreDocumentRevisionResponse, _abc.Awaitable[_document_service_pb2.RestoreDocumentRevisionResponse]]:
+        """RestoreDocumentRevision ingests a revision again from the bytes that were kept: the document gets a new
+        revision with the content, the title and the metadata of that one.
+        """
+
+    @_abc_1.abstractmethod
+    def DownloadDocument(
+        self,
+        request: _document_service_pb2.DownloadDocumentRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_document_service_pb2.DownloadDocumentResponse], _abc.AsyncIterator[_document_service_pb2.DownloadDocumentResponse]]:
+        """DownloadDocument sends the original bytes of a document: first `start`, then the bytes as `data`."""
 
 def add_DocumentServiceServicer_to_server(servicer: DocumentServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -104,7 +104,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """ERROR_REASON_DOCUMENT_EMPTY (INVALID_ARGUMENT): a document has no bytes, or none but white space."""
     ERROR_REASON_DOCUMENT_TOO_LARGE: _ErrorReason.ValueType  # 24
     """ERROR_REASON_DOCUMENT_TOO_LARGE (RESOURCE_EXHAUSTED): a document or its text is larger than the server
-    takes; coming back does not help. Metadata: `limit_bytes`, or `limit_characters` of the text.
+    takes, also once it is unpacked; coming back does not help. Metadata: `limit_bytes`, or `limit_characters`
+    of the text, `limit_cells` of a spreadsheet, `limit_members` of a container.
     """
     ERROR_REASON_DOCUMENT_CORRUPT: _ErrorReason.ValueType  # 25
     """ERROR_REASON_DOCUMENT_CORRUPT (INVALID_ARGUMENT): a document is damaged."""
@@ -227,6 +228,140 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """
     ERROR_REASON_RERANKER_UNAVAILABLE: _ErrorReason.ValueType  # 63
     """ERROR_REASON_RERANKER_UNAVAILABLE (UNAVAILABLE): the reranker's model cannot run."""
+    ERROR_REASON_DOCUMENT_PARSER_TIMEOUT: _ErrorReason.ValueType  # 64
+    """ERROR_REASON_DOCUMENT_PARSER_TIMEOUT (RESOURCE_EXHAUSTED): reading a document took longer than the
+    server allows; coming back does not help. Metadata: `limit_s`.
+    """
+    ERROR_REASON_DOCUMENT_PARSER_OUT_OF_MEMORY: _ErrorReason.ValueType  # 65
+    """ERROR_REASON_DOCUMENT_PARSER_OUT_OF_MEMORY (RESOURCE_EXHAUSTED): reading a document took more memory
+    than the server allows; coming back does not help. Metadata: `limit_bytes`.
+    """
+    ERROR_REASON_DOCUMENT_PARSER_CRASHED: _ErrorReason.ValueType  # 66
+    """ERROR_REASON_DOCUMENT_PARSER_CRASHED (INTERNAL): the parser of the format crashed on a document, and did
+    so again where that could have been chance.
+    """
+    ERROR_REASON_PARSERS_BUSY: _ErrorReason.ValueType  # 67
+    """ERROR_REASON_PARSERS_BUSY (RESOURCE_EXHAUSTED): as many documents wait to be read as may. Metadata:
+    `limit`.
+    """
+    ERROR_REASON_PARSERS_UNAVAILABLE: _ErrorReason.ValueType  # 68
+    """ERROR_REASON_PARSERS_UNAVAILABLE (UNAVAILABLE): no process can be started to read a document."""
+    ERROR_REASON_JOB_NOT_FAILED: _ErrorReason.ValueType  # 69
+    """ERROR_REASON_JOB_NOT_FAILED (FAILED_PRECONDITION): only a failed job can be tried again. Metadata:
+    `resource`, `id`, `state`.
+    """
+    ERROR_REASON_JOB_CONTENT_GONE: _ErrorReason.ValueType  # 70
+    """ERROR_REASON_JOB_CONTENT_GONE (FAILED_PRECONDITION): the bytes of a failed job are not kept any longer;
+    hand in the document again. Metadata: `resource`, `id`.
+    """
+    ERROR_REASON_JOB_QUEUE_UNAVAILABLE: _ErrorReason.ValueType  # 71
+    """ERROR_REASON_JOB_QUEUE_UNAVAILABLE (UNAVAILABLE): the broker of jobs does not answer. Calls do not get it:
+    jobs that are accepted meanwhile wait in the database.
+    """
+    ERROR_REASON_SETTING_REQUIRED: _ErrorReason.ValueType  # 72
+    """ERROR_REASON_SETTING_REQUIRED (FAILED_PRECONDITION, Start-up): a setting is missing that this kind of
+    process cannot do without. Metadata: `settings`.
+    """
+    ERROR_REASON_REVISION_NOT_FOUND: _ErrorReason.ValueType  # 73
+    """ERROR_REASON_REVISION_NOT_FOUND (NOT_FOUND): the document has no such revision, or it is not kept any
+    longer. Metadata: `resource`, `id`.
+    """
+    ERROR_REASON_BLOB_DAMAGED: _ErrorReason.ValueType  # 74
+    """ERROR_REASON_BLOB_DAMAGED (INTERNAL): the stored bytes of a document are not the ones that were handed in:
+    ingest it again. Metadata: `sha256`.
+    """
+    ERROR_REASON_ARCHIVE_ENTRY_UNSAFE: _ErrorReason.ValueType  # 80
+    """ERROR_REASON_ARCHIVE_ENTRY_UNSAFE (INVALID_ARGUMENT): the name of a file in an archive leads out of it, as
+    `../x` and `/x` do, or the entry is a link or a device; only jobs carry it.
+    """
+    ERROR_REASON_ARCHIVE_ENTRY_BOMB: _ErrorReason.ValueType  # 81
+    """ERROR_REASON_ARCHIVE_ENTRY_BOMB (RESOURCE_EXHAUSTED): a file in an archive unpacks to far more than it takes
+    up there; only jobs carry it. Metadata: `limit_ratio`.
+    """
+    ERROR_REASON_ARCHIVE_TOO_LARGE: _ErrorReason.ValueType  # 82
+    """ERROR_REASON_ARCHIVE_TOO_LARGE (RESOURCE_EXHAUSTED): an archive has more files, or unpacks to more, than the
+    server takes; only jobs carry it. Metadata: `limit_entries` or `limit_bytes`.
+    """
+    ERROR_REASON_ARCHIVE_TOO_DEEP: _ErrorReason.ValueType  # 83
+    """ERROR_REASON_ARCHIVE_TOO_DEEP (INVALID_ARGUMENT): an archive lies in an archive in an archive, or in one
+    without having the ending `.zip`; only jobs carry it. Metadata: `limit_depth`.
+    """
+    ERROR_REASON_NO_ITEM_SUCCEEDED: _ErrorReason.ValueType  # 84
+    """ERROR_REASON_NO_ITEM_SUCCEEDED (INVALID_ARGUMENT): nothing that an archive or a crawl found became a
+    document; the errors of the items say why. Only jobs carry it. Metadata: `failed`, `skipped`.
+    """
+    ERROR_REASON_STREAM_IDLE: _ErrorReason.ValueType  # 90
+    """ERROR_REASON_STREAM_IDLE (DEADLINE_EXCEEDED): a client sent nothing for too long, or took no response, in a stream
+    that it had not ended (the setting `stream_idle_s`). Metadata: `limit_s`.
+    """
+    ERROR_REASON_INVALID_DOCUMENT_STREAM: _ErrorReason.ValueType  # 91
+    """ERROR_REASON_INVALID_DOCUMENT_STREAM (INVALID_ARGUMENT): the messages of IngestDocuments are not one `start` and
+    then items.
+    """
+    ERROR_REASON_WINDOW_EXCEEDED: _ErrorReason.ValueType  # 92
+    """ERROR_REASON_WINDOW_EXCEEDED (RESOURCE_EXHAUSTED): a client of IngestDocuments kept sending more than the
+    window allowed. Metadata: `limit`, the number of items that may go beyond it.
+    """
+    ERROR_REASON_UPLOAD_NOT_FOUND: _ErrorReason.ValueType  # 93
+    """ERROR_REASON_UPLOAD_NOT_FOUND (NOT_FOUND): there is no such upload, or it has expired: start another. Metadata:
+    `resource`, `id`.
+    """
+    ERROR_REASON_UPLOAD_OFFSET_MISMATCH: _ErrorReason.ValueType  # 94
+    """ERROR_REASON_UPLOAD_OFFSET_MISMATCH (FAILED_PRECONDITION): an upload goes on from another offset than the
+    caller's. Metadata: `resource`, `id`, and `offset`, the right one.
+    """
+    ERROR_REASON_TOO_MANY_UPLOADS: _ErrorReason.ValueType  # 95
+    """ERROR_REASON_TOO_MANY_UPLOADS (RESOURCE_EXHAUSTED): as many uploads of StartUpload are open as may. Metadata:
+    `limit`.
+    """
+    ERROR_REASON_RECORDS_NOT_SUPPORTED: _ErrorReason.ValueType  # 110
+    """ERROR_REASON_RECORDS_NOT_SUPPORTED (INVALID_ARGUMENT): a document that is to be taken row by row is neither
+    CSV, TSV, JSON Lines nor XLSX. Metadata: `detected_media_type`.
+    """
+    ERROR_REASON_RECORD_SHEET_NOT_FOUND: _ErrorReason.ValueType  # 111
+    """ERROR_REASON_RECORD_SHEET_NOT_FOUND (INVALID_ARGUMENT): a workbook has no visible sheet of that name.
+    Metadata: `sheet`, `sheets`.
+    """
+    ERROR_REASON_RECORD_COLUMN_UNKNOWN: _ErrorReason.ValueType  # 112
+    """ERROR_REASON_RECORD_COLUMN_UNKNOWN (INVALID_ARGUMENT): a table lacks columns that the template, the fields
+    or the key name, or has one of them twice. Metadata: `missing`, `repeated`, `columns`.
+    """
+    ERROR_REASON_RECORDS_ALL_INVALID: _ErrorReason.ValueType  # 113
+    """ERROR_REASON_RECORDS_ALL_INVALID (INVALID_ARGUMENT): no row of a table can be taken; the job's
+    `item_errors` say why. Metadata: `failed_item_count`.
+    """
+    ERROR_REASON_RECORD_MALFORMED: _ErrorReason.ValueType  # 114
+    """ERROR_REASON_RECORD_MALFORMED (INVALID_ARGUMENT): a row has more cells than there are columns, or a line is
+    not a JSON object. Only item errors carry this and the next four. Metadata: `row`.
+    """
+    ERROR_REASON_RECORD_VALUE_MISSING: _ErrorReason.ValueType  # 115
+    """ERROR_REASON_RECORD_VALUE_MISSING (INVALID_ARGUMENT): a row has no value in a column that needs one.
+    Metadata: `row`, `column`.
+    """
+    ERROR_REASON_RECORD_VALUE_INVALID: _ErrorReason.ValueType  # 116
+    """ERROR_REASON_RECORD_VALUE_INVALID (INVALID_ARGUMENT): a value is not of its field's type. Metadata: `row`,
+    `column`, `type`, `value`.
+    """
+    ERROR_REASON_RECORD_KEY_REPEATED: _ErrorReason.ValueType  # 117
+    """ERROR_REASON_RECORD_KEY_REPEATED (INVALID_ARGUMENT): an earlier row has the same key. Metadata: `row`,
+    `column`, `value`, `first_row`.
+    """
+    ERROR_REASON_RECORD_TEXT_INVALID: _ErrorReason.ValueType  # 118
+    """ERROR_REASON_RECORD_TEXT_INVALID (INVALID_ARGUMENT): the text of a record, or its metadata, is longer than
+    is taken, or the text is blank. Metadata: `row`, `limit`.
+    """
+    ERROR_REASON_WEBHOOK_SECRET_UNKNOWN: _ErrorReason.ValueType  # 119
+    """ERROR_REASON_WEBHOOK_SECRET_UNKNOWN (INVALID_ARGUMENT): the server has no secret of that name; the setting
+    `webhooks.secrets` has them. A delivery carries it when the secret was removed since.
+    """
+    ERROR_REASON_WEBHOOK_REFUSED: _ErrorReason.ValueType  # 120
+    """ERROR_REASON_WEBHOOK_REFUSED (UNAVAILABLE): a webhook answered with a status other than 200 to 299; only
+    deliveries carry it. Metadata: `http_status`.
+    """
+    ERROR_REASON_EXTRA_NOT_INSTALLED: _ErrorReason.ValueType  # 125
+    """ERROR_REASON_EXTRA_NOT_INSTALLED (FAILED_PRECONDITION, Start-up): a setting asks for what only an optional
+    extra of the package has. Metadata: `settings`, `extra`.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """ErrorReason lists the reasons that `google.rpc.ErrorInfo` (domain `rag-server`) and `JobError` carry,
@@ -316,7 +451,8 @@ ERROR_REASON_DOCUMENT_EMPTY: ErrorReason.ValueType  # 23
 """ERROR_REASON_DOCUMENT_EMPTY (INVALID_ARGUMENT): a document has no bytes, or none but white space."""
 ERROR_REASON_DOCUMENT_TOO_LARGE: ErrorReason.ValueType  # 24
 """ERROR_REASON_DOCUMENT_TOO_LARGE (RESOURCE_EXHAUSTED): a document or its text is larger than the server
-takes; coming back does not help. Metadata: `limit_bytes`, or `limit_characters` of the text.
+takes, also once it is unpacked; coming back does not help. Metadata: `limit_bytes`, or `limit_characters`
+of the text, `limit_cells` of a spreadsheet, `limit_members` of a container.
 """
 ERROR_REASON_DOCUMENT_CORRUPT: ErrorReason.ValueType  # 25
 """ERROR_REASON_DOCUMENT_CORRUPT (INVALID_ARGUMENT): a document is damaged."""
@@ -439,4 +575,138 @@ message names the setting that gives it one.
 """
 ERROR_REASON_RERANKER_UNAVAILABLE: ErrorReason.ValueType  # 63
 """ERROR_REASON_RERANKER_UNAVAILABLE (UNAVAILABLE): the reranker's model cannot run."""
+ERROR_REASON_DOCUMENT_PARSER_TIMEOUT: ErrorReason.ValueType  # 64
+"""ERROR_REASON_DOCUMENT_PARSER_TIMEOUT (RESOURCE_EXHAUSTED): reading a document took longer than the
+server allows; coming back does not help. Metadata: `limit_s`.
+"""
+ERROR_REASON_DOCUMENT_PARSER_OUT_OF_MEMORY: ErrorReason.ValueType  # 65
+"""ERROR_REASON_DOCUMENT_PARSER_OUT_OF_MEMORY (RESOURCE_EXHAUSTED): reading a document took more memory
+than the server allows; coming back does not help. Metadata: `limit_bytes`.
+"""
+ERROR_REASON_DOCUMENT_PARSER_CRASHED: ErrorReason.ValueType  # 66
+"""ERROR_REASON_DOCUMENT_PARSER_CRASHED (INTERNAL): the parser of the format crashed on a document, and did
+so again where that could have been chance.
+"""
+ERROR_REASON_PARSERS_BUSY: ErrorReason.ValueType  # 67
+"""ERROR_REASON_PARSERS_BUSY (RESOURCE_EXHAUSTED): as many documents wait to be read as may. Metadata:
+`limit`.
+"""
+ERROR_REASON_PARSERS_UNAVAILABLE: ErrorReason.ValueType  # 68
+"""ERROR_REASON_PARSERS_UNAVAILABLE (UNAVAILABLE): no process can be started to read a document."""
+ERROR_REASON_JOB_NOT_FAILED: ErrorReason.ValueType  # 69
+"""ERROR_REASON_JOB_NOT_FAILED (FAILED_PRECONDITION): only a failed job can be tried again. Metadata:
+`resource`, `id`, `state`.
+"""
+ERROR_REASON_JOB_CONTENT_GONE: ErrorReason.ValueType  # 70
+"""ERROR_REASON_JOB_CONTENT_GONE (FAILED_PRECONDITION): the bytes of a failed job are not kept any longer;
+hand in the document again. Metadata: `resource`, `id`.
+"""
+ERROR_REASON_JOB_QUEUE_UNAVAILABLE: ErrorReason.ValueType  # 71
+"""ERROR_REASON_JOB_QUEUE_UNAVAILABLE (UNAVAILABLE): the broker of jobs does not answer. Calls do not get it:
+jobs that are accepted meanwhile wait in the database.
+"""
+ERROR_REASON_SETTING_REQUIRED: ErrorReason.ValueType  # 72
+"""ERROR_REASON_SETTING_REQUIRED (FAILED_PRECONDITION, Start-up): a setting is missing that this kind of
+process cannot do without. Metadata: `settings`.
+"""
+ERROR_REASON_REVISION_NOT_FOUND: ErrorReason.ValueType  # 73
+"""ERROR_REASON_REVISION_NOT_FOUND (NOT_FOUND): the document has no such revision, or it is not kept any
+longer. Metadata: `resource`, `id`.
+"""
+ERROR_REASON_BLOB_DAMAGED: ErrorReason.ValueType  # 74
+"""ERROR_REASON_BLOB_DAMAGED (INTERNAL): the stored bytes of a document are not the ones that were handed in:
+ingest it again. Metadata: `sha256`.
+"""
+ERROR_REASON_ARCHIVE_ENTRY_UNSAFE: ErrorReason.ValueType  # 80
+"""ERROR_REASON_ARCHIVE_ENTRY_UNSAFE (INVALID_ARGUMENT): the name of a file in an archive leads out of it, as
+`../x` and `/x` do, or the entry is a link or a device; only jobs carry it.
+"""
+ERROR_REASON_ARCHIVE_ENTRY_BOMB: ErrorReason.ValueType  # 81
+"""ERROR_REASON_ARCHIVE_ENTRY_BOMB (RESOURCE_EXHAUSTED): a file in an archive unpacks to far more than it takes
+up there; only jobs carry it. Metadata: `limit_ratio`.
+"""
+ERROR_REASON_ARCHIVE_TOO_LARGE: ErrorReason.ValueType  # 82
+"""ERROR_REASON_ARCHIVE_TOO_LARGE (RESOURCE_EXHAUSTED): an archive has more files, or unpacks to more, than the
+server takes; only jobs carry it. Metadata: `limit_entries` or `limit_bytes`.
+"""
+ERROR_REASON_ARCHIVE_TOO_DEEP: ErrorReason.ValueType  # 83
+"""ERROR_REASON_ARCHIVE_TOO_DEEP (INVALID_ARGUMENT): an archive lies in an archive in an archive, or in one
+without having the ending `.zip`; only jobs carry it. Metadata: `limit_depth`.
+"""
+ERROR_REASON_NO_ITEM_SUCCEEDED: ErrorReason.ValueType  # 84
+"""ERROR_REASON_NO_ITEM_SUCCEEDED (INVALID_ARGUMENT): nothing that an archive or a crawl found became a
+document; the errors of the items say why. Only jobs carry it. Metadata: `failed`, `skipped`.
+"""
+ERROR_REASON_STREAM_IDLE: ErrorReason.ValueType  # 90
+"""ERROR_REASON_STREAM_IDLE (DEADLINE_EXCEEDED): a client sent nothing for too long, or took no response, in a stream
+that it had not ended (the setting `stream_idle_s`). Metadata: `limit_s`.
+"""
+ERROR_REASON_INVALID_DOCUMENT_STREAM: ErrorReason.ValueType  # 91
+"""ERROR_REASON_INVALID_DOCUMENT_STREAM (INVALID_ARGUMENT): the messages of IngestDocuments are not one `start` and
+then items.
+"""
+ERROR_REASON_WINDOW_EXCEEDED: ErrorReason.ValueType  # 92
+"""ERROR_REASON_WINDOW_EXCEEDED (RESOURCE_EXHAUSTED): a client of IngestDocuments kept sending more than the
+window allowed. Metadata: `limit`, the number of items that may go beyond it.
+"""
+ERROR_REASON_UPLOAD_NOT_FOUND: ErrorReason.ValueType  # 93
+"""ERROR_REASON_UPLOAD_NOT_FOUND (NOT_FOUND): there is no such upload, or it has expired: start another. Metadata:
+`resource`, `id`.
+"""
+ERROR_REASON_UPLOAD_OFFSET_MISMATCH: ErrorReason.ValueType  # 94
+"""ERROR_REASON_UPLOAD_OFFSET_MISMATCH (FAILED_PRECONDITION): an upload goes on from another offset than the
+caller's. Metadata: `resource`, `id`, and `offset`, the right one.
+"""
+ERROR_REASON_TOO_MANY_UPLOADS: ErrorReason.ValueType  # 95
+"""ERROR_REASON_TOO_MANY_UPLOADS (RESOURCE_EXHAUSTED): as many uploads of StartUpload are open as may. Metadata:
+`limit`.
+"""
+ERROR_REASON_RECORDS_NOT_SUPPORTED: ErrorReason.ValueType  # 110
+"""ERROR_REASON_RECORDS_NOT_SUPPORTED (INVALID_ARGUMENT): a document that is to be taken row by row is neither
+CSV, TSV, JSON Lines nor XLSX. Metadata: `detected_media_type`.
+"""
+ERROR_REASON_RECORD_SHEET_NOT_FOUND: ErrorReason.ValueType  # 111
+"""ERROR_REASON_RECORD_SHEET_NOT_FOUND (INVALID_ARGUMENT): a workbook has no visible sheet of that name.
+Metadata: `sheet`, `sheets`.
+"""
+ERROR_REASON_RECORD_COLUMN_UNKNOWN: ErrorReason.ValueType  # 112
+"""ERROR_REASON_RECORD_COLUMN_UNKNOWN (INVALID_ARGUMENT): a table lacks columns that the template, the fields
+or the key name, or has one of them twice. Metadata: `missing`, `repeated`, `columns`.
+"""
+ERROR_REASON_RECORDS_ALL_INVALID: ErrorReason.ValueType  # 113
+"""ERROR_REASON_RECORDS_ALL_INVALID (INVALID_ARGUMENT): no row of a table can be taken; the job's
+`item_errors` say why. Metadata: `failed_item_count`.
+"""
+ERROR_REASON_RECORD_MALFORMED: ErrorReason.ValueType  # 114
+"""ERROR_REASON_RECORD_MALFORMED (INVALID_ARGUMENT): a row has more cells than there are columns, or a line is
+not a JSON object. Only item errors carry this and the next four. Metadata: `row`.
+"""
+ERROR_REASON_RECORD_VALUE_MISSING: ErrorReason.ValueType  # 115
+"""ERROR_REASON_RECORD_VALUE_MISSING (INVALID_ARGUMENT): a row has no value in a column that needs one.
+Metadata: `row`, `column`.
+"""
+ERROR_REASON_RECORD_VALUE_INVALID: ErrorReason.ValueType  # 116
+"""ERROR_REASON_RECORD_VALUE_INVALID (INVALID_ARGUMENT): a value is not of its field's type. Metadata: `row`,
+`column`, `type`, `value`.
+"""
+ERROR_REASON_RECORD_KEY_REPEATED: ErrorReason.ValueType  # 117
+"""ERROR_REASON_RECORD_KEY_REPEATED (INVALID_ARGUMENT): an earlier row has the same key. Metadata: `row`,
+`column`, `value`, `first_row`.
+"""
+ERROR_REASON_RECORD_TEXT_INVALID: ErrorReason.ValueType  # 118
+"""ERROR_REASON_RECORD_TEXT_INVALID (INVALID_ARGUMENT): the text of a record, or its metadata, is longer than
+is taken, or the text is blank. Metadata: `row`, `limit`.
+"""
+ERROR_REASON_WEBHOOK_SECRET_UNKNOWN: ErrorReason.ValueType  # 119
+"""ERROR_REASON_WEBHOOK_SECRET_UNKNOWN (INVALID_ARGUMENT): the server has no secret of that name; the setting
+`webhooks.secrets` has them. A delivery carries it when the secret was removed since.
+"""
+ERROR_REASON_WEBHOOK_REFUSED: ErrorReason.ValueType  # 120
+"""ERROR_REASON_WEBHOOK_REFUSED (UNAVAILABLE): a webhook answered with a status other than 200 to 299; only
+deliveries carry it. Metadata: `http_status`.
+"""
+ERROR_REASON_EXTRA_NOT_INSTALLED: ErrorReason.ValueType  # 125
+"""ERROR_REASON_EXTRA_NOT_INSTALLED (FAILED_PRECONDITION, Start-up): a setting asks for what only an optional
+extra of the package has. Metadata: `settings`, `extra`.
+"""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -10,7 +10,9 @@ from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from rag.v1 import chunking_pb2 as _chunking_pb2
+from rag.v1 import dry_run_pb2 as _dry_run_pb2
 from rag.v1 import metadata_pb2 as _metadata_pb2
+from rag.v1 import records_pb2 as _records_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -21,6 +23,34 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _JobKind:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _JobKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_JobKind.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    JOB_KIND_UNSPECIFIED: _JobKind.ValueType  # 0
+    """JOB_KIND_UNSPECIFIED is not a kind."""
+    JOB_KIND_DOCUMENT: _JobKind.ValueType  # 1
+    """JOB_KIND_DOCUMENT means one document."""
+    JOB_KIND_ARCHIVE: _JobKind.ValueType  # 2
+    """JOB_KIND_ARCHIVE means a ZIP archive: the job makes one job of each file in it."""
+    JOB_KIND_CRAWL: _JobKind.ValueType  # 3
+    """JOB_KIND_CRAWL means a web site: the job makes one job of each page."""
+
+class JobKind(_JobKind, metaclass=_JobKindEnumTypeWrapper):
+    """JobKind is what a job works on."""
+
+JOB_KIND_UNSPECIFIED: JobKind.ValueType  # 0
+"""JOB_KIND_UNSPECIFIED is not a kind."""
+JOB_KIND_DOCUMENT: JobKind.ValueType  # 1
+"""JOB_KIND_DOCUMENT means one document."""
+JOB_KIND_ARCHIVE: JobKind.ValueType  # 2
+"""JOB_KIND_ARCHIVE means a ZIP archive: the job makes one job of each file in it."""
+JOB_KIND_CRAWL: JobKind.ValueType  # 3
+"""JOB_KIND_CRAWL means a web site: the job makes one job of each page."""
+Global___JobKind: _TypeAlias = JobKind  # noqa: Y015
 
 class _JobState:
     ValueType = _typing.NewType("ValueType", _builtins.int)
@@ -41,13 +71,19 @@ class _JobStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_JobState.Val
     JOB_STATE_EMBEDDING: _JobState.ValueType  # 5
     """JOB_STATE_EMBEDDING means that chunks are being embedded and written."""
     JOB_STATE_INDEXING: _JobState.ValueType  # 6
-    """JOB_STATE_INDEXING means that the new revision is about to become visible."""
+    """JOB_STATE_INDEXING means that the new revision is about to become visible; of an archive or a crawl, that
+    all is found and that its jobs are on their way.
+    """
     JOB_STATE_SUCCEEDED: _JobState.ValueType  # 7
     """JOB_STATE_SUCCEEDED is final: the document is searchable."""
     JOB_STATE_FAILED: _JobState.ValueType  # 8
     """JOB_STATE_FAILED is final: `error` says why; nothing of the job is visible."""
     JOB_STATE_CANCELLED: _JobState.ValueType  # 9
     """JOB_STATE_CANCELLED is final: nothing of the job is visible."""
+    JOB_STATE_PARTIALLY_SUCCEEDED: _JobState.ValueType  # 10
+    """JOB_STATE_PARTIALLY_SUCCEEDED is final: what could be taken is searchable; `item_errors` says which items, or
+    parts of the document, could not.
+    """
 
 class JobState(_JobState, metaclass=_JobStateEnumTypeWrapper):
     """JobState is where a job stands. The stages follow each other in this order."""
@@ -65,14 +101,72 @@ JOB_STATE_CHUNKING: JobState.ValueType  # 4
 JOB_STATE_EMBEDDING: JobState.ValueType  # 5
 """JOB_STATE_EMBEDDING means that chunks are being embedded and written."""
 JOB_STATE_INDEXING: JobState.ValueType  # 6
-"""JOB_STATE_INDEXING means that the new revision is about to become visible."""
+"""JOB_STATE_INDEXING means that the new revision is about to become visible; of an archive or a crawl, that
+all is found and that its jobs are on their way.
+"""
 JOB_STATE_SUCCEEDED: JobState.ValueType  # 7
 """JOB_STATE_SUCCEEDED is final: the document is searchable."""
 JOB_STATE_FAILED: JobState.ValueType  # 8
 """JOB_STATE_FAILED is final: `error` says why; nothing of the job is visible."""
 JOB_STATE_CANCELLED: JobState.ValueType  # 9
 """JOB_STATE_CANCELLED is final: nothing of the job is visible."""
+JOB_STATE_PARTIALLY_SUCCEEDED: JobState.ValueType  # 10
+"""JOB_STATE_PARTIALLY_SUCCEEDED is final: what could be taken is searchable; `item_errors` says which items, or
+parts of the document, could not.
+"""
 Global___JobState: _TypeAlias = JobState  # noqa: Y015
+
+class _IngestPriority:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _IngestPriorityEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_IngestPriority.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    INGEST_PRIORITY_UNSPECIFIED: _IngestPriority.ValueType  # 0
+    """INGEST_PRIORITY_UNSPECIFIED leaves the choice to the method."""
+    INGEST_PRIORITY_INTERACTIVE: _IngestPriority.ValueType  # 1
+    """INGEST_PRIORITY_INTERACTIVE is for documents that somebody waits for."""
+    INGEST_PRIORITY_BULK: _IngestPriority.ValueType  # 2
+    """INGEST_PRIORITY_BULK gives way to the interactive."""
+
+class IngestPriority(_IngestPriority, metaclass=_IngestPriorityEnumTypeWrapper):
+    """IngestPriority is how soon a job gets its turn."""
+
+INGEST_PRIORITY_UNSPECIFIED: IngestPriority.ValueType  # 0
+"""INGEST_PRIORITY_UNSPECIFIED leaves the choice to the method."""
+INGEST_PRIORITY_INTERACTIVE: IngestPriority.ValueType  # 1
+"""INGEST_PRIORITY_INTERACTIVE is for documents that somebody waits for."""
+INGEST_PRIORITY_BULK: IngestPriority.ValueType  # 2
+"""INGEST_PRIORITY_BULK gives way to the interactive."""
+Global___IngestPriority: _TypeAlias = IngestPriority  # noqa: Y015
+
+class _WebhookDeliveryState:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _WebhookDeliveryStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_WebhookDeliveryState.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    WEBHOOK_DELIVERY_STATE_UNSPECIFIED: _WebhookDeliveryState.ValueType  # 0
+    """WEBHOOK_DELIVERY_STATE_UNSPECIFIED is not a state."""
+    WEBHOOK_DELIVERY_STATE_PENDING: _WebhookDeliveryState.ValueType  # 1
+    """WEBHOOK_DELIVERY_STATE_PENDING means that it is to be tried, again or for the first time."""
+    WEBHOOK_DELIVERY_STATE_DELIVERED: _WebhookDeliveryState.ValueType  # 2
+    """WEBHOOK_DELIVERY_STATE_DELIVERED is final: the webhook has answered with a status of 200 to 299."""
+    WEBHOOK_DELIVERY_STATE_FAILED: _WebhookDeliveryState.ValueType  # 3
+    """WEBHOOK_DELIVERY_STATE_FAILED is final: it was given up."""
+
+class WebhookDeliveryState(_WebhookDeliveryState, metaclass=_WebhookDeliveryStateEnumTypeWrapper):
+    """WebhookDeliveryState is where the delivery of a webhook stands."""
+
+WEBHOOK_DELIVERY_STATE_UNSPECIFIED: WebhookDeliveryState.ValueType  # 0
+"""WEBHOOK_DELIVERY_STATE_UNSPECIFIED is not a state."""
+WEBHOOK_DELIVERY_STATE_PENDING: WebhookDeliveryState.ValueType  # 1
+"""WEBHOOK_DELIVERY_STATE_PENDING means that it is to be tried, again or for the first time."""
+WEBHOOK_DELIVERY_STATE_DELIVERED: WebhookDeliveryState.ValueType  # 2
+"""WEBHOOK_DELIVERY_STATE_DELIVERED is final: the webhook has answered with a status of 200 to 299."""
+WEBHOOK_DELIVERY_STATE_FAILED: WebhookDeliveryState.ValueType  # 3
+"""WEBHOOK_DELIVERY_STATE_FAILED is final: it was given up."""
+Global___WebhookDeliveryState: _TypeAlias = WebhookDeliveryState  # noqa: Y015
 
 @_typing.final
 class DocumentSpec(_message.Message):
@@ -128,7 +222,8 @@ class DocumentSpec(_message.Message):
     """
     media_type: _builtins.str
     """media_type is the format, such as `application/pdf`. Content that is clearly something else is
-    refused. Absent means that the server detects it.
+    refused. Absent means that the server detects it. A ZIP archive (`application/zip`) of other
+    documents becomes a job for each of them.
     Length: 0 to 127 code points.
     """
     @_builtins.property
@@ -158,7 +253,9 @@ Global___DocumentSpec: _TypeAlias = DocumentSpec  # noqa: Y015
 
 @_typing.final
 class Job(_message.Message):
-    """Job is an ingest job: one document on its way from accepted to searchable."""
+    """Job is an ingest job: one document on its way from accepted to searchable; or an archive or a crawl, which
+    makes a job of each document that it finds.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -176,14 +273,21 @@ class Job(_message.Message):
     START_TIME_FIELD_NUMBER: _builtins.int
     UPDATE_TIME_FIELD_NUMBER: _builtins.int
     END_TIME_FIELD_NUMBER: _builtins.int
+    ITEM_ERRORS_FIELD_NUMBER: _builtins.int
+    WEBHOOK_DELIVERY_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    PARENT_JOB_ID_FIELD_NUMBER: _builtins.int
+    IS_WAITING_FOR_CRAWL_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """id names the job."""
     collection_id: _builtins.str
     """collection_id is the collection that the document goes to."""
     document_id: _builtins.str
-    """document_id is the document."""
+    """document_id is the document, or the archive, whose documents have ids below this one. Absent for a crawl."""
     document_revision: _builtins.int
-    """document_revision is the revision that the job makes."""
+    """document_revision is the revision that the job makes; of a job that found the document unchanged, the one
+    that the document has.
+    """
     state: Global___JobState.ValueType
     """state is where the job stands."""
     attempt_count: _builtins.int
@@ -192,6 +296,12 @@ class Job(_message.Message):
     """cancel_requested says whether CancelJob was called or the document was deleted."""
     sequence: _builtins.int
     """sequence grows by one with every change of the job."""
+    kind: Global___JobKind.ValueType
+    """kind is what the job works on. An archive is one from the moment that its content is known."""
+    parent_job_id: _builtins.str
+    """parent_job_id is the archive or the crawl that found the document. Absent means that a call handed it in."""
+    is_waiting_for_crawl: _builtins.bool
+    """is_waiting_for_crawl says that another crawl of the collection has to end before this one begins."""
     @_builtins.property
     def progress(self) -> Global___JobProgress:
         """progress are the counts so far."""
@@ -216,6 +326,19 @@ class Job(_message.Message):
     def end_time(self) -> _timestamp_pb2.Timestamp:
         """end_time is when the job reached its final state. Absent means not yet."""
 
+    @_builtins.property
+    def item_errors(self) -> _containers.RepeatedCompositeFieldContainer[Global___ItemError]:
+        """item_errors say why items of the job did not become documents, or which parts of a document were left out, such as
+        rows of a table: the first 50 of `progress.failed_item_count`. Lists of jobs leave them out, and WatchJob sends
+        them with the final state.
+        """
+
+    @_builtins.property
+    def webhook_delivery(self) -> Global___WebhookDelivery:
+        """webhook_delivery says whether the end of the job was told to its webhook. Absent unless the job has a
+        webhook and has ended, and in all answers but that of GetJob.
+        """
+
     def __init__(
         self,
         *,
@@ -233,10 +356,15 @@ class Job(_message.Message):
         start_time: _timestamp_pb2.Timestamp | None = ...,
         update_time: _timestamp_pb2.Timestamp | None = ...,
         end_time: _timestamp_pb2.Timestamp | None = ...,
+        item_errors: _abc.Iterable[Global___ItemError] | None = ...,
+        webhook_delivery: Global___WebhookDelivery | None = ...,
+        kind: Global___JobKind.ValueType = ...,
+        parent_job_id: _builtins.str = ...,
+        is_waiting_for_crawl: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "end_time", b"end_time", "error", b"error", "progress", b"progress", "start_time", b"start_time", "update_time", b"update_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "end_time", b"end_time", "error", b"error", "progress", b"progress", "start_time", b"start_time", "update_time", b"update_time", "webhook_delivery", b"webhook_delivery"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt_count", b"attempt_count", "cancel_requested", b"cancel_requested", "collection_id", b"collection_id", "create_time", b"create_time", "document_id", b"document_id", "document_revision", b"document_revision", "end_time", b"end_time", "error", b"error", "id", b"id", "progress", b"progress", "sequence", b"sequence", "start_time", b"start_time", "state", b"state", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt_count", b"attempt_count", "cancel_requested", b"cancel_requested", "collection_id", b"collection_id", "create_time", b"create_time", "document_id", b"document_id", "document_revision", b"document_revision", "end_time", b"end_time", "error", b"error", "id", b"id", "is_waiting_for_crawl", b"is_waiting_for_crawl", "item_errors", b"item_errors", "kind", b"kind", "parent_job_id", b"parent_job_id", "progress", b"progress", "sequence", b"sequence", "start_time", b"start_time", "state", b"state", "update_time", b"update_time", "webhook_delivery", b"webhook_delivery"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -254,6 +382,15 @@ class JobProgress(_message.Message):
     TOKEN_COUNT_FIELD_NUMBER: _builtins.int
     EMBEDDED_CHUNK_COUNT_FIELD_NUMBER: _builtins.int
     INDEXED_CHUNK_COUNT_FIELD_NUMBER: _builtins.int
+    PARSED_PAGE_COUNT_FIELD_NUMBER: _builtins.int
+    REUSED_CHUNK_COUNT_FIELD_NUMBER: _builtins.int
+    IS_UNCHANGED_FIELD_NUMBER: _builtins.int
+    FAILED_ITEM_COUNT_FIELD_NUMBER: _builtins.int
+    FOUND_ITEM_COUNT_FIELD_NUMBER: _builtins.int
+    DONE_ITEM_COUNT_FIELD_NUMBER: _builtins.int
+    SKIPPED_ITEM_COUNT_FIELD_NUMBER: _builtins.int
+    UNCHANGED_ITEM_COUNT_FIELD_NUMBER: _builtins.int
+    GONE_ITEM_COUNT_FIELD_NUMBER: _builtins.int
     size_bytes: _builtins.int
     """size_bytes is the size of the document."""
     page_count: _builtins.int
@@ -263,9 +400,37 @@ class JobProgress(_message.Message):
     token_count: _builtins.int
     """token_count is the number of tokens of all chunks."""
     embedded_chunk_count: _builtins.int
-    """embedded_chunk_count is the number of chunks embedded so far."""
+    """embedded_chunk_count is the number of chunks embedded so far; `reused_chunk_count` come on top."""
     indexed_chunk_count: _builtins.int
     """indexed_chunk_count is the number of chunks written so far."""
+    parsed_page_count: _builtins.int
+    """parsed_page_count is the number of pages read so far. Absent too where the format has none."""
+    reused_chunk_count: _builtins.int
+    """reused_chunk_count is the number of chunks, among those written so far, whose text the document had
+    before: their vectors were taken over.
+    """
+    is_unchanged: _builtins.bool
+    """is_unchanged says that the document had this very content already, handed in the same way, so that the job
+    made no revision.
+    """
+    failed_item_count: _builtins.int
+    """failed_item_count is the number of items that did not become documents because of an error, or of parts of
+    the document, such as rows of a table, that were left out.
+    """
+    found_item_count: _builtins.int
+    """found_item_count is the number of items of an archive or a crawl that came up so far. Those that are
+    neither done nor failed nor skipped are on their way.
+    """
+    done_item_count: _builtins.int
+    """done_item_count is the number of items that are searchable, the unchanged ones included."""
+    skipped_item_count: _builtins.int
+    """skipped_item_count is the number of items that were left out on purpose: pages that robots.txt forbids,
+    duplicates, what the request excludes, and jobs that were cancelled.
+    """
+    unchanged_item_count: _builtins.int
+    """unchanged_item_count is the number of pages that are as the crawl before has left them, and need no job."""
+    gone_item_count: _builtins.int
+    """gone_item_count is the number of pages that the crawl before had and that are gone; they count as skipped."""
     def __init__(
         self,
         *,
@@ -275,15 +440,26 @@ class JobProgress(_message.Message):
         token_count: _builtins.int | None = ...,
         embedded_chunk_count: _builtins.int = ...,
         indexed_chunk_count: _builtins.int = ...,
+        parsed_page_count: _builtins.int | None = ...,
+        reused_chunk_count: _builtins.int = ...,
+        is_unchanged: _builtins.bool = ...,
+        failed_item_count: _builtins.int = ...,
+        found_item_count: _builtins.int = ...,
+        done_item_count: _builtins.int = ...,
+        skipped_item_count: _builtins.int = ...,
+        unchanged_item_count: _builtins.int = ...,
+        gone_item_count: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_chunk_count", b"_chunk_count", "_page_count", b"_page_count", "_size_bytes", b"_size_bytes", "_token_count", b"_token_count", "chunk_count", b"chunk_count", "page_count", b"page_count", "size_bytes", b"size_bytes", "token_count", b"token_count"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_chunk_count", b"_chunk_count", "_page_count", b"_page_count", "_parsed_page_count", b"_parsed_page_count", "_size_bytes", b"_size_bytes", "_token_count", b"_token_count", "chunk_count", b"chunk_count", "page_count", b"page_count", "parsed_page_count", b"parsed_page_count", "size_bytes", b"size_bytes", "token_count", b"token_count"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_chunk_count", b"_chunk_count", "_page_count", b"_page_count", "_size_bytes", b"_size_bytes", "_token_count", b"_token_count", "chunk_count", b"chunk_count", "embedded_chunk_count", b"embedded_chunk_count", "indexed_chunk_count", b"indexed_chunk_count", "page_count", b"page_count", "size_bytes", b"size_bytes", "token_count", b"token_count"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_chunk_count", b"_chunk_count", "_page_count", b"_page_count", "_parsed_page_count", b"_parsed_page_count", "_size_bytes", b"_size_bytes", "_token_count", b"_token_count", "chunk_count", b"chunk_count", "done_item_count", b"done_item_count", "embedded_chunk_count", b"embedded_chunk_count", "failed_item_count", b"failed_item_count", "found_item_count", b"found_item_count", "gone_item_count", b"gone_item_count", "indexed_chunk_count", b"indexed_chunk_count", "is_unchanged", b"is_unchanged", "page_count", b"page_count", "parsed_page_count", b"parsed_page_count", "reused_chunk_count", b"reused_chunk_count", "size_bytes", b"size_bytes", "skipped_item_count", b"skipped_item_count", "token_count", b"token_count", "unchanged_item_count", b"unchanged_item_count"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__chunk_count: _TypeAlias = _typing.Literal["chunk_count"]  # noqa: Y015
     _WhichOneofArgType__chunk_count: _TypeAlias = _typing.Literal["_chunk_count", b"_chunk_count"]  # noqa: Y015
     _WhichOneofReturnType__page_count: _TypeAlias = _typing.Literal["page_count"]  # noqa: Y015
     _WhichOneofArgType__page_count: _TypeAlias = _typing.Literal["_page_count", b"_page_count"]  # noqa: Y015
+    _WhichOneofReturnType__parsed_page_count: _TypeAlias = _typing.Literal["parsed_page_count"]  # noqa: Y015
+    _WhichOneofArgType__parsed_page_count: _TypeAlias = _typing.Literal["_parsed_page_count", b"_parsed_page_count"]  # noqa: Y015
     _WhichOneofReturnType__size_bytes: _TypeAlias = _typing.Literal["size_bytes"]  # noqa: Y015
     _WhichOneofArgType__size_bytes: _TypeAlias = _typing.Literal["_size_bytes", b"_size_bytes"]  # noqa: Y015
     _WhichOneofReturnType__token_count: _TypeAlias = _typing.Literal["token_count"]  # noqa: Y015
@@ -292,6 +468,8 @@ class JobProgress(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__chunk_count) -> _WhichOneofReturnType__chunk_count | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__page_count) -> _WhichOneofReturnType__page_count | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__parsed_page_count) -> _WhichOneofReturnType__parsed_page_count | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__size_bytes) -> _WhichOneofReturnType__size_bytes | None: ...
     @_typing.overload
@@ -352,6 +530,143 @@ class JobError(_message.Message):
 Global___JobError: _TypeAlias = JobError  # noqa: Y015
 
 @_typing.final
+class ItemError(_message.Message):
+    """ItemError says why one item of a job did not become a document, or one part of a document was left out."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class MetadataEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    ITEM_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    METADATA_FIELD_NUMBER: _builtins.int
+    item: _builtins.str
+    """item names it: the path of a file in an archive, the URL of a page, or the part, such as `row 7`."""
+    reason: _builtins.str
+    """reason is a value of ErrorReason without its prefix, such as `RECORD_VALUE_INVALID`."""
+    message: _builtins.str
+    """message says in words what is wrong and what to do."""
+    @_builtins.property
+    def metadata(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """metadata are details by name."""
+
+    def __init__(
+        self,
+        *,
+        item: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        message: _builtins.str = ...,
+        metadata: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["item", b"item", "message", b"message", "metadata", b"metadata", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ItemError: _TypeAlias = ItemError  # noqa: Y015
+
+@_typing.final
+class Webhook(_message.Message):
+    """Webhook is where the server reports the end of a job: it POSTs a WebhookEvent, again and again until it is
+    answered with a status of 200 to 299 or has tried often enough. Redirects are not followed.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    URL_FIELD_NUMBER: _builtins.int
+    SECRET_NAME_FIELD_NUMBER: _builtins.int
+    url: _builtins.str
+    """url is the http or https address. The server refuses those that are not on the public internet, unless its
+    settings allow them.
+    Required. Length: 1 to 2048 code points.
+    """
+    secret_name: _builtins.str
+    """secret_name names the secret that signs the requests, one of the server's setting `webhooks.secrets`.
+    Required. Pattern: `[A-Za-z0-9_-]{1,64}`.
+    """
+    def __init__(
+        self,
+        *,
+        url: _builtins.str = ...,
+        secret_name: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["secret_name", b"secret_name", "url", b"url"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Webhook: _TypeAlias = Webhook  # noqa: Y015
+
+@_typing.final
+class WebhookDelivery(_message.Message):
+    """WebhookDelivery is how far the report of a job's end is."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    ATTEMPT_COUNT_FIELD_NUMBER: _builtins.int
+    HTTP_STATUS_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    NEXT_ATTEMPT_TIME_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    """id names the delivery; the header `x-rag-delivery` has it."""
+    state: Global___WebhookDeliveryState.ValueType
+    """state is where the delivery stands."""
+    attempt_count: _builtins.int
+    """attempt_count is how often it was tried."""
+    http_status: _builtins.int
+    """http_status is the status of the last answer. Absent means that there was none."""
+    reason: _builtins.str
+    """reason says why the last attempt failed, a value of ErrorReason without its prefix. Absent means that none
+    has failed.
+    """
+    @_builtins.property
+    def next_attempt_time(self) -> _timestamp_pb2.Timestamp:
+        """next_attempt_time is when it is tried again at the earliest. Absent unless the state is PENDING."""
+
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        state: Global___WebhookDeliveryState.ValueType = ...,
+        attempt_count: _builtins.int = ...,
+        http_status: _builtins.int | None = ...,
+        reason: _builtins.str = ...,
+        next_attempt_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_http_status", b"_http_status", "http_status", b"http_status", "next_attempt_time", b"next_attempt_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_http_status", b"_http_status", "attempt_count", b"attempt_count", "http_status", b"http_status", "id", b"id", "next_attempt_time", b"next_attempt_time", "reason", b"reason", "state", b"state"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__http_status: _TypeAlias = _typing.Literal["http_status"]  # noqa: Y015
+    _WhichOneofArgType__http_status: _TypeAlias = _typing.Literal["_http_status", b"_http_status"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__http_status) -> _WhichOneofReturnType__http_status | None: ...
+
+Global___WebhookDelivery: _TypeAlias = WebhookDelivery  # noqa: Y015
+
+@_typing.final
 class IngestDocumentRequest(_message.Message):
     """IngestDocumentRequest hands in one document."""
 
@@ -364,6 +679,9 @@ class IngestDocumentRequest(_message.Message):
     URI_FIELD_NUMBER: _builtins.int
     CHUNKING_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    RECORDS_FIELD_NUMBER: _builtins.int
+    WEBHOOK_FIELD_NUMBER: _builtins.int
+    DRY_RUN_FIELD_NUMBER: _builtins.int
     collection_id: _builtins.str
     """collection_id is the collection to ingest into.
     Required. Length: 1 to 63 code points.
@@ -392,6 +710,23 @@ class IngestDocumentRequest(_message.Message):
     def chunking(self) -> _chunking_pb2.Chunking:
         """chunking is how this document is cut. Absent means as the collection says."""
 
+    @_builtins.property
+    def records(self) -> _records_pb2.Records:
+        """records takes a table row by row. Cannot be set together with `chunking`. Absent means that a table is
+        read as a document, like any other.
+        """
+
+    @_builtins.property
+    def webhook(self) -> Global___Webhook:
+        """webhook is told the end of the job. Absent means that nobody is told."""
+
+    @_builtins.property
+    def dry_run(self) -> _dry_run_pb2.DryRun:
+        """dry_run asks what would be made of the document: nothing is written, there is no job, and `request_id` has no
+        effect. What a job would fail of, the call fails of, with the same reason. Absent means that the
+        document is ingested.
+        """
+
     def __init__(
         self,
         *,
@@ -402,10 +737,13 @@ class IngestDocumentRequest(_message.Message):
         uri: _builtins.str = ...,
         chunking: _chunking_pb2.Chunking | None = ...,
         request_id: _builtins.str = ...,
+        records: _records_pb2.Records | None = ...,
+        webhook: Global___Webhook | None = ...,
+        dry_run: _dry_run_pb2.DryRun | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["chunking", b"chunking", "data", b"data", "document", b"document", "source", b"source", "text", b"text", "uri", b"uri"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["chunking", b"chunking", "data", b"data", "document", b"document", "dry_run", b"dry_run", "records", b"records", "source", b"source", "text", b"text", "uri", b"uri", "webhook", b"webhook"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunking", b"chunking", "collection_id", b"collection_id", "data", b"data", "document", b"document", "request_id", b"request_id", "source", b"source", "text", b"text", "uri", b"uri"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunking", b"chunking", "collection_id", b"collection_id", "data", b"data", "document", b"document", "dry_run", b"dry_run", "records", b"records", "request_id", b"request_id", "source", b"source", "text", b"text", "uri", b"uri", "webhook", b"webhook"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_source: _TypeAlias = _typing.Literal["text", "data", "uri"]  # noqa: Y015
     _WhichOneofArgType_source: _TypeAlias = _typing.Literal["source", b"source"]  # noqa: Y015
@@ -415,23 +753,29 @@ Global___IngestDocumentRequest: _TypeAlias = IngestDocumentRequest  # noqa: Y015
 
 @_typing.final
 class IngestDocumentResponse(_message.Message):
-    """IngestDocumentResponse shows the accepted job."""
+    """IngestDocumentResponse shows the accepted job, or what a dry run has found."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     JOB_FIELD_NUMBER: _builtins.int
+    DRY_RUN_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def job(self) -> Global___Job:
-        """job is the job as accepted."""
+        """job is the job as accepted. Absent after a dry run."""
+
+    @_builtins.property
+    def dry_run(self) -> _dry_run_pb2.DryRunReport:
+        """dry_run is what would be made of the document. Absent unless the request asked for it."""
 
     def __init__(
         self,
         *,
         job: Global___Job | None = ...,
+        dry_run: _dry_run_pb2.DryRunReport | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["job", b"job"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["dry_run", b"dry_run", "job", b"job"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["job", b"job"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dry_run", b"dry_run", "job", b"job"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -445,6 +789,7 @@ class UploadDocumentRequest(_message.Message):
 
     START_FIELD_NUMBER: _builtins.int
     DATA_FIELD_NUMBER: _builtins.int
+    RESUME_FIELD_NUMBER: _builtins.int
     data: _builtins.bytes
     """data is the next piece of the content.
     Size: 1 to 4194304 bytes.
@@ -453,17 +798,22 @@ class UploadDocumentRequest(_message.Message):
     def start(self) -> Global___UploadStart:
         """start opens the upload. It is the first message, and only that."""
 
+    @_builtins.property
+    def resume(self) -> Global___UploadResume:
+        """resume goes on with an upload of StartUpload. It is the first message, in place of `start`, and only that."""
+
     def __init__(
         self,
         *,
         start: Global___UploadStart | None = ...,
         data: _builtins.bytes = ...,
+        resume: Global___UploadResume | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "part", b"part", "start", b"start"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "part", b"part", "resume", b"resume", "start", b"start"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "part", b"part", "start", b"start"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "part", b"part", "resume", b"resume", "start", b"start"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_part: _TypeAlias = _typing.Literal["start", "data"]  # noqa: Y015
+    _WhichOneofReturnType_part: _TypeAlias = _typing.Literal["start", "data", "resume"]  # noqa: Y015
     _WhichOneofArgType_part: _TypeAlias = _typing.Literal["part", b"part"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_part) -> _WhichOneofReturnType_part | None: ...
 
@@ -480,6 +830,8 @@ class UploadStart(_message.Message):
     CHUNKING_FIELD_NUMBER: _builtins.int
     SHA256_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    RECORDS_FIELD_NUMBER: _builtins.int
+    WEBHOOK_FIELD_NUMBER: _builtins.int
     collection_id: _builtins.str
     """collection_id is the collection to ingest into.
     Required. Length: 1 to 63 code points.
@@ -501,6 +853,16 @@ class UploadStart(_message.Message):
     def chunking(self) -> _chunking_pb2.Chunking:
         """chunking is how this document is cut. Absent means as the collection says."""
 
+    @_builtins.property
+    def records(self) -> _records_pb2.Records:
+        """records takes a table row by row. Cannot be set together with `chunking`. Absent means that a table is
+        read as a document, like any other.
+        """
+
+    @_builtins.property
+    def webhook(self) -> Global___Webhook:
+        """webhook is told the end of the job. Absent means that nobody is told."""
+
     def __init__(
         self,
         *,
@@ -509,14 +871,49 @@ class UploadStart(_message.Message):
         chunking: _chunking_pb2.Chunking | None = ...,
         sha256: _builtins.str = ...,
         request_id: _builtins.str = ...,
+        records: _records_pb2.Records | None = ...,
+        webhook: Global___Webhook | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["chunking", b"chunking", "document", b"document"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["chunking", b"chunking", "document", b"document", "records", b"records", "webhook", b"webhook"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunking", b"chunking", "collection_id", b"collection_id", "document", b"document", "request_id", b"request_id", "sha256", b"sha256"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunking", b"chunking", "collection_id", b"collection_id", "document", b"document", "records", b"records", "request_id", b"request_id", "sha256", b"sha256", "webhook", b"webhook"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___UploadStart: _TypeAlias = UploadStart  # noqa: Y015
+
+@_typing.final
+class UploadResume(_message.Message):
+    """UploadResume says which upload goes on, and from where."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    UPLOAD_ID_FIELD_NUMBER: _builtins.int
+    OFFSET_FIELD_NUMBER: _builtins.int
+    upload_id: _builtins.str
+    """upload_id is the upload, from StartUpload.
+    Required. Length: 1 to 64 code points.
+    """
+    offset: _builtins.int
+    """offset is the number of the document's first byte that follows, counted from 0: `Upload.offset`, which
+    GetUpload shows. Any other is refused with UPLOAD_OFFSET_MISMATCH, which names the right one.
+    Range: 0 to 9007199254740991. Default: 0.
+    """
+    def __init__(
+        self,
+        *,
+        upload_id: _builtins.str = ...,
+        offset: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_offset", b"_offset", "offset", b"offset"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_offset", b"_offset", "offset", b"offset", "upload_id", b"upload_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__offset: _TypeAlias = _typing.Literal["offset"]  # noqa: Y015
+    _WhichOneofArgType__offset: _TypeAlias = _typing.Literal["_offset", b"_offset"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__offset) -> _WhichOneofReturnType__offset | None: ...
+
+Global___UploadResume: _TypeAlias = UploadResume  # noqa: Y015
 
 @_typing.final
 class UploadDocumentResponse(_message.Message):
@@ -549,6 +946,715 @@ class UploadDocumentResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___UploadDocumentResponse: _TypeAlias = UploadDocumentResponse  # noqa: Y015
+
+@_typing.final
+class StartUploadRequest(_message.Message):
+    """StartUploadRequest says what is about to be uploaded."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COLLECTION_ID_FIELD_NUMBER: _builtins.int
+    DOCUMENT_FIELD_NUMBER: _builtins.int
+    CHUNKING_FIELD_NUMBER: _builtins.int
+    SHA256_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    collection_id: _builtins.str
+    """collection_id is the collection to ingest into.
+    Required. Length: 1 to 63 code points.
+    """
+    sha256: _builtins.str
+    """sha256 is the SHA-256 digest of the whole content in lower-case hexadecimal digits. Content that differs is
+    refused with CHECKSUM_MISMATCH when the upload ends, and the upload is given up. Absent means no check.
+    Pattern: `[0-9a-f]{64}`.
+    """
+    request_id: _builtins.str
+    """request_id makes the call idempotent, see CreateCollectionRequest. Absent means no such check.
+    Pattern: `[0-9A-Fa-f]{8}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{12}`.
+    """
+    @_builtins.property
+    def document(self) -> Global___DocumentSpec:
+        """document says what the document is. Absent means that nothing is said."""
+
+    @_builtins.property
+    def chunking(self) -> _chunking_pb2.Chunking:
+        """chunking is how this document is cut. Absent means as the collection says when the upload ends."""
+
+    def __init__(
+        self,
+        *,
+        collection_id: _builtins.str = ...,
+        document: Global___DocumentSpec | None = ...,
+        chunking: _chunking_pb2.Chunking | None = ...,
+        sha256: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["chunking", b"chunking", "document", b"document"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunking", b"chunking", "collection_id", b"collection_id", "document", b"document", "request_id", b"request_id", "sha256", b"sha256"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StartUploadRequest: _TypeAlias = StartUploadRequest  # noqa: Y015
+
+@_typing.final
+class StartUploadResponse(_message.Message):
+    """StartUploadResponse shows the opened upload."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    UPLOAD_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def upload(self) -> Global___Upload:
+        """upload is the upload, with nothing received yet."""
+
+    def __init__(
+        self,
+        *,
+        upload: Global___Upload | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["upload", b"upload"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["upload", b"upload"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StartUploadResponse: _TypeAlias = StartUploadResponse  # noqa: Y015
+
+@_typing.final
+class GetUploadRequest(_message.Message):
+    """GetUploadRequest names an upload."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    UPLOAD_ID_FIELD_NUMBER: _builtins.int
+    upload_id: _builtins.str
+    """upload_id is the upload.
+    Required. Length: 1 to 64 code points.
+    """
+    def __init__(
+        self,
+        *,
+        upload_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["upload_id", b"upload_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetUploadRequest: _TypeAlias = GetUploadRequest  # noqa: Y015
+
+@_typing.final
+class GetUploadResponse(_message.Message):
+    """GetUploadResponse shows an upload."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    UPLOAD_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def upload(self) -> Global___Upload:
+        """upload is the upload."""
+
+    def __init__(
+        self,
+        *,
+        upload: Global___Upload | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["upload", b"upload"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["upload", b"upload"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetUploadResponse: _TypeAlias = GetUploadResponse  # noqa: Y015
+
+@_typing.final
+class CancelUploadRequest(_message.Message):
+    """CancelUploadRequest names an upload to give up."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    UPLOAD_ID_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    upload_id: _builtins.str
+    """upload_id is the upload.
+    Required. Length: 1 to 64 code points.
+    """
+    request_id: _builtins.str
+    """request_id makes the call idempotent, see CreateCollectionRequest. Absent means no such check.
+    Pattern: `[0-9A-Fa-f]{8}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{12}`.
+    """
+    def __init__(
+        self,
+        *,
+        upload_id: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["request_id", b"request_id", "upload_id", b"upload_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CancelUploadRequest: _TypeAlias = CancelUploadRequest  # noqa: Y015
+
+@_typing.final
+class CancelUploadResponse(_message.Message):
+    """CancelUploadResponse shows what was given up."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    UPLOAD_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def upload(self) -> Global___Upload:
+        """upload is the upload as it was; with a `job`, it had ended before and is still there."""
+
+    def __init__(
+        self,
+        *,
+        upload: Global___Upload | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["upload", b"upload"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["upload", b"upload"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CancelUploadResponse: _TypeAlias = CancelUploadResponse  # noqa: Y015
+
+@_typing.final
+class Upload(_message.Message):
+    """Upload is a document that arrives in pieces. Nobody but UploadDocument sees its bytes."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    COLLECTION_ID_FIELD_NUMBER: _builtins.int
+    OFFSET_FIELD_NUMBER: _builtins.int
+    JOB_FIELD_NUMBER: _builtins.int
+    CREATE_TIME_FIELD_NUMBER: _builtins.int
+    EXPIRE_TIME_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    """id names the upload."""
+    collection_id: _builtins.str
+    """collection_id is the collection that the document goes to."""
+    offset: _builtins.int
+    """offset is how many bytes are safe with the server: the upload goes on from here. Bytes that a broken
+    stream sent after the last full part (the setting `upload_part_bytes`) are not among them.
+    """
+    @_builtins.property
+    def job(self) -> Global___Job:
+        """job is the job that the upload became, as accepted. Absent means that the upload has not ended."""
+
+    @_builtins.property
+    def create_time(self) -> _timestamp_pb2.Timestamp:
+        """create_time is when the upload was opened."""
+
+    @_builtins.property
+    def expire_time(self) -> _timestamp_pb2.Timestamp:
+        """expire_time is when the upload is forgotten, with its bytes, unless more of them come before."""
+
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        collection_id: _builtins.str = ...,
+        offset: _builtins.int = ...,
+        job: Global___Job | None = ...,
+        create_time: _timestamp_pb2.Timestamp | None = ...,
+        expire_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "expire_time", b"expire_time", "job", b"job"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection_id", b"collection_id", "create_time", b"create_time", "expire_time", b"expire_time", "id", b"id", "job", b"job", "offset", b"offset"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Upload: _TypeAlias = Upload  # noqa: Y015
+
+@_typing.final
+class IngestDocumentsRequest(_message.Message):
+    """IngestDocumentsRequest is one message of a stream of documents."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    START_FIELD_NUMBER: _builtins.int
+    ITEM_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def start(self) -> Global___IngestDocumentsStart:
+        """start opens the stream. It is the first message, and only that."""
+
+    @_builtins.property
+    def item(self) -> Global___IngestDocumentsItem:
+        """item is the next document."""
+
+    def __init__(
+        self,
+        *,
+        start: Global___IngestDocumentsStart | None = ...,
+        item: Global___IngestDocumentsItem | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["item", b"item", "part", b"part", "start", b"start"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["item", b"item", "part", b"part", "start", b"start"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_part: _TypeAlias = _typing.Literal["start", "item"]  # noqa: Y015
+    _WhichOneofArgType_part: _TypeAlias = _typing.Literal["part", b"part"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_part) -> _WhichOneofReturnType_part | None: ...
+
+Global___IngestDocumentsRequest: _TypeAlias = IngestDocumentsRequest  # noqa: Y015
+
+@_typing.final
+class IngestDocumentsStart(_message.Message):
+    """IngestDocumentsStart says what all documents of a stream have in common."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COLLECTION_ID_FIELD_NUMBER: _builtins.int
+    CHUNKING_FIELD_NUMBER: _builtins.int
+    PRIORITY_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    collection_id: _builtins.str
+    """collection_id is the collection to ingest into.
+    Required. Length: 1 to 63 code points.
+    """
+    priority: Global___IngestPriority.ValueType
+    """priority is how soon the jobs get their turn. Absent means INGEST_PRIORITY_BULK."""
+    request_id: _builtins.str
+    """request_id makes each item idempotent that has none of its own, under an id that follows from this one and
+    from `item_id`: after a broken stream send the items again that were not answered, with the same two ids.
+    Absent means no such check.
+    Pattern: `[0-9A-Fa-f]{8}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{12}`.
+    """
+    @_builtins.property
+    def chunking(self) -> _chunking_pb2.Chunking:
+        """chunking is how documents are cut whose item says nothing else. Absent means as the collection says."""
+
+    def __init__(
+        self,
+        *,
+        collection_id: _builtins.str = ...,
+        chunking: _chunking_pb2.Chunking | None = ...,
+        priority: Global___IngestPriority.ValueType = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["chunking", b"chunking"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunking", b"chunking", "collection_id", b"collection_id", "priority", b"priority", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___IngestDocumentsStart: _TypeAlias = IngestDocumentsStart  # noqa: Y015
+
+@_typing.final
+class IngestDocumentsItem(_message.Message):
+    """IngestDocumentsItem is one document. One that breaks a rule is answered with an error; the stream goes on."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ITEM_ID_FIELD_NUMBER: _builtins.int
+    DOCUMENT_FIELD_NUMBER: _builtins.int
+    TEXT_FIELD_NUMBER: _builtins.int
+    DATA_FIELD_NUMBER: _builtins.int
+    URI_FIELD_NUMBER: _builtins.int
+    CHUNKING_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    item_id: _builtins.str
+    """item_id is the client's name for the item; its answer carries it. It should be unique in the stream, and has
+    to be where `IngestDocumentsStart.request_id` is given.
+    Required. Length: 1 to 256 code points.
+    """
+    text: _builtins.str
+    """text is the content as text; Markdown and HTML are recognised.
+    Length: 1 to 8000000 code points.
+    """
+    data: _builtins.bytes
+    """data is the content as bytes of any supported format. Larger documents go by UploadDocument.
+    Size: 1 to 33554432 bytes.
+    """
+    uri: _builtins.str
+    """uri is an http or https address from which the server fetches the content.
+    Length: 1 to 2048 code points.
+    """
+    request_id: _builtins.str
+    """request_id makes the item idempotent, see CreateCollectionRequest; the same id with another item is
+    answered with REQUEST_ID_REUSED. Absent means one from the start's, if that has one.
+    Pattern: `[0-9A-Fa-f]{8}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{12}`.
+    """
+    @_builtins.property
+    def document(self) -> Global___DocumentSpec:
+        """document says what the document is. Absent means that nothing is said."""
+
+    @_builtins.property
+    def chunking(self) -> _chunking_pb2.Chunking:
+        """chunking is how this document is cut. Absent means as the start says."""
+
+    def __init__(
+        self,
+        *,
+        item_id: _builtins.str = ...,
+        document: Global___DocumentSpec | None = ...,
+        text: _builtins.str = ...,
+        data: _builtins.bytes = ...,
+        uri: _builtins.str = ...,
+        chunking: _chunking_pb2.Chunking | None = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["chunking", b"chunking", "data", b"data", "document", b"document", "source", b"source", "text", b"text", "uri", b"uri"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunking", b"chunking", "data", b"data", "document", b"document", "item_id", b"item_id", "request_id", b"request_id", "source", b"source", "text", b"text", "uri", b"uri"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_source: _TypeAlias = _typing.Literal["text", "data", "uri"]  # noqa: Y015
+    _WhichOneofArgType_source: _TypeAlias = _typing.Literal["source", b"source"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_source) -> _WhichOneofReturnType_source | None: ...
+
+Global___IngestDocumentsItem: _TypeAlias = IngestDocumentsItem  # noqa: Y015
+
+@_typing.final
+class IngestDocumentsResponse(_message.Message):
+    """IngestDocumentsResponse answers the start, or one item."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ITEM_FIELD_NUMBER: _builtins.int
+    WINDOW_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def item(self) -> Global___IngestDocumentsAnswer:
+        """item is the answer to the next item, in the order of the items. Absent in the first response, which
+        answers the start.
+        """
+
+    @_builtins.property
+    def window(self) -> Global___IngestDocumentsWindow:
+        """window is how much may be sent from now on."""
+
+    def __init__(
+        self,
+        *,
+        item: Global___IngestDocumentsAnswer | None = ...,
+        window: Global___IngestDocumentsWindow | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["item", b"item", "window", b"window"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["item", b"item", "window", b"window"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___IngestDocumentsResponse: _TypeAlias = IngestDocumentsResponse  # noqa: Y015
+
+@_typing.final
+class IngestDocumentsAnswer(_message.Message):
+    """IngestDocumentsAnswer says what became of an item."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ITEM_ID_FIELD_NUMBER: _builtins.int
+    JOB_FIELD_NUMBER: _builtins.int
+    ERROR_FIELD_NUMBER: _builtins.int
+    item_id: _builtins.str
+    """item_id is the name of the item."""
+    @_builtins.property
+    def job(self) -> Global___Job:
+        """job is the job as accepted: from here on it reaches a final state, whatever happens to the stream."""
+
+    @_builtins.property
+    def error(self) -> Global___IngestDocumentsItemError:
+        """error says why there is no job."""
+
+    def __init__(
+        self,
+        *,
+        item_id: _builtins.str = ...,
+        job: Global___Job | None = ...,
+        error: Global___IngestDocumentsItemError | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "job", b"job", "outcome", b"outcome"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "item_id", b"item_id", "job", b"job", "outcome", b"outcome"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_outcome: _TypeAlias = _typing.Literal["job", "error"]  # noqa: Y015
+    _WhichOneofArgType_outcome: _TypeAlias = _typing.Literal["outcome", b"outcome"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_outcome) -> _WhichOneofReturnType_outcome | None: ...
+
+Global___IngestDocumentsAnswer: _TypeAlias = IngestDocumentsAnswer  # noqa: Y015
+
+@_typing.final
+class IngestDocumentsItemError(_message.Message):
+    """IngestDocumentsItemError is what a call of IngestDocument for this item alone would have failed of."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class MetadataEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    REASON_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    METADATA_FIELD_NUMBER: _builtins.int
+    VIOLATIONS_FIELD_NUMBER: _builtins.int
+    RETRY_AFTER_MS_FIELD_NUMBER: _builtins.int
+    reason: _builtins.str
+    """reason is a value of ErrorReason without its prefix, such as `METADATA_TYPE_MISMATCH`."""
+    message: _builtins.str
+    """message says in words what is wrong and what to do."""
+    retry_after_ms: _builtins.int
+    """retry_after_ms is how soon the same item may succeed as it is, in milliseconds. Absent means never."""
+    @_builtins.property
+    def metadata(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """metadata are details by name."""
+
+    @_builtins.property
+    def violations(self) -> _containers.RepeatedCompositeFieldContainer[Global___IngestDocumentsViolation]:
+        """violations name the fields that are wrong, with paths below the item. Absent means that it is no field."""
+
+    def __init__(
+        self,
+        *,
+        reason: _builtins.str = ...,
+        message: _builtins.str = ...,
+        metadata: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        violations: _abc.Iterable[Global___IngestDocumentsViolation] | None = ...,
+        retry_after_ms: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_retry_after_ms", b"_retry_after_ms", "retry_after_ms", b"retry_after_ms"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_retry_after_ms", b"_retry_after_ms", "message", b"message", "metadata", b"metadata", "reason", b"reason", "retry_after_ms", b"retry_after_ms", "violations", b"violations"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__retry_after_ms: _TypeAlias = _typing.Literal["retry_after_ms"]  # noqa: Y015
+    _WhichOneofArgType__retry_after_ms: _TypeAlias = _typing.Literal["_retry_after_ms", b"_retry_after_ms"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__retry_after_ms) -> _WhichOneofReturnType__retry_after_ms | None: ...
+
+Global___IngestDocumentsItemError: _TypeAlias = IngestDocumentsItemError  # noqa: Y015
+
+@_typing.final
+class IngestDocumentsViolation(_message.Message):
+    """IngestDocumentsViolation is one field of an item and what is wrong with it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FIELD_FIELD_NUMBER: _builtins.int
+    DESCRIPTION_FIELD_NUMBER: _builtins.int
+    field: _builtins.str
+    """field is the path as in the proto, such as `document.media_type`."""
+    description: _builtins.str
+    """description says what is wrong."""
+    def __init__(
+        self,
+        *,
+        field: _builtins.str = ...,
+        description: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["description", b"description", "field", b"field"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___IngestDocumentsViolation: _TypeAlias = IngestDocumentsViolation  # noqa: Y015
+
+@_typing.final
+class IngestDocumentsWindow(_message.Message):
+    """IngestDocumentsWindow says how much a client may have sent in all, counted from the start of the stream, so that
+    nothing depends on what is under way. An item may be sent while both counts so far are below these.
+    A client that sends more is not read from until there is room; one that keeps doing so gets WINDOW_EXCEEDED.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ITEM_COUNT_FIELD_NUMBER: _builtins.int
+    CONTENT_BYTES_FIELD_NUMBER: _builtins.int
+    item_count: _builtins.int
+    """item_count is the number of items."""
+    content_bytes: _builtins.int
+    """content_bytes is the size of their `text`, in UTF-8, and `data`. The last item may go beyond it."""
+    def __init__(
+        self,
+        *,
+        item_count: _builtins.int = ...,
+        content_bytes: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["content_bytes", b"content_bytes", "item_count", b"item_count"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___IngestDocumentsWindow: _TypeAlias = IngestDocumentsWindow  # noqa: Y015
+
+@_typing.final
+class CrawlSiteRequest(_message.Message):
+    """CrawlSiteRequest names a web site to crawl."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class MetadataEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        @_builtins.property
+        def value(self) -> _metadata_pb2.MetadataValue: ...
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _metadata_pb2.MetadataValue | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["value", b"value"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    COLLECTION_ID_FIELD_NUMBER: _builtins.int
+    START_URLS_FIELD_NUMBER: _builtins.int
+    HOSTS_FIELD_NUMBER: _builtins.int
+    INCLUDE_FIELD_NUMBER: _builtins.int
+    EXCLUDE_FIELD_NUMBER: _builtins.int
+    MAX_PAGES_FIELD_NUMBER: _builtins.int
+    MAX_DEPTH_FIELD_NUMBER: _builtins.int
+    INCLUDE_DOCUMENTS_FIELD_NUMBER: _builtins.int
+    IGNORE_SITEMAPS_FIELD_NUMBER: _builtins.int
+    METADATA_FIELD_NUMBER: _builtins.int
+    CHUNKING_FIELD_NUMBER: _builtins.int
+    DELETE_GONE_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    collection_id: _builtins.str
+    """collection_id is the collection to ingest into.
+    Required. Length: 1 to 63 code points.
+    """
+    max_pages: _builtins.int
+    """max_pages is the greatest number of pages taken, those included that are unchanged.
+    Range: 1 to 10000. Default: 50.
+    """
+    max_depth: _builtins.int
+    """max_depth is the greatest number of links from a start URL; 0 means the start URLs alone.
+    Range: 0 to 100. Default: 5.
+    """
+    include_documents: _builtins.bool
+    """include_documents says that linked documents are taken, too, such as PDF files."""
+    ignore_sitemaps: _builtins.bool
+    """ignore_sitemaps says that sitemaps are not read."""
+    delete_gone: _builtins.bool
+    """delete_gone says that documents of an earlier crawl are deleted whose pages are gone (HTTP status 404 or
+    410) or lead to another page now. Absent means that they stay.
+    """
+    request_id: _builtins.str
+    """request_id makes the call idempotent, see CreateCollectionRequest. Absent means no such check.
+    Pattern: `[0-9A-Fa-f]{8}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{12}`.
+    """
+    @_builtins.property
+    def start_urls(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """start_urls are the http and https addresses where the crawl begins; sitemaps of their hosts are read, too.
+        Items: 1 to 100. Length: 1 to 2000 code points.
+        """
+
+    @_builtins.property
+    def hosts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """hosts are the hosts that may be visited, as `host` or `host:port`. Absent means those of `start_urls`.
+        Items: 0 to 100. Length: 1 to 255 code points.
+        """
+
+    @_builtins.property
+    def include(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """include are patterns, one of which a page has to match: `*` is any run of characters; of the path with the
+        query (`/docs/*`), or of the whole URL. Start URLs need not match. Absent means all pages.
+        Items: 0 to 100. Length: 1 to 500 code points.
+        """
+
+    @_builtins.property
+    def exclude(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """exclude are patterns that a page must not match. Start URLs may.
+        Items: 0 to 100. Length: 1 to 500 code points.
+        """
+
+    @_builtins.property
+    def metadata(self) -> _containers.MessageMap[_builtins.str, _metadata_pb2.MetadataValue]:
+        """metadata are fields of each page to filter by; rules as for `DocumentSpec.metadata`.
+        Items: 0 to 64.
+        """
+
+    @_builtins.property
+    def chunking(self) -> _chunking_pb2.Chunking:
+        """chunking is how the pages are cut. Absent means as the collection says."""
+
+    def __init__(
+        self,
+        *,
+        collection_id: _builtins.str = ...,
+        start_urls: _abc.Iterable[_builtins.str] | None = ...,
+        hosts: _abc.Iterable[_builtins.str] | None = ...,
+        include: _abc.Iterable[_builtins.str] | None = ...,
+        exclude: _abc.Iterable[_builtins.str] | None = ...,
+        max_pages: _builtins.int | None = ...,
+        max_depth: _builtins.int | None = ...,
+        include_documents: _builtins.bool = ...,
+        ignore_sitemaps: _builtins.bool = ...,
+        metadata: _abc.Mapping[_builtins.str, _metadata_pb2.MetadataValue] | None = ...,
+        chunking: _chunking_pb2.Chunking | None = ...,
+        delete_gone: _builtins.bool = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_max_depth", b"_max_depth", "_max_pages", b"_max_pages", "chunking", b"chunking", "max_depth", b"max_depth", "max_pages", b"max_pages"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_depth", b"_max_depth", "_max_pages", b"_max_pages", "chunking", b"chunking", "collection_id", b"collection_id", "delete_gone", b"delete_gone", "exclude", b"exclude", "hosts", b"hosts", "ignore_sitemaps", b"ignore_sitemaps", "include", b"include", "include_documents", b"include_documents", "max_depth", b"max_depth", "max_pages", b"max_pages", "metadata", b"metadata", "request_id", b"request_id", "start_urls", b"start_urls"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__max_depth: _TypeAlias = _typing.Literal["max_depth"]  # noqa: Y015
+    _WhichOneofArgType__max_depth: _TypeAlias = _typing.Literal["_max_depth", b"_max_depth"]  # noqa: Y015
+    _WhichOneofReturnType__max_pages: _TypeAlias = _typing.Literal["max_pages"]  # noqa: Y015
+    _WhichOneofArgType__max_pages: _TypeAlias = _typing.Literal["_max_pages", b"_max_pages"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__max_depth) -> _WhichOneofReturnType__max_depth | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__max_pages) -> _WhichOneofReturnType__max_pages | None: ...
+
+Global___CrawlSiteRequest: _TypeAlias = CrawlSiteRequest  # noqa: Y015
+
+@_typing.final
+class CrawlSiteResponse(_message.Message):
+    """CrawlSiteResponse shows the accepted crawl."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    JOB_FIELD_NUMBER: _builtins.int
+    IS_QUEUED_FIELD_NUMBER: _builtins.int
+    is_queued: _builtins.bool
+    """is_queued says that another crawl of the collection is in progress: this one begins when that has ended."""
+    @_builtins.property
+    def job(self) -> Global___Job:
+        """job is the crawl's job."""
+
+    def __init__(
+        self,
+        *,
+        job: Global___Job | None = ...,
+        is_queued: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["job", b"job"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["is_queued", b"is_queued", "job", b"job"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CrawlSiteResponse: _TypeAlias = CrawlSiteResponse  # noqa: Y015
 
 @_typing.final
 class GetJobRequest(_message.Message):
@@ -609,6 +1715,7 @@ class ListJobsRequest(_message.Message):
     STATES_FIELD_NUMBER: _builtins.int
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    PARENT_JOB_ID_FIELD_NUMBER: _builtins.int
     collection_id: _builtins.str
     """collection_id keeps the jobs of one collection. Absent means all collections.
     Length: 0 to 63 code points.
@@ -625,6 +1732,10 @@ class ListJobsRequest(_message.Message):
     """page_token is `next_page_token` of the page before. Absent means the first page.
     Length: 0 to 2048 code points.
     """
+    parent_job_id: _builtins.str
+    """parent_job_id keeps the jobs that this archive or crawl has made. Absent means all jobs.
+    Length: 0 to 64 code points.
+    """
     @_builtins.property
     def states(self) -> _containers.RepeatedScalarFieldContainer[Global___JobState.ValueType]:
         """states keeps the jobs in one of these states. Absent means all states.
@@ -639,10 +1750,11 @@ class ListJobsRequest(_message.Message):
         states: _abc.Iterable[Global___JobState.ValueType] | None = ...,
         page_size: _builtins.int | None = ...,
         page_token: _builtins.str = ...,
+        parent_job_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_page_size", b"_page_size", "page_size", b"page_size"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_page_size", b"_page_size", "collection_id", b"collection_id", "document_id", b"document_id", "page_size", b"page_size", "page_token", b"page_token", "states", b"states"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_page_size", b"_page_size", "collection_id", b"collection_id", "document_id", b"document_id", "page_size", b"page_size", "page_token", b"page_token", "parent_job_id", b"parent_job_id", "states", b"states"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__page_size: _TypeAlias = _typing.Literal["page_size"]  # noqa: Y015
     _WhichOneofArgType__page_size: _TypeAlias = _typing.Literal["_page_size", b"_page_size"]  # noqa: Y015
@@ -775,7 +1887,9 @@ class CancelJobResponse(_message.Message):
     JOB_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def job(self) -> Global___Job:
-        """job is the job, with `cancel_requested` set unless it had ended before."""
+        """job is the job, with `cancel_requested` set unless it had ended before. The jobs of an archive or a crawl
+        are cancelled with it; documents that are searchable already stay.
+        """
 
     def __init__(
         self,
@@ -789,3 +1903,57 @@ class CancelJobResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___CancelJobResponse: _TypeAlias = CancelJobResponse  # noqa: Y015
+
+@_typing.final
+class RetryJobRequest(_message.Message):
+    """RetryJobRequest names a failed job to take up again."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    JOB_ID_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    job_id: _builtins.str
+    """job_id is the job.
+    Required. Length: 1 to 64 code points.
+    """
+    request_id: _builtins.str
+    """request_id makes the call idempotent, see CreateCollectionRequest. Absent means no such check.
+    Pattern: `[0-9A-Fa-f]{8}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{12}`.
+    """
+    def __init__(
+        self,
+        *,
+        job_id: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["job_id", b"job_id", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RetryJobRequest: _TypeAlias = RetryJobRequest  # noqa: Y015
+
+@_typing.final
+class RetryJobResponse(_message.Message):
+    """RetryJobResponse shows the job."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    JOB_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def job(self) -> Global___Job:
+        """job is the job, which is QUEUED again."""
+
+    def __init__(
+        self,
+        *,
+        job: Global___Job | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["job", b"job"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["job", b"job"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RetryJobResponse: _TypeAlias = RetryJobResponse  # noqa: Y015

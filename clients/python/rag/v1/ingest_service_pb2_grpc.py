@@ -46,6 +46,31 @@ class IngestServiceStub:
                 request_serializer=rag_dot_v1_dot_ingest__service__pb2.UploadDocumentRequest.SerializeToString,
                 response_deserializer=rag_dot_v1_dot_ingest__service__pb2.UploadDocumentResponse.FromString,
                 _registered_method=True)
+        self.StartUpload = channel.unary_unary(
+                '/rag.v1.IngestService/StartUpload',
+                request_serializer=rag_dot_v1_dot_ingest__service__pb2.StartUploadRequest.SerializeToString,
+                response_deserializer=rag_dot_v1_dot_ingest__service__pb2.StartUploadResponse.FromString,
+                _registered_method=True)
+        self.GetUpload = channel.unary_unary(
+                '/rag.v1.IngestService/GetUpload',
+                request_serializer=rag_dot_v1_dot_ingest__service__pb2.GetUploadRequest.SerializeToString,
+                response_deserializer=rag_dot_v1_dot_ingest__service__pb2.GetUploadResponse.FromString,
+                _registered_method=True)
+        self.CancelUpload = channel.unary_unary(
+                '/rag.v1.IngestService/CancelUpload',
+                request_serializer=rag_dot_v1_dot_ingest__service__pb2.CancelUploadRequest.SerializeToString,
+                response_deserializer=rag_dot_v1_dot_ingest__service__pb2.CancelUploadResponse.FromString,
+                _registered_method=True)
+        self.IngestDocuments = channel.stream_stream(
+                '/rag.v1.IngestService/IngestDocuments',
+                request_serializer=rag_dot_v1_dot_ingest__service__pb2.IngestDocumentsRequest.SerializeToString,
+                response_deserializer=rag_dot_v1_dot_ingest__service__pb2.IngestDocumentsResponse.FromString,
+                _registered_method=True)
+        self.CrawlSite = channel.unary_unary(
+                '/rag.v1.IngestService/CrawlSite',
+                request_serializer=rag_dot_v1_dot_ingest__service__pb2.CrawlSiteRequest.SerializeToString,
+                response_deserializer=rag_dot_v1_dot_ingest__service__pb2.CrawlSiteResponse.FromString,
+                _registered_method=True)
         self.GetJob = channel.unary_unary(
                 '/rag.v1.IngestService/GetJob',
                 request_serializer=rag_dot_v1_dot_ingest__service__pb2.GetJobRequest.SerializeToString,
@@ -66,6 +91,11 @@ class IngestServiceStub:
                 request_serializer=rag_dot_v1_dot_ingest__service__pb2.CancelJobRequest.SerializeToString,
                 response_deserializer=rag_dot_v1_dot_ingest__service__pb2.CancelJobResponse.FromString,
                 _registered_method=True)
+        self.RetryJob = channel.unary_unary(
+                '/rag.v1.IngestService/RetryJob',
+                request_serializer=rag_dot_v1_dot_ingest__service__pb2.RetryJobRequest.SerializeToString,
+                response_deserializer=rag_dot_v1_dot_ingest__service__pb2.RetryJobResponse.FromString,
+                _registered_method=True)
 
 
 class IngestServiceServicer:
@@ -81,7 +111,48 @@ class IngestServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def UploadDocument(self, request_iterator, context):
-        """UploadDocument accepts one document as a stream: first `start`, then its bytes as `data`.
+        """UploadDocument accepts one document as a stream: first `start`, then its bytes as `data`. With `resume`
+        instead of `start` it goes on with an upload that StartUpload has opened. The end of the stream is the end
+        of the document; a stream that breaks is none.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def StartUpload(self, request, context):
+        """StartUpload opens an upload that survives broken connections and restarts of the server: UploadDocument
+        with `resume` sends its bytes, as often as it takes.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetUpload(self, request, context):
+        """GetUpload shows how far an upload has come: from which offset to go on, or the job that it became.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CancelUpload(self, request, context):
+        """CancelUpload gives up an upload and its bytes. One that has ended stays as it is; its job goes on.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def IngestDocuments(self, request_iterator, context):
+        """IngestDocuments accepts many documents in one stream: first `start`, then an `item` for each. Every item is
+        answered, in the order of the items, with its job or with what is wrong with it; the others go on.
+        A client may send as much as the last `window` allows, and reads responses while it sends.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CrawlSite(self, request, context):
+        """CrawlSite crawls a web site and ingests its pages, each by a job of its own below the crawl's job. Of a
+        collection one crawl runs at a time: a second waits for the end of the first, and says so.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -116,6 +187,14 @@ class IngestServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def RetryJob(self, request, context):
+        """RetryJob takes up a failed job again, as if its document had been handed in just now: it makes a new
+        revision. An archive or a crawl begins anew; of one that succeeded in part, its failed jobs can be retried. The bytes of a failed job are kept for a while (the setting `failed_job_ttl_s`).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_IngestServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -128,6 +207,31 @@ def add_IngestServiceServicer_to_server(servicer, server):
                     servicer.UploadDocument,
                     request_deserializer=rag_dot_v1_dot_ingest__service__pb2.UploadDocumentRequest.FromString,
                     response_serializer=rag_dot_v1_dot_ingest__service__pb2.UploadDocumentResponse.SerializeToString,
+            ),
+            'StartUpload': grpc.unary_unary_rpc_method_handler(
+                    servicer.StartUpload,
+                    request_deserializer=rag_dot_v1_dot_ingest__service__pb2.StartUploadRequest.FromString,
+                    response_serializer=rag_dot_v1_dot_ingest__service__pb2.StartUploadResponse.SerializeToString,
+            ),
+            'GetUpload': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetUpload,
+                    request_deserializer=rag_dot_v1_dot_ingest__service__pb2.GetUploadRequest.FromString,
+                    response_serializer=rag_dot_v1_dot_ingest__service__pb2.GetUploadResponse.SerializeToString,
+            ),
+            'CancelUpload': grpc.unary_unary_rpc_method_handler(
+                    servicer.CancelUpload,
+                    request_deserializer=rag_dot_v1_dot_ingest__service__pb2.CancelUploadRequest.FromString,
+                    response_serializer=rag_dot_v1_dot_ingest__service__pb2.CancelUploadResponse.SerializeToString,
+            ),
+            'IngestDocuments': grpc.stream_stream_rpc_method_handler(
+                    servicer.IngestDocuments,
+                    request_deserializer=rag_dot_v1_dot_ingest__service__pb2.IngestDocumentsRequest.FromString,
+                    response_serializer=rag_dot_v1_dot_ingest__service__pb2.IngestDocumentsResponse.SerializeToString,
+            ),
+            'CrawlSite': grpc.unary_unary_rpc_method_handler(
+                    servicer.CrawlSite,
+                    request_deserializer=rag_dot_v1_dot_ingest__service__pb2.CrawlSiteRequest.FromString,
+                    response_serializer=rag_dot_v1_dot_ingest__service__pb2.CrawlSiteResponse.SerializeToString,
             ),
             'GetJob': grpc.unary_unary_rpc_method_handler(
                     servicer.GetJob,
@@ -148,6 +252,11 @@ def add_IngestServiceServicer_to_server(servicer, server):
                     servicer.CancelJob,
                     request_deserializer=rag_dot_v1_dot_ingest__service__pb2.CancelJobRequest.FromString,
                     response_serializer=rag_dot_v1_dot_ingest__service__pb2.CancelJobResponse.SerializeToString,
+            ),
+            'RetryJob': grpc.unary_unary_rpc_method_handler(
+                    servicer.RetryJob,
+                    request_deserializer=rag_dot_v1_dot_ingest__service__pb2.RetryJobRequest.FromString,
+                    response_serializer=rag_dot_v1_dot_ingest__service__pb2.RetryJobResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -206,6 +315,141 @@ class IngestService:
             '/rag.v1.IngestService/UploadDocument',
             rag_dot_v1_dot_ingest__service__pb2.UploadDocumentRequest.SerializeToString,
             rag_dot_v1_dot_ingest__service__pb2.UploadDocumentResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def StartUpload(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/rag.v1.IngestService/StartUpload',
+            rag_dot_v1_dot_ingest__service__pb2.StartUploadRequest.SerializeToString,
+            rag_dot_v1_dot_ingest__service__pb2.StartUploadResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetUpload(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/rag.v1.IngestService/GetUpload',
+            rag_dot_v1_dot_ingest__service__pb2.GetUploadRequest.SerializeToString,
+            rag_dot_v1_dot_ingest__service__pb2.GetUploadResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CancelUpload(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/rag.v1.IngestService/CancelUpload',
+            rag_dot_v1_dot_ingest__service__pb2.CancelUploadRequest.SerializeToString,
+            rag_dot_v1_dot_ingest__service__pb2.CancelUploadResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def IngestDocuments(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/rag.v1.IngestService/IngestDocuments',
+            rag_dot_v1_dot_ingest__service__pb2.IngestDocumentsRequest.SerializeToString,
+            rag_dot_v1_dot_ingest__service__pb2.IngestDocumentsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CrawlSite(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/rag.v1.IngestService/CrawlSite',
+            rag_dot_v1_dot_ingest__service__pb2.CrawlSiteRequest.SerializeToString,
+            rag_dot_v1_dot_ingest__service__pb2.CrawlSiteResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -314,6 +558,33 @@ class IngestService:
             '/rag.v1.IngestService/CancelJob',
             rag_dot_v1_dot_ingest__service__pb2.CancelJobRequest.SerializeToString,
             rag_dot_v1_dot_ingest__service__pb2.CancelJobResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RetryJob(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/rag.v1.IngestService/RetryJob',
+            rag_dot_v1_dot_ingest__service__pb2.RetryJobRequest.SerializeToString,
+            rag_dot_v1_dot_ingest__service__pb2.RetryJobResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -38,7 +38,27 @@ class IngestServiceStub:
     IngestDocument: _grpc.UnaryUnaryMultiCallable[_ingest_service_pb2.IngestDocumentRequest, _ingest_service_pb2.IngestDocumentResponse]
     """IngestDocument accepts one document given as text, as bytes or by URI."""
     UploadDocument: _grpc.StreamUnaryMultiCallable[_ingest_service_pb2.UploadDocumentRequest, _ingest_service_pb2.UploadDocumentResponse]
-    """UploadDocument accepts one document as a stream: first `start`, then its bytes as `data`."""
+    """UploadDocument accepts one document as a stream: first `start`, then its bytes as `data`. With `resume`
+    instead of `start` it goes on with an upload that StartUpload has opened. The end of the stream is the end
+    of the document; a stream that breaks is none.
+    """
+    StartUpload: _grpc.UnaryUnaryMultiCallable[_ingest_service_pb2.StartUploadRequest, _ingest_service_pb2.StartUploadResponse]
+    """StartUpload opens an upload that survives broken connections and restarts of the server: UploadDocument
+    with `resume` sends its bytes, as often as it takes.
+    """
+    GetUpload: _grpc.UnaryUnaryMultiCallable[_ingest_service_pb2.GetUploadRequest, _ingest_service_pb2.GetUploadResponse]
+    """GetUpload shows how far an upload has come: from which offset to go on, or the job that it became."""
+    CancelUpload: _grpc.UnaryUnaryMultiCallable[_ingest_service_pb2.CancelUploadRequest, _ingest_service_pb2.CancelUploadResponse]
+    """CancelUpload gives up an upload and its bytes. One that has ended stays as it is; its job goes on."""
+    IngestDocuments: _grpc.StreamStreamMultiCallable[_ingest_service_pb2.IngestDocumentsRequest, _ingest_service_pb2.IngestDocumentsResponse]
+    """IngestDocuments accepts many documents in one stream: first `start`, then an `item` for each. Every item is
+    answered, in the order of the items, with its job or with what is wrong with it; the others go on.
+    A client may send as much as the last `window` allows, and reads responses while it sends.
+    """
+    CrawlSite: _grpc.UnaryUnaryMultiCallable[_ingest_service_pb2.CrawlSiteRequest, _ingest_service_pb2.CrawlSiteResponse]
+    """CrawlSite crawls a web site and ingests its pages, each by a job of its own below the crawl's job. Of a
+    collection one crawl runs at a time: a second waits for the end of the first, and says so.
+    """
     GetJob: _grpc.UnaryUnaryMultiCallable[_ingest_service_pb2.GetJobRequest, _ingest_service_pb2.GetJobResponse]
     """GetJob shows a job."""
     ListJobs: _grpc.UnaryUnaryMultiCallable[_ingest_service_pb2.ListJobsRequest, _ingest_service_pb2.ListJobsResponse]
@@ -49,6 +69,10 @@ class IngestServiceStub:
     """
     CancelJob: _grpc.UnaryUnaryMultiCallable[_ingest_service_pb2.CancelJobRequest, _ingest_service_pb2.CancelJobResponse]
     """CancelJob asks a job to stop. A job that has ended stays as it is."""
+    RetryJob: _grpc.UnaryUnaryMultiCallable[_ingest_service_pb2.RetryJobRequest, _ingest_service_pb2.RetryJobResponse]
+    """RetryJob takes up a failed job again, as if its document had been handed in just now: it makes a new
+    revision. An archive or a crawl begins anew; of one that succeeded in part, its failed jobs can be retried. The bytes of a failed job are kept for a while (the setting `failed_job_ttl_s`).
+    """
 
 @_typing.type_check_only
 class IngestServiceAsyncStub(IngestServiceStub):
@@ -60,7 +84,27 @@ class IngestServiceAsyncStub(IngestServiceStub):
     IngestDocument: _aio.UnaryUnaryMultiCallable[_ingest_service_pb2.IngestDocumentRequest, _ingest_service_pb2.IngestDocumentResponse]  # type: ignore[assignment]
     """IngestDocument accepts one document given as text, as bytes or by URI."""
     UploadDocument: _aio.StreamUnaryMultiCallable[_ingest_service_pb2.UploadDocumentRequest, _ingest_service_pb2.UploadDocumentResponse]  # type: ignore[assignment]
-    """UploadDocument accepts one document as a stream: first `start`, then its bytes as `data`."""
+    """UploadDocument accepts one document as a stream: first `start`, then its bytes as `data`. With `resume`
+    instead of `start` it goes on with an upload that StartUpload has opened. The end of the stream is the end
+    of the document; a stream that breaks is none.
+    """
+    StartUpload: _aio.UnaryUnaryMultiCallable[_ingest_service_pb2.StartUploadRequest, _ingest_service_pb2.StartUploadResponse]  # type: ignore[assignment]
+    """StartUpload opens an upload that survives broken connections and restarts of the server: UploadDocument
+    with `resume` sends its bytes, as often as it takes.
+    """
+    GetUpload: _aio.UnaryUnaryMultiCallable[_ingest_service_pb2.GetUploadRequest, _ingest_service_pb2.GetUploadResponse]  # type: ignore[assignment]
+    """GetUpload shows how far an upload has come: from which offset to go on, or the job that it became."""
+    CancelUpload: _aio.UnaryUnaryMultiCallable[_ingest_service_pb2.CancelUploadRequest, _ingest_service_pb2.CancelUploadResponse]  # type: ignore[assignment]
+    """CancelUpload gives up an upload and its bytes. One that has ended stays as it is; its job goes on."""
+    IngestDocuments: _aio.StreamStreamMultiCallable[_ingest_service_pb2.IngestDocumentsRequest, _ingest_service_pb2.IngestDocumentsResponse]  # type: ignore[assignment]
+    """IngestDocuments accepts many documents in one stream: first `start`, then an `item` for each. Every item is
+    answered, in the order of the items, with its job or with what is wrong with it; the others go on.
+    A client may send as much as the last `window` allows, and reads responses while it sends.
+    """
+    CrawlSite: _aio.UnaryUnaryMultiCallable[_ingest_service_pb2.CrawlSiteRequest, _ingest_service_pb2.CrawlSiteResponse]  # type: ignore[assignment]
+    """CrawlSite crawls a web site and ingests its pages, each by a job of its own below the crawl's job. Of a
+    collection one crawl runs at a time: a second waits for the end of the first, and says so.
+    """
     GetJob: _aio.UnaryUnaryMultiCallable[_ingest_service_pb2.GetJobRequest, _ingest_service_pb2.GetJobResponse]  # type: ignore[assignment]
     """GetJob shows a job."""
     ListJobs: _aio.UnaryUnaryMultiCallable[_ingest_service_pb2.ListJobsRequest, _ingest_service_pb2.ListJobsResponse]  # type: ignore[assignment]
@@ -71,6 +115,10 @@ class IngestServiceAsyncStub(IngestServiceStub):
     """
     CancelJob: _aio.UnaryUnaryMultiCallable[_ingest_service_pb2.CancelJobRequest, _ingest_service_pb2.CancelJobResponse]  # type: ignore[assignment]
     """CancelJob asks a job to stop. A job that has ended stays as it is."""
+    RetryJob: _aio.UnaryUnaryMultiCallable[_ingest_service_pb2.RetryJobRequest, _ingest_service_pb2.RetryJobResponse]  # type: ignore[assignment]
+    """RetryJob takes up a failed job again, as if its document had been handed in just now: it makes a new
+    revision. An archive or a crawl begins anew; of one that succeeded in part, its failed jobs can be retried. The bytes of a failed job are kept for a while (the setting `failed_job_ttl_s`).
+    """
 
 class IngestServiceServicer(metaclass=_abc_1.ABCMeta):
     """IngestService accepts documents and shows the jobs that make them searchable. Once a call has
@@ -91,7 +139,57 @@ class IngestServiceServicer(metaclass=_abc_1.ABCMeta):
         request_iterator: _MaybeAsyncIterator[_ingest_service_pb2.UploadDocumentRequest],
         context: _ServicerContext,
     ) -> _typing.Union[_ingest_service_pb2.UploadDocumentResponse, _abc.Awaitable[_ingest_service_pb2.UploadDocumentResponse]]:
-        """UploadDocument accepts one document as a stream: first `start`, then its bytes as `data`."""
+        """UploadDocument accepts one document as a stream: first `start`, then its bytes as `data`. With `resume`
+        instead of `start` it goes on with an upload that StartUpload has opened. The end of the stream is the end
+        of the document; a stream that breaks is none.
+        """
+
+    @_abc_1.abstractmethod
+    def StartUpload(
+        self,
+        request: _ingest_service_pb2.StartUploadRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ingest_service_pb2.StartUploadResponse, _abc.Awaitable[_ingest_service_pb2.StartUploadResponse]]:
+        """StartUpload opens an upload that survives broken connections and restarts of the server: UploadDocument
+        with `resume` sends its bytes, as often as it takes.
+        """
+
+    @_abc_1.abstractmethod
+    def GetUpload(
+        self,
+        request: _ingest_service_pb2.GetUploadRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ingest_service_pb2.GetUploadResponse, _abc.Awaitable[_ingest_service_pb2.GetUploadResponse]]:
+        """GetUpload shows how far an upload has come: from which offset to go on, or the job that it became."""
+
+    @_abc_1.abstractmethod
+    def CancelUpload(
+        self,
+        request: _ingest_service_pb2.CancelUploadRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ingest_service_pb2.CancelUploadResponse, _abc.Awaitable[_ingest_service_pb2.CancelUploadResponse]]:
+        """CancelUpload gives up an upload and its bytes. One that has ended stays as it is; its job goes on."""
+
+    @_abc_1.abstractmethod
+    def IngestDocuments(
+        self,
+        request_iterator: _MaybeAsyncIterator[_ingest_service_pb2.IngestDocumentsRequest],
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_ingest_service_pb2.IngestDocumentsResponse], _abc.AsyncIterator[_ingest_service_pb2.IngestDocumentsResponse]]:
+        """IngestDocuments accepts many documents in one stream: first `start`, then an `item` for each. Every item is
+        answered, in the order of the items, with its job or with what is wrong with it; the others go on.
+        A client may send as much as the last `window` allows, and reads responses while it sends.
+        """
+
+    @_abc_1.abstractmethod
+    def CrawlSite(
+        self,
+        request: _ingest_service_pb2.CrawlSiteRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ingest_service_pb2.CrawlSiteResponse, _abc.Awaitable[_ingest_service_pb2.CrawlSiteResponse]]:
+        """CrawlSite crawls a web site and ingests its pages, each by a job of its own below the crawl's job. Of a
+        collection one crawl runs at a time: a second waits for the end of the first, and says so.
+        """
 
     @_abc_1.abstractmethod
     def GetJob(
@@ -126,5 +224,15 @@ class IngestServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_ingest_service_pb2.CancelJobResponse, _abc.Awaitable[_ingest_service_pb2.CancelJobResponse]]:
         """CancelJob asks a job to stop. A job that has ended stays as it is."""
+
+    @_abc_1.abstractmethod
+    def RetryJob(
+        self,
+        request: _ingest_service_pb2.RetryJobRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ingest_service_pb2.RetryJobResponse, _abc.Awaitable[_ingest_service_pb2.RetryJobResponse]]:
+        """RetryJob takes up a failed job again, as if its document had been handed in just now: it makes a new
+        revision. An archive or a crawl begins anew; of one that succeeded in part, its failed jobs can be retried. The bytes of a failed job are kept for a while (the setting `failed_job_ttl_s`).
+        """
 
 def add_IngestServiceServicer_to_server(servicer: IngestServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
