@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
+from rag_server.domain.job_items import ItemError
 from rag_server.domain.metadata import Metadata
 
 
@@ -29,6 +30,24 @@ class MediaType(StrEnum):
     MARKDOWN = "text/markdown"
     HTML = "text/html"
     PDF = "application/pdf"
+    DOCX = "application/vnd.openxmlformats-officedocument.wordprocessingml.document"
+    PPTX = "application/vnd.openxmlformats-officedocument.presentationml.presentation"
+    XLSX = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
+    DOC = "application/msword"
+    XLS = "application/vnd.ms-excel"
+    MSG = "application/vnd.ms-outlook"
+    ODT = "application/vnd.oasis.opendocument.text"
+    RTF = "application/rtf"
+    EPUB = "application/epub+zip"
+    EML = "message/rfc822"
+    CSV = "text/csv"
+    TSV = "text/tab-separated-values"
+    JSON = "application/json"
+    JSONL = "application/jsonl"
+    XML = "application/xml"
+    RST = "text/x-rst"
+    ORG = "text/x-org"
+    IPYNB = "application/x-ipynb+json"
 
 
 class BlockKind(StrEnum):
@@ -55,6 +74,29 @@ class Block:
 
 
 @dataclass(frozen=True, slots=True)
+class Record:
+    """A row of a table that was taken as a record."""
+
+    span: Span
+    """Where its text stands in `ParsedDocument.text`."""
+    key: str
+    """What tells it apart from the others; empty where the mapping names no key."""
+    metadata: Metadata
+
+
+@dataclass(frozen=True, slots=True)
+class Records:
+    """What became of the rows of a table."""
+
+    taken: tuple[Record, ...]
+    """In order, not overlapping."""
+    errors: tuple[ItemError, ...] = ()
+    """Why rows were left out: the first ones."""
+    failed_count: int = 0
+    """Rows that were left out."""
+
+
+@dataclass(frozen=True, slots=True)
 class ParsedDocument:
     """The text of a document and its structure, independent of the format it came in."""
 
@@ -64,8 +106,12 @@ class ParsedDocument:
     """In order, not overlapping; the text between two blocks is white space."""
     title: str = ""
     language: str = ""
-    """BCP 47 code where the format declares it, else empty."""
+    """BCP 47 code that the document declares, else the one that its words tell, else empty."""
     page_count: int | None = None
+    pages_without_text: tuple[int, ...] = ()
+    """1-based, in order: pages that show something but hold no text, as scans do. Blank ones do not count."""
+    records: Records | None = None
+    """Where the document was taken row by row."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +119,7 @@ class ChunkDraft:
     """A passage cut from a parsed document, before it has an identity."""
 
     text: str
-    """Exactly `ParsedDocument.text[span.start:span.end]`."""
+    """Exactly `prefix + ParsedDocument.text[span.start:span.end]`: what is embedded, stored and shown."""
     span: Span
     heading_path: tuple[str, ...]
     """Headings above the passage, outermost first."""
@@ -81,6 +127,11 @@ class ChunkDraft:
     """Tokens of the embedding model, without its special tokens."""
     page_start: int | None = None
     page_end: int | None = None
+    prefix: str = ""
+    """The header rows of the table that the passage begins in, repeated from above `span`, with their line
+    ends; empty for every other passage."""
+    metadata: Metadata = field(default_factory=dict, hash=False)
+    """Of a record; empty for every other passage."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +146,7 @@ class Chunk:
     ordinal: int
     """0-based position within the document revision."""
     text: str
+    """Longer than `span` by the header rows that a passage from within a table starts with."""
     span: Span
     heading_path: tuple[str, ...]
     token_count: int
@@ -103,6 +155,8 @@ class Chunk:
     title: str
     source_uri: str
     media_type: str
+    metadata: Metadata = field(default_factory=dict, hash=False)
+    """A record's own; filters see it beside, and before, that of the document. Empty for other chunks."""
 
 
 def chunk_id(tenant_id: str, collection_uid: str, document_id: str, revision: int, ordinal: int) -> str:

@@ -42,7 +42,11 @@ def type_of(value: MetadataValue) -> MetadataType:
 
 def accepts(declared: MetadataType, value: MetadataValue) -> bool:
     """Whether a field of type `declared` takes `value`; an integer is a valid double."""
-    actual = type_of(value)
+    return accepts_type(declared, type_of(value))
+
+
+def accepts_type(declared: MetadataType, actual: MetadataType) -> bool:
+    """Whether a field of type `declared` takes values of type `actual`."""
     return actual is declared or (declared is MetadataType.DOUBLE and actual is MetadataType.INTEGER)
 
 

@@ -19,3 +19,9 @@ class Publication:
     chunk_count: int
     token_count: int
     page_count: int | None = None
+    reused_chunk_count: int = 0
+    """How many of the chunks were not embedded anew."""
+    failed_item_count: int = 0
+    """Parts of the document that were left out."""
+    recipe: str = ""
+    """Digest of all that the chunks depend on besides the bytes; empty: not known."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection as Container
 from collections.abc import Mapping, Sequence
 
 from sqlalchemy import ColumnElement, delete, select
 from sqlmodel import col
 
+from rag_server.domain.change import CollectionChange
 from rag_server.domain.collection import Chunking, Collection, NewCollection
 from rag_server.domain.ids import new_id
 from rag_server.domain.metadata import MetadataType
@@ -14,9 +16,9 @@ from rag_server.errors import AlreadyExists, NotFound
 from rag_server.metadata.codecs import bm25_from_json, bm25_to_json, chunking_from_json, chunking_to_json
 from rag_server.metadata.jobs import JobRepository
 from rag_server.metadata.metadata_fields import MetadataFieldRepository
-from rag_server.metadata.session import Scope
+from rag_server.metadata.session import IDS_PER_STATEMENT, Scope
 from rag_server.metadata.sweeps import SweepRepository
-from rag_server.metadata.tables import CollectionRow, DocumentRow
+from rag_server.metadata.tables import CollectionRow, KeptRevisionRow
 
 
 class CollectionRepository:
@@ -147,6 +149,13 @@ class CollectionRepository:
         )
         return uid
 
+    async def lock(self, tenant_id: str, collection_uid: str) -> None:
+        """Have whoever changes the collection's documents or jobs wait for the end of this transaction.
+
+        Raises `NotFound`.
+        """
+        await self._scope.lock_collection(tenant_id, collection_uid)
+
     async def bump_revision(
         self, tenant_id: str, collection_uid: str, *, documents: int = 0, chunks: int = 0
     ) -> int:
@@ -164,10 +173,28 @@ class CollectionRepository:
         await self._scope.session.flush()
         return row.revision
 
+    async def changes_of(self, uids: Container[str]) -> Sequence[CollectionChange]:
+        """Return where each of these collections of any tenants stands; of one that is gone only the uid.
+
+        For whoever remembers them, and may have missed what happened to them.
+        """
+        ids = list(uids)
+        found: dict[str, CollectionChange] = {}
+        for start in range(0, len(ids), IDS_PER_STATEMENT):
+            statement = select(
+                col(CollectionRow.tenant_id),
+                col(CollectionRow.id),
+                col(CollectionRow.uid),
+                col(CollectionRow.revision),
+            ).where(col(CollectionRow.uid).in_(ids[start : start + IDS_PER_STATEMENT]))
+            changes = [CollectionChange(*row) for row in await self._scope.session.execute(statement)]
+            found.update((change.collection_uid, change) for change in changes)
+        return [found.get(uid) or CollectionChange("", "", uid, None) for uid in ids]
+
     async def _blobs(self, tenant_id: str, uid: str) -> Sequence[str]:
         statement = (
-            select(col(DocumentRow.sha256))
-            .where(col(DocumentRow.tenant_id) == tenant_id, col(DocumentRow.collection_uid) == uid)
+            select(col(KeptRevisionRow.sha256))
+            .where(col(KeptRevisionRow.tenant_id) == tenant_id, col(KeptRevisionRow.collection_uid) == uid)
             .distinct()
         )
         return (await self._scope.session.scalars(statement)).all()

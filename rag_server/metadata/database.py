@@ -18,14 +18,23 @@ from rag_server.metadata import schema
 from rag_server.metadata.blobs import BlobRepository
 from rag_server.metadata.changes import ChangeRepository
 from rag_server.metadata.collections import CollectionRepository
+from rag_server.metadata.crawls import CrawlRepository
 from rag_server.metadata.documents import DocumentRepository
 from rag_server.metadata.engine import create_reader, create_writer, prepare
 from rag_server.metadata.failures import translated, unavailable
+from rag_server.metadata.history import HistoryRepository
 from rag_server.metadata.idempotency import IdempotencyRepository
 from rag_server.metadata.jobs import JobRepository
+from rag_server.metadata.leases import LeaseRepository
 from rag_server.metadata.metadata_fields import MetadataFieldRepository
+from rag_server.metadata.options import DEFAULT, ConnectionOptions
+from rag_server.metadata.outbox import OutboxRepository
+from rag_server.metadata.parents import ParentRepository
+from rag_server.metadata.revival import RevivalRepository
 from rag_server.metadata.session import Clock, Scope
 from rag_server.metadata.sweeps import SweepRepository
+from rag_server.metadata.uploads import UploadRepository
+from rag_server.metadata.webhooks import WebhookRepository
 
 
 def utc_now() -> datetime:
@@ -41,12 +50,24 @@ class Transaction:
         self.touched = scope.touched
         self.sweeps = SweepRepository(scope)
         self.blobs = BlobRepository(scope)
+        self.uploads = UploadRepository(scope, self.sweeps)
         self.idempotency = IdempotencyRepository(scope)
         self.metadata_fields = MetadataFieldRepository(scope)
-        self.jobs = JobRepository(scope, self.sweeps)
+        self.outbox = OutboxRepository(scope)
+        self.webhooks = WebhookRepository(scope)
+        self.jobs = JobRepository(scope, self.sweeps, self.outbox, self.webhooks)
+        self.leases = LeaseRepository(scope, self.jobs)
+        self.parents = ParentRepository(scope, self.jobs, self.sweeps)
+        self.crawls = CrawlRepository(scope, self.jobs, self.outbox)
+        self.revival = RevivalRepository(
+            scope, self.jobs, self.outbox, self.blobs, self.sweeps, self.parents, self.crawls
+        )
         self.collections = CollectionRepository(scope, self.metadata_fields, self.jobs, self.sweeps)
         self.changes = ChangeRepository(scope)
-        self.documents = DocumentRepository(scope, self.collections, self.changes, self.jobs, self.sweeps)
+        self.history = HistoryRepository(scope, self.sweeps)
+        self.documents = DocumentRepository(
+            scope, self.collections, self.changes, self.jobs, self.sweeps, self.history
+        )
 
 
 class Database:
@@ -69,7 +90,10 @@ class Database:
         self._collection_listeners: list[Callable[[Sequence[CollectionChange]], None]] = []
 
     def on_jobs_changed(self, listener: Callable[[Sequence[Job]], None]) -> None:
-        """Call `listener` with the jobs that a transaction has changed, once it is committed."""
+        """Call `listener` with the jobs that a transaction has changed, once it is committed.
+
+        A commit of which the database did not say how it ended is told, too: the jobs may be as they were.
+        """
         self._job_listeners.append(listener)
 
     def on_collections_changed(self, listener: Callable[[Sequence[CollectionChange]], None]) -> None:
@@ -85,13 +109,16 @@ class Database:
         self._collection_listeners.append(listener)
 
     @classmethod
-    async def open(cls, url: str, *, clock: Clock = utc_now) -> Database:
-        """Connect to `url` (`sqlite+aiosqlite:///FILE`) and migrate it if that is due.
+    async def open(
+        cls, url: str, *, clock: Clock = utc_now, options: ConnectionOptions = DEFAULT
+    ) -> Database:
+        """Connect to `url` and migrate it if that is due.
 
-        The file's folder must exist. Raises `FailedPrecondition` (`SCHEMA_TOO_NEW`) for a database of
-        a later release.
+        `sqlite+aiosqlite:///FILE`, whose folder must exist, or `postgresql+asyncpg://USER@HOST/DATABASE`,
+        where the database must exist. Servers that open one database at once migrate it once. Raises
+        `FailedPrecondition` (`SCHEMA_TOO_NEW`) for a database of a later release.
         """
-        database = cls(create_writer(url), create_reader(url), clock)
+        database = cls(create_writer(url, options), create_reader(url, options), clock)
         try:
             with translated(is_connecting=True):
                 await asyncio.to_thread(prepare, url)
@@ -108,7 +135,8 @@ class Database:
         A caller that is cancelled while it commits waits for the end of that, so that what is committed
         is always told to the listeners.
 
-        On SQLite only one is open at a time: keep the block short and wait for nothing else in it.
+        On SQLite only one is open at a time: keep the block short and wait for nothing else in it. On
+        PostgreSQL several are, at READ COMMITTED: what a decision rests on is locked before it is read.
         """
         async with self._session(self._writer) as session:
             tx = Transaction(session, self._clock)
@@ -122,11 +150,27 @@ class Database:
         except BaseException:
             # perhaps only the answer was lost: neither what was known before nor what we hoped for is sure
             self._tell_collections([replace(change, revision=0) for change in collections])
+            self._tell_jobs(tx.jobs.changed)  # whoever watches them looks for itself
             raise
         self._tell_collections(collections)
-        if tx.jobs.changed:
+        self._tell_jobs(tx.jobs.changed)
+
+    async def tell_again(self, tenant_id: str, job_id: str) -> None:
+        """Tell the listeners of a job and its collection as they are now.
+
+        For whoever finds that the process which changed them may have died before it could tell. Raises
+        `NotFound`.
+        """
+        async with self.snapshot() as tx:
+            job = await tx.jobs.get(tenant_id, job_id)
+            changes = await tx.collections.changes_of([await tx.jobs.collection_uid(tenant_id, job_id)])
+        self._tell_collections(changes)
+        self._tell_jobs([job])
+
+    def _tell_jobs(self, jobs: Sequence[Job]) -> None:
+        if jobs:
             for listener in self._job_listeners:
-                listener(tx.jobs.changed)
+                listener(jobs)
 
     def _tell_collections(self, changes: Sequence[CollectionChange]) -> None:
         if changes:

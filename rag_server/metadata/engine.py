@@ -1,7 +1,7 @@
 """Engines: how connections to the metadata store are opened, and how many.
 
 SQLite has one writer at a time, so its write engine has one connection: waiting happens in the pool,
-in order, not in SQLite's busy loop. Each SQLite connection costs a thread.
+in order, not in SQLite's busy loop. Each SQLite connection costs a thread. See `postgres` for the other one.
 """
 
 from __future__ import annotations
@@ -15,14 +15,13 @@ from sqlalchemy import Connection, event, make_url
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
 
+from rag_server.metadata import postgres
+from rag_server.metadata.options import DEFAULT, ConnectionOptions
+
 BUSY_TIMEOUT_MS = 5_000
 """How long SQLite waits for a lock that another process holds."""
 _BUSY_POLL_S = 0.01
-POOL_TIMEOUT_S = 10.0
-"""How long a caller waits for a connection of ours before it is told to come back."""
 READER_COUNT = 4
-SERVER_POOL_SIZE = 8
-"""Connections per engine to a database server."""
 
 _DURABLE_PRAGMAS = (
     "PRAGMA journal_mode=WAL",
@@ -82,36 +81,33 @@ def _enter_wal(connection: sqlite3.Connection) -> None:
             return
 
 
-def create_writer(url: str, *, is_pooled: bool = True) -> AsyncEngine:
+def create_writer(url: str, options: ConnectionOptions = DEFAULT, *, is_pooled: bool = True) -> AsyncEngine:
     """Return the engine of write transactions; unpooled for a single use, such as a migration."""
     if not is_sqlite(url):
-        return _server_engine(url, _pool(SERVER_POOL_SIZE) if is_pooled else _UNPOOLED)
+        return postgres.create_engine(url, options, postgres.WRITING, is_pooled=is_pooled)
     # IMMEDIATE takes the write lock at once: two transactions that read and then write would
     # otherwise both hold a read lock and neither could go on.
-    return _sqlite_engine(url, "BEGIN IMMEDIATE", _DURABLE_PRAGMAS, _pool(1) if is_pooled else _UNPOOLED)
+    pool = _pool(1, options) if is_pooled else _UNPOOLED
+    return _sqlite_engine(url, "BEGIN IMMEDIATE", _DURABLE_PRAGMAS, pool)
 
 
-def create_reader(url: str) -> AsyncEngine:
+def create_reader(url: str, options: ConnectionOptions = DEFAULT) -> AsyncEngine:
     """Return the engine of read-only snapshots."""
     if not is_sqlite(url):
-        engine = _server_engine(url, _pool(SERVER_POOL_SIZE))
-        return engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
-    return _sqlite_engine(url, "BEGIN", (*_DURABLE_PRAGMAS, "PRAGMA query_only=ON"), _pool(READER_COUNT))
+        return postgres.create_engine(url, options, postgres.READING)
+    pragmas = (*_DURABLE_PRAGMAS, "PRAGMA query_only=ON")
+    return _sqlite_engine(url, "BEGIN", pragmas, _pool(READER_COUNT, options))
 
 
 _UNPOOLED: dict[str, Any] = {"poolclass": NullPool}
 
 
-def _pool(size: int) -> dict[str, Any]:
-    return {"pool_size": size, "max_overflow": 0, "pool_timeout": POOL_TIMEOUT_S}
-
-
-def _server_engine(url: str, pool: dict[str, Any]) -> AsyncEngine:
-    # hide_parameters: values belong to tenants, and errors are logged with their statement
-    return create_async_engine(url, hide_parameters=True, pool_pre_ping=True, **pool)
+def _pool(size: int, options: ConnectionOptions) -> dict[str, Any]:
+    return {"pool_size": size, "max_overflow": 0, "pool_timeout": options.pool_timeout_s}
 
 
 def _sqlite_engine(url: str, begin: str, pragmas: tuple[str, ...], pool: dict[str, Any]) -> AsyncEngine:
+    # hide_parameters: values belong to tenants, and errors are logged with their statement
     # isolation_level None: the driver begins nothing by itself, `start` below does
     arguments = {"isolation_level": None, "factory": _RollingBackConnection}
     engine = create_async_engine(url, connect_args=arguments, hide_parameters=True, **pool)

@@ -12,6 +12,9 @@ from rag_server.errors import AlreadyExists, Unavailable
 from rag_server.metadata.session import Scope
 from rag_server.metadata.tables import IdempotencyRow
 
+IN_PROGRESS = "REQUEST_IN_PROGRESS"
+"""The reason that a call gets whose twin, made at the same time, was faster."""
+
 
 class IdempotencyRepository:
     """Answers by (tenant, method, request id)."""
@@ -63,7 +66,7 @@ class IdempotencyRepository:
         if not await self._scope.insert_if_absent(row):
             await self.replay(tenant_id, method, request_id, body_hash)
             raise Unavailable(
-                "REQUEST_IN_PROGRESS",
+                IN_PROGRESS,
                 f"another call with request_id {request_id!r} was answered just now; repeat this one",
                 metadata={"request_id": request_id},
                 retry_after_s=0.1,

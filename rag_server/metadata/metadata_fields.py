@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from sqlalchemy import select
 from sqlmodel import col
 
-from rag_server.domain.metadata import Metadata, MetadataType, accepts, type_of
+from rag_server.domain.metadata import Metadata, MetadataType, accepts, accepts_type, type_of
 from rag_server.errors import FieldViolation, InvalidArgument
 from rag_server.metadata.session import Scope
 from rag_server.metadata.tables import MetadataFieldRow
@@ -84,6 +84,35 @@ class MetadataFieldRepository:
         known = await self.check(tenant_id, collection_uid, metadata, path=path)
         new = {name: type_of(value) for name, value in metadata.items() if name not in known}
         await self.declare(tenant_id, collection_uid, new)
+
+    async def learn_types(
+        self, tenant_id: str, collection_uid: str, types: Mapping[str, MetadataType], *, path: str
+    ) -> None:
+        """As `learn`, for the types of values that are many. Raises what `check_types` raises."""
+        await self._scope.lock_collection(tenant_id, collection_uid)
+        known = await self.check_types(tenant_id, collection_uid, types, path=path)
+        new = {name: kind for name, kind in types.items() if name not in known}
+        await self.declare(tenant_id, collection_uid, new)
+
+    async def check_types(
+        self, tenant_id: str, collection_uid: str, types: Mapping[str, MetadataType], *, path: str
+    ) -> dict[str, MetadataType]:
+        """Return the collection's fields, to which values of these types do not run counter.
+
+        Raises `InvalidArgument` (`METADATA_TYPE_MISMATCH`, one violation per field, at `path`).
+        """
+        known = (await self.of_collections(tenant_id, [collection_uid]))[collection_uid]
+        violations = [
+            FieldViolation(
+                path,
+                f"makes {name!r} of type {kind.value}; in this collection it is of type {known[name].value}",
+            )
+            for name, kind in types.items()
+            if name in known and not accepts_type(known[name], kind)
+        ]
+        if violations:
+            raise _mismatch(violations)
+        return known
 
     async def check(
         self,

@@ -9,6 +9,7 @@ from sqlalchemy import Connection, inspect, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from rag_server.errors import FailedPrecondition
+from rag_server.metadata import postgres
 from rag_server.metadata.engine import create_writer
 from rag_server.metadata.migrations import HEAD
 
@@ -18,8 +19,8 @@ MIGRATIONS = Path(__file__).parent / "migrations"
 async def bring_to_head(url: str, engine: AsyncEngine) -> None:
     """Migrate the database at `url`, of which `engine` is open, if it is not at `HEAD` already.
 
-    Raises `FailedPrecondition` (`SCHEMA_TOO_NEW`) when a later release has migrated it. All of a
-    migration happens, or nothing.
+    Servers that do so at once take turns, and all but the first find it done. All of a migration happens,
+    or nothing. Raises `FailedPrecondition` (`SCHEMA_TOO_NEW`) when a later release has migrated it.
     """
     if await version(engine) != HEAD:
         # Alembic is imported only here, and its environment runs its own event loop
@@ -61,8 +62,11 @@ def _run(connection: Connection, revision: str) -> None:
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
     config.attributes["connection"] = connection
+    is_postgres = connection.dialect.name == "postgresql"
+    if is_postgres:
+        postgres.take_migration_lock(connection)
     known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
-    # asked again under the write lock: another process may have migrated in between
+    # asked again under the lock: another process may have migrated in between
     current = _version(connection)
     if current is not None and current not in known:
         raise FailedPrecondition(
@@ -77,3 +81,5 @@ def _run(connection: Connection, revision: str) -> None:
         command.downgrade(config, revision)
     else:
         command.upgrade(config, revision)
+        if is_postgres:
+            postgres.compare_bytewise(connection)

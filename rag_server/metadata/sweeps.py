@@ -6,7 +6,7 @@ nothing; it is removed once the target is gone.
 
 from __future__ import annotations
 
-from sqlalchemy import delete, select
+from sqlalchemy import and_, delete, exists, or_, select
 from sqlmodel import col
 
 from rag_server.domain.ids import new_id
@@ -53,6 +53,30 @@ class SweepRepository:
     async def add_blob(self, tenant_id: str, sha256: str) -> None:
         """Have the bytes removed, unless something refers to them by then."""
         await self._add(tenant_id, SweepKind.BLOB, sha256=sha256)
+
+    async def is_due(self, tenant_id: str, collection_uid: str, document_id: str, revision: int) -> bool:
+        """Whether the chunks of a revision are about to be removed."""
+        statement = select(
+            exists().where(
+                col(SweepRow.tenant_id) == tenant_id,
+                col(SweepRow.collection_uid) == collection_uid,
+                or_(
+                    col(SweepRow.kind) == SweepKind.COLLECTION.value,
+                    and_(
+                        col(SweepRow.document_id) == document_id,
+                        or_(col(SweepRow.revision) == revision, col(SweepRow.before_revision) > revision),
+                    ),
+                ),
+            )
+        )
+        return bool(await self._scope.session.scalar(statement))
+
+    async def is_blob_due(self, tenant_id: str, sha256: str) -> bool:
+        """Whether the bytes are about to be removed, if nothing refers to them."""
+        statement = select(
+            exists().where(col(SweepRow.tenant_id) == tenant_id, col(SweepRow.sha256) == sha256)
+        )
+        return bool(await self._scope.session.scalar(statement))
 
     async def _add(
         self,

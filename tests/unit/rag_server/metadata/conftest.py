@@ -2,7 +2,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pytest
 
@@ -11,6 +10,7 @@ from rag_server.domain.document import NewDocument
 from rag_server.domain.job import Job
 from rag_server.domain.metadata import Metadata
 from rag_server.domain.publication import Publication
+from rag_server.domain.webhook import Webhook
 from rag_server.metadata import Database
 
 TENANT = "acme"
@@ -46,8 +46,8 @@ def publication() -> Callable[..., Publication]:
 
 
 @pytest.fixture
-def url(tmp_path: Path) -> str:
-    return f"sqlite+aiosqlite:///{tmp_path / 'metadata.db'}"
+def url(database_url: str) -> str:
+    return database_url
 
 
 @pytest.fixture
@@ -71,12 +71,22 @@ def submit(database: Database, collection: Collection) -> Submit:
     """Accept a job for a document of the collection."""
 
     async def submit(
-        document_id: str = "doc", *, sha256: str = "a" * 64, metadata: Metadata | None = None
+        document_id: str = "doc",
+        *,
+        sha256: str = "a" * 64,
+        metadata: Metadata | None = None,
+        webhook: Webhook | None = None,
     ) -> Job:
         new = NewDocument(collection.id, document_id, source_uri="file:x", metadata=metadata or {})
         async with database.transaction() as tx:
             return await tx.jobs.create(
-                TENANT, collection.uid, new, chunking=TokenChunking(), content_sha256=sha256, request_id="r"
+                TENANT,
+                collection.uid,
+                new,
+                chunking=TokenChunking(),
+                content_sha256=sha256,
+                request_id="r",
+                webhook=webhook,
             )
 
     return submit

@@ -175,6 +175,26 @@ async def test_learn_new_fields_are_fixed_and_mismatches_name_every_field(
     }
 
 
+async def test_learn_types_fixes_new_fields_and_names_those_of_another_type(
+    database: Database, collection: Collection
+) -> None:
+    integer, double = MetadataType.INTEGER, MetadataType.DOUBLE
+    async with database.transaction() as tx:
+        await tx.metadata_fields.declare(TENANT, collection.uid, {"score": double, "year": integer})
+        await tx.metadata_fields.learn_types(
+            TENANT, collection.uid, {"score": integer, "price": double}, path="records.fields"
+        )
+        with pytest.raises(InvalidArgument) as raised:
+            await tx.metadata_fields.learn_types(
+                TENANT, collection.uid, {"year": double, "new": double}, path="records.fields"
+            )
+        found = await tx.collections.get(TENANT, "papers")
+    assert raised.value.reason == "METADATA_TYPE_MISMATCH"
+    (violation,) = raised.value.violations
+    assert (violation.field, "'year'" in violation.description) == ("records.fields", True)
+    assert found.metadata_fields == {"score": double, "year": integer, "price": double}
+
+
 async def test_learn_unknown_collection_is_not_found(database: Database) -> None:
     async with database.transaction() as tx:
         with pytest.raises(NotFound):

@@ -33,6 +33,13 @@ def _error(kind: type[DBAPIError], sqlstate: str, *, is_lost: bool = False) -> D
         _error(DatabaseError, "XX001"),
         _error(ProgrammingError, "08006", is_lost=True),
         _error(DBAPIError, "40001"),
+        _error(DBAPIError, "53300"),
+        _error(DBAPIError, "53200"),
+        _error(DBAPIError, "57014"),
+        _error(DBAPIError, "55P03"),
+        _error(DBAPIError, "25006"),
+        _error(DBAPIError, "28P01"),
+        _error(ProgrammingError, "42501"),
         _error(ProgrammingError, "40P01"),
         OperationalError("SELECT 1", None, sqlite3.OperationalError("database is locked")),
     ],
@@ -49,7 +56,16 @@ def test_translate_server_without_room_is_disk_full() -> None:
     assert meaning.reason == "DISK_FULL"
 
 
-@pytest.mark.parametrize("error", [_error(IntegrityError, "23505"), _error(ProgrammingError, "42P01")])
+@pytest.mark.parametrize(
+    "error",
+    [
+        _error(IntegrityError, "23505"),
+        _error(ProgrammingError, "42P01"),
+        # asyncpg's plain errors: text that PostgreSQL does not take, a number out of range
+        _error(DBAPIError, "22021"),
+        _error(DBAPIError, "22003"),
+    ],
+)
 def test_translate_mistake_of_ours_is_no_failure(error: DBAPIError) -> None:
     assert translate(error) is None
 

@@ -12,16 +12,35 @@ import pytest
 
 from rag_server.domain.change import DocumentChange
 from rag_server.domain.collection import Collection, NewCollection, TokenChunking
+from rag_server.domain.crawl import CrawledPage, CrawlRequest
 from rag_server.domain.document import NewDocument
 from rag_server.domain.job import Job, JobState
+from rag_server.domain.lease import Lease, LeaseLost
 from rag_server.domain.metadata import MetadataType
+from rag_server.domain.priority import Priority
 from rag_server.domain.publication import Publication
+from rag_server.domain.upload import UploadPart
+from rag_server.domain.webhook import Attempt as DeliveryAttempt
+from rag_server.domain.webhook import Webhook, WebhookDelivery
 from rag_server.errors import NotFound
 from rag_server.metadata import Database, Transaction
+from rag_server.metadata.parents import ItemOutcome
 
 OWNER = "acme"
 STRANGER = "globex"
 SHA256 = "a" * 64
+PART = UploadPart(0, 3, "d" * 64)
+PAGE = CrawledPage(
+    url="http://a.example/",
+    document_id="page",
+    etag='"1"',
+    last_modified="",
+    digest=SHA256,
+    depth=0,
+    canonical_url="http://a.example/",
+    links=(),
+    options_digest="",
+)
 
 
 @dataclass(frozen=True)
@@ -31,7 +50,12 @@ class Belongings:
     uid: str
     done_id: str
     queued_id: str
+    failed_id: str
+    crawl_id: str
+    lease: Lease
+    delivery: WebhookDelivery
     sweep_id: str
+    upload_id: str
     publication: Publication
 
 
@@ -46,16 +70,43 @@ async def owned(
     done = await submit(metadata={"year": 2020})
     await publish(done)
     queued = await submit("other")
+    failed = await submit("third", webhook=Webhook("https://acme.example/hook", "acme"))
     async with database.transaction() as tx:
+        await tx.jobs.change(OWNER, failed.id, state=JobState.FAILED)
+        delivery = await tx.webhooks.of_job(OWNER, failed.id)
+        assert delivery is not None
+        lease = await tx.leases.acquire(OWNER, queued.id, owner="worker", ttl_s=3600.0)
+        assert lease is not None
         await tx.metadata_fields.learn(OWNER, collection.uid, {"year": 2020})
         await tx.blobs.add(OWNER, SHA256, 3)
+        upload = await tx.uploads.create(OWNER, collection.uid, NewDocument("papers", "doc"))
+        await tx.uploads.append(OWNER, upload.id, PART)
         await tx.sweeps.add_blob(OWNER, "b" * 64)
+        await tx.sweeps.add_revisions(OWNER, collection.uid, "gone", revision=1)
         await tx.idempotency.put(OWNER, "m", "r", body_hash="h", response=b"secret")
-        (sweep,) = await tx.sweeps.next_batch(limit=10)
-    return Belongings(collection.uid, done.id, queued.id, sweep.id, publication())
+        crawl = await tx.crawls.create(
+            OWNER, collection.uid, "papers", CrawlRequest((PAGE.url,)), chunking=TokenChunking()
+        )
+        await tx.parents.add_child(
+            OWNER, crawl.id, PAGE.url, NewDocument("papers", "page"), content_sha256=SHA256, size_bytes=3
+        )
+        await tx.crawls.save_state(OWNER, crawl.id, b"state")
+        await tx.crawls.put_page(OWNER, collection.uid, PAGE)
+        sweep = (await tx.sweeps.next_batch(limit=10))[0]
+    ids = done.id, queued.id, failed.id, crawl.id
+    return Belongings(collection.uid, *ids, lease, delivery, sweep.id, upload.id, publication())
 
 
 Attempt = Callable[[Transaction, Belongings], Awaitable[Any]]
+
+
+async def _renewed(tx: Transaction, it: Belongings) -> bool:
+    try:
+        await tx.leases.renew(STRANGER, it.lease, ttl_s=1.0)
+    except LeaseLost:
+        return False
+    return True
+
 
 NOT_FOUND: dict[str, Attempt] = {
     "collections.get": lambda tx, _: tx.collections.get(STRANGER, "papers"),
@@ -63,12 +114,18 @@ NOT_FOUND: dict[str, Attempt] = {
     "collections.of_job": lambda tx, it: tx.collections.of_job(STRANGER, it.done_id),
     "collections.update": lambda tx, _: tx.collections.update(STRANGER, "papers", description="mine"),
     "collections.delete": lambda tx, _: tx.collections.delete(STRANGER, "papers"),
+    "collections.lock": lambda tx, it: tx.collections.lock(STRANGER, it.uid),
     "collections.bump_revision": lambda tx, it: tx.collections.bump_revision(STRANGER, it.uid),
     "changes.since": lambda tx, it: tx.changes.since(STRANGER, it.uid, 0, limit=10),
+    "metadata_fields.learn_types": lambda tx, it: tx.metadata_fields.learn_types(
+        STRANGER, it.uid, {"year": MetadataType.STRING}, path="records.fields"
+    ),
     "metadata_fields.learn": lambda tx, it: tx.metadata_fields.learn(STRANGER, it.uid, {"year": "x"}),
     "documents.get": lambda tx, it: tx.documents.get(STRANGER, it.uid, "doc"),
     "documents.delete": lambda tx, it: tx.documents.delete(STRANGER, it.uid, "doc"),
     "documents.publish": lambda tx, it: tx.documents.publish(STRANGER, it.queued_id, it.publication),
+    "documents.keep": lambda tx, it: tx.documents.keep(STRANGER, it.queued_id, 1),
+    "history.get": lambda tx, it: tx.history.get(STRANGER, it.uid, "doc", 1),
     "jobs.create": lambda tx, it: tx.jobs.create(
         STRANGER, it.uid, NewDocument("papers", "doc"), chunking=TokenChunking()
     ),
@@ -78,6 +135,27 @@ NOT_FOUND: dict[str, Attempt] = {
     "jobs.change": lambda tx, it: tx.jobs.change(STRANGER, it.queued_id, state=JobState.FAILED),
     "jobs.request_cancel": lambda tx, it: tx.jobs.request_cancel(STRANGER, it.queued_id),
     "jobs.unfinished_row": lambda tx, it: tx.jobs.unfinished_row(STRANGER, it.queued_id),
+    "jobs.row": lambda tx, it: tx.jobs.row(STRANGER, it.queued_id),
+    "leases.acquire": lambda tx, it: tx.leases.acquire(STRANGER, it.queued_id, owner="o", ttl_s=9.0),
+    "uploads.get": lambda tx, it: tx.uploads.get(STRANGER, it.upload_id),
+    "uploads.lock": lambda tx, it: tx.uploads.lock(STRANGER, it.upload_id),
+    "uploads.append": lambda tx, it: tx.uploads.append(STRANGER, it.upload_id, UploadPart(3, 1, SHA256)),
+    "uploads.finish": lambda tx, it: tx.uploads.finish(STRANGER, it.upload_id, b"theirs"),
+    "parents.add_child": lambda tx, it: tx.parents.add_child(
+        STRANGER, it.queued_id, "x", NewDocument("papers", "x"), content_sha256=SHA256, size_bytes=3
+    ),
+    "parents.record_item": lambda tx, it: tx.parents.record_item(
+        STRANGER, it.queued_id, "x", ItemOutcome.SKIPPED
+    ),
+    "parents.all_found": lambda tx, it: tx.parents.all_found(STRANGER, it.queued_id),
+    "parents.reopen": lambda tx, it: tx.parents.reopen(STRANGER, it.failed_id, it.queued_id),
+    "crawls.create": lambda tx, it: tx.crawls.create(
+        STRANGER, it.uid, "papers", CrawlRequest(("http://a.example/",)), chunking=TokenChunking()
+    ),
+    "crawls.turn": lambda tx, it: tx.crawls.turn(STRANGER, it.uid),
+    "crawls.save_state": lambda tx, it: tx.crawls.save_state(STRANGER, it.crawl_id, b"theirs"),
+    "crawls.put_page": lambda tx, it: tx.crawls.put_page(STRANGER, it.uid, PAGE),
+    "revival.revive": lambda tx, it: tx.revival.revive(STRANGER, it.failed_id),
 }
 EMPTY: dict[str, Attempt] = {
     "collections.list": lambda tx, _: tx.collections.list(STRANGER, limit=10),
@@ -85,27 +163,57 @@ EMPTY: dict[str, Attempt] = {
     "documents.scan": lambda tx, it: tx.documents.scan(STRANGER, it.uid, limit=10),
     "documents.heads_of": lambda tx, it: tx.documents.heads_of(STRANGER, it.uid, ["doc"]),
     "documents.revisions_of": lambda tx, it: tx.documents.revisions_of(STRANGER, it.uid, ["doc"]),
+    "history.newest": lambda tx, it: tx.history.newest(STRANGER, it.uid, "doc"),
+    "history.list": lambda tx, it: tx.history.list(STRANGER, it.uid, "doc", limit=10),
+    "history.blobs": lambda tx, it: tx.history.blobs(STRANGER, it.uid, limit=10),
+    "history.distrust": lambda tx, it: tx.history.distrust(STRANGER, it.uid, "doc", 1),
+    "history.forget": lambda tx, it: tx.history.forget(STRANGER, it.uid, "doc"),
+    "jobs.documents_being_made": lambda tx, it: tx.jobs.documents_being_made(STRANGER, it.uid, ["other"]),
     "jobs.count_unfinished": lambda tx, _: tx.jobs.count_unfinished(STRANGER),
     "jobs.list": lambda tx, it: tx.jobs.list(STRANGER, collection_uid=it.uid, limit=10),
     "jobs.cancel_all_of_document": lambda tx, it: tx.jobs.cancel_all_of_document(STRANGER, it.uid, "other"),
     "jobs.cancel_all_of_collection": lambda tx, it: tx.jobs.cancel_all_of_collection(STRANGER, it.uid),
+    "jobs.cancel_children": lambda tx, it: tx.jobs.cancel_children(STRANGER, it.crawl_id),
+    "parents.taken_items": lambda tx, it: tx.parents.taken_items(STRANGER, it.crawl_id),
+    "parents.forget_items": lambda tx, it: tx.parents.forget_items(STRANGER, it.crawl_id),
+    "crawls.state": lambda tx, it: tx.crawls.state(STRANGER, it.crawl_id),
+    "crawls.pages": lambda tx, it: tx.crawls.pages(STRANGER, it.uid),
+    "crawls.forget_page": lambda tx, it: tx.crawls.forget_page(STRANGER, it.uid, PAGE.url),
+    "crawls.is_page_of": lambda tx, it: tx.crawls.is_page_of(STRANGER, it.uid, PAGE.document_id),
+    "leases.remaining_s": lambda tx, it: tx.leases.remaining_s(STRANGER, it.queued_id),
+    "leases.renew": _renewed,
+    "leases.release": lambda tx, it: tx.leases.release(STRANGER, it.lease),
+    "webhooks.of_job": lambda tx, it: tx.webhooks.of_job(STRANGER, it.failed_id),
+    "webhooks.record": lambda tx, it: tx.webhooks.record(
+        STRANGER, it.delivery, DeliveryAttempt(http_status=200), retry_s=None
+    ),
+    "outbox.add": lambda tx, it: tx.outbox.add(STRANGER, it.done_id, Priority.BULK),
     "idempotency.get": lambda tx, _: tx.idempotency.get(STRANGER, "m", "r"),
     "idempotency.replay": lambda tx, _: tx.idempotency.replay(STRANGER, "m", "r", "h"),
     "blobs.size": lambda tx, _: tx.blobs.size(STRANGER, SHA256),
     "blobs.is_referenced": lambda tx, _: tx.blobs.is_referenced(STRANGER, SHA256),
     "blobs.remove": lambda tx, _: tx.blobs.remove(STRANGER, SHA256),
+    "uploads.parts": lambda tx, it: tx.uploads.parts(STRANGER, it.upload_id),
+    "uploads.count_open": lambda tx, _: tx.uploads.count_open(STRANGER),
+    "uploads.remove": lambda tx, it: tx.uploads.remove(STRANGER, it.upload_id),
     "sweeps.done": lambda tx, it: tx.sweeps.done(STRANGER, it.sweep_id),
+    "sweeps.is_due": lambda tx, it: tx.sweeps.is_due(STRANGER, it.uid, "gone", 1),
+    "sweeps.is_blob_due": lambda tx, _: tx.sweeps.is_blob_due(STRANGER, "b" * 64),
 }
 # these only ever add what is the stranger's own; see the tests at the end
 OWN = {
     "collections.create",
     "changes.add",
+    "history.add",
     "metadata_fields.add",
     "metadata_fields.check",
+    "metadata_fields.check_types",
     "metadata_fields.declare",
     "metadata_fields.of_collections",
     "idempotency.put",
+    "uploads.create",
     "blobs.add",
+    "blobs.lock",
     "sweeps.add_blob",
     "sweeps.add_collection",
     "sweeps.add_revisions",
@@ -113,9 +221,21 @@ OWN = {
 # the maintenance of the whole server, and what works on a row that was found for its tenant
 WITHOUT_TENANT = {
     "jobs.unfinished",
+    "collections.changes_of",
     "jobs.record_change",
+    "leases.release_all",
+    "outbox.waiting",
+    "outbox.is_empty",
+    "outbox.next_batch",
+    "outbox.remove",
+    "outbox.add_unfinished",
+    "outbox.add_stranded",
+    "revival.forget",
     "touched.changes",
+    "webhooks.add",
+    "webhooks.claim",
     "sweeps.next_batch",
+    "uploads.expire",
     "idempotency.expire",
 }
 
@@ -126,12 +246,21 @@ async def _everything(database: Database, owned: Belongings) -> list[Any]:
             await tx.collections.list(OWNER, limit=10),
             await tx.metadata_fields.of_collections(OWNER, [owned.uid]),
             await tx.documents.list(OWNER, owned.uid, limit=10),
+            await tx.history.list(OWNER, owned.uid, "doc", limit=10),
             await tx.changes.since(OWNER, owned.uid, 0, limit=10),
             await tx.jobs.list(OWNER, limit=10),
             await tx.jobs.events_after(OWNER, owned.done_id, 0),
             await tx.jobs.events_after(OWNER, owned.queued_id, 0),
+            await tx.parents.taken_items(OWNER, owned.crawl_id),
+            await tx.crawls.state(OWNER, owned.crawl_id),
+            await tx.crawls.pages(OWNER, owned.uid),
+            await tx.leases.remaining_s(OWNER, owned.queued_id) > 0,
+            await tx.webhooks.of_job(OWNER, owned.failed_id),
+            await tx.outbox.waiting(up_to=10),
             await tx.idempotency.get(OWNER, "m", "r"),
             await tx.blobs.size(OWNER, SHA256),
+            await tx.uploads.get(OWNER, owned.upload_id),
+            await tx.uploads.parts(OWNER, owned.upload_id),
             [sweep for sweep in await tx.sweeps.next_batch(limit=10) if sweep.tenant_id == OWNER],
         ]
 
@@ -180,6 +309,7 @@ async def test_same_names_in_two_tenants_are_two_things(database: Database, owne
         job = await tx.jobs.create(
             STRANGER, theirs.uid, NewDocument("papers", "doc"), chunking=TokenChunking()
         )
+        assert await tx.leases.acquire(STRANGER, job.id, owner="theirs", ttl_s=1.0) is not None
         await tx.documents.publish(STRANGER, job.id, owned.publication)
         await tx.documents.delete(STRANGER, theirs.uid, "doc")
         await tx.metadata_fields.add(STRANGER, theirs.uid, {"month": MetadataType.STRING})

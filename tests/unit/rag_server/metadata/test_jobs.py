@@ -4,12 +4,13 @@ from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 
 import pytest
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from rag_server.domain.collection import CharacterChunking, Collection, NewCollection, TokenChunking
 from rag_server.domain.document import NewDocument
 from rag_server.domain.job import Job, JobError, JobProgress, JobState
 from rag_server.domain.sweep import SweepKind
-from rag_server.errors import FailedPrecondition, NotFound
+from rag_server.errors import FailedPrecondition, NotFound, Unavailable
 from rag_server.metadata import Database
 
 TENANT = "acme"
@@ -97,12 +98,27 @@ async def test_change_every_field_is_recorded_as_an_event(database: Database, su
     assert seen[-1].error == error
 
 
-async def test_change_to_failed_sweeps_what_the_job_wrote(
+async def test_change_to_failed_sweeps_the_chunks_and_keeps_the_bytes(
     database: Database, collection: Collection, submit: Submit
 ) -> None:
     job = await submit(sha256="c" * 64)
     async with database.transaction() as tx:
         await tx.jobs.change(TENANT, job.id, state=JobState.FAILED, error=JobError("X", "x"))
+    async with database.snapshot() as tx:
+        (revisions,) = await tx.sweeps.next_batch(limit=10)
+    assert (revisions.kind, revisions.collection_uid, revisions.revision) == (
+        SweepKind.DOCUMENT_REVISIONS,
+        collection.uid,
+        1,
+    )
+
+
+async def test_change_to_cancelled_sweeps_what_the_job_wrote(
+    database: Database, collection: Collection, submit: Submit
+) -> None:
+    job = await submit(sha256="c" * 64)
+    async with database.transaction() as tx:
+        await tx.jobs.change(TENANT, job.id, state=JobState.CANCELLED)
     async with database.snapshot() as tx:
         revisions, blob = await tx.sweeps.next_batch(limit=10)
     assert (revisions.kind, revisions.collection_uid, revisions.revision) == (
@@ -222,3 +238,22 @@ async def test_unfinished_after_restart_lists_every_accepted_job_oldest_first(
         (jobs[3].id, JobState.QUEUED),
     ]
     assert [*first, *rest] == list(found)
+
+
+async def test_jobs_of_a_commit_without_an_answer_are_told_to_whoever_watches(
+    database: Database, collection: Collection, submit: Submit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = await submit()
+    told: list[str] = []
+    database.on_jobs_changed(lambda jobs: told.extend(each.id for each in jobs))
+    commit = AsyncSession.commit
+
+    async def commit_and_lose_the_answer(session: AsyncSession) -> None:
+        await commit(session)
+        raise Unavailable("METADATA_STORE_UNAVAILABLE", "the answer was lost")
+
+    monkeypatch.setattr(AsyncSession, "commit", commit_and_lose_the_answer)
+    with pytest.raises(Unavailable):
+        async with database.transaction() as tx:
+            await tx.jobs.change(TENANT, job.id, state=JobState.FETCHING)
+    assert told == [job.id]

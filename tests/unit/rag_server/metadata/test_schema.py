@@ -1,42 +1,58 @@
 from __future__ import annotations
 
 import asyncio
-import sqlite3
 import subprocess
 import sys
-from pathlib import Path
+from collections.abc import Callable
+from typing import TypeVar
 
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, create_engine
+from sqlalchemy import Connection, inspect, text
 
 from rag_server.domain.change import DocumentChange
+from rag_server.domain.collection import CharacterChunking
+from rag_server.domain.document import NewDocument
 from rag_server.domain.lexical import Bm25
 from rag_server.domain.metadata import MetadataType
 from rag_server.errors import FailedPrecondition
-from rag_server.metadata import Database, schema
+from rag_server.metadata import Database, postgres, schema
+from rag_server.metadata.engine import create_writer
 from rag_server.metadata.migrations import HEAD
 from rag_server.metadata.tables import metadata
+from tests import databases
+
+T = TypeVar("T")
 
 
-def _tables(path: Path) -> set[str]:
-    connection = sqlite3.connect(path)
+@pytest.fixture
+def url(unmigrated_url: str) -> str:
+    return unmigrated_url
+
+
+async def _on(url: str, work: Callable[[Connection], T]) -> T:
+    engine = create_writer(url, is_pooled=False)
     try:
-        return {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+        async with engine.begin() as connection:
+            return await connection.run_sync(work)
     finally:
-        connection.close()
+        await engine.dispose()
 
 
-def _set_version(path: Path, version: str) -> None:
-    connection = sqlite3.connect(path)
-    try:
-        connection.execute("UPDATE alembic_version SET version_num = ?", [version])
-        connection.commit()
-    finally:
-        connection.close()
+async def _tables(url: str) -> set[str]:
+    return await _on(url, lambda connection: set(inspect(connection).get_table_names()))
+
+
+async def _execute(url: str, script: str) -> None:
+    def execute(connection: Connection) -> None:
+        for statement in script.split(";\n"):
+            if statement.strip():
+                connection.exec_driver_sql(statement)
+
+    await _on(url, execute)
 
 
 def test_head_is_the_last_migration() -> None:
@@ -45,28 +61,23 @@ def test_head_is_the_last_migration() -> None:
     assert ScriptDirectory.from_config(config).get_heads() == [HEAD]
 
 
-def test_migrate_empty_database_makes_what_the_tables_declare(url: str, tmp_path: Path) -> None:
-    schema.migrate(url)
+async def test_migrate_empty_database_makes_what_the_tables_declare(url: str) -> None:
+    await asyncio.to_thread(schema.migrate, url)
 
     def compare(connection: Connection) -> list[object]:
         context = MigrationContext.configure(connection, opts={"compare_type": True})
         return list(compare_metadata(context, metadata))
 
-    engine = create_engine(f"sqlite:///{tmp_path / 'metadata.db'}")
-    try:
-        with engine.connect() as connection:
-            assert compare(connection) == []
-    finally:
-        engine.dispose()
+    assert await _on(url, compare) == []
 
 
-def test_migrate_to_base_removes_everything_and_back_again(url: str, tmp_path: Path) -> None:
-    schema.migrate(url)
-    full = _tables(tmp_path / "metadata.db")
-    schema.migrate(url, "base")
-    assert _tables(tmp_path / "metadata.db") == {"alembic_version"}
-    schema.migrate(url)
-    assert _tables(tmp_path / "metadata.db") == full == {*metadata.tables, "alembic_version"}
+async def test_migrate_to_base_removes_everything_and_back_again(url: str) -> None:
+    await asyncio.to_thread(schema.migrate, url)
+    full = await _tables(url)
+    await asyncio.to_thread(schema.migrate, url, "base")
+    assert await _tables(url) == {"alembic_version"}
+    await asyncio.to_thread(schema.migrate, url)
+    assert await _tables(url) == full == {*metadata.tables, "alembic_version"}
 
 
 _ROWS_OF_0001 = """
@@ -81,24 +92,20 @@ INSERT INTO documents VALUES ('acme', 'u1', 'doc', 'papers', 2, 'T', 'file:x', '
 """
 
 
-def _counts(path: Path) -> list[int]:
-    connection = sqlite3.connect(path)
-    try:
-        tables = ("collections", "metadata_fields", "document_revisions", "documents")
-        return [connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0] for table in tables]  # noqa: S608
-    finally:
-        connection.close()
+async def _counts(url: str) -> list[int]:
+    tables = ("collections", "metadata_fields", "document_revisions", "documents")
+
+    def count(connection: Connection) -> list[int]:
+        return [connection.scalar(text(f"SELECT count(*) FROM {table}")) or 0 for table in tables]  # noqa: S608
+
+    return await _on(url, count)
 
 
 async def test_open_database_of_0001_keeps_its_rows_and_has_a_gap_instead_of_a_log(
-    url: str, tmp_path: Path
+    url: str,
 ) -> None:
     await asyncio.to_thread(schema.migrate, url, "0001")
-    connection = sqlite3.connect(tmp_path / "metadata.db")
-    try:
-        connection.executescript(_ROWS_OF_0001)
-    finally:
-        connection.close()
+    await _execute(url, _ROWS_OF_0001)
     database = await Database.open(url)
     try:
         async with database.transaction() as tx:
@@ -106,6 +113,12 @@ async def test_open_database_of_0001_keeps_its_rows_and_has_a_gap_instead_of_a_l
             assert (found.bm25, found.revision) == (Bm25(1.2, 0.75), 7)
             assert found.metadata_fields == {"year": MetadataType.INTEGER}
             assert (await tx.documents.get("acme", "u1", "doc")).metadata == {"year": 2020}
+            (kept,) = await tx.history.list("acme", "u1", "doc", limit=10)
+            assert (kept.revision, kept.title, kept.sha256, kept.recipe) == (2, "T", "aa", "")
+            assert kept.document == NewDocument(
+                "", "doc", "T", "file:x", media_type="text/plain", metadata={"year": 2020}
+            )
+            assert kept.chunking == CharacterChunking(900, 90)
             assert await tx.changes.since("acme", "u1", 0, limit=10) is None
             assert await tx.changes.since("acme", "u1", 7, limit=10) == []
             await tx.documents.delete("acme", "u1", "doc")
@@ -115,16 +128,12 @@ async def test_open_database_of_0001_keeps_its_rows_and_has_a_gap_instead_of_a_l
         await database.close()
 
 
-async def test_downgrade_to_0001_keeps_what_refers_to_a_collection(url: str, tmp_path: Path) -> None:
+async def test_downgrade_to_0001_keeps_what_refers_to_a_collection(url: str) -> None:
     await asyncio.to_thread(schema.migrate, url, "0001")
-    connection = sqlite3.connect(tmp_path / "metadata.db")
-    try:
-        connection.executescript(_ROWS_OF_0001)
-    finally:
-        connection.close()
+    await _execute(url, _ROWS_OF_0001)
     for revision in (HEAD, "0001", HEAD):
         await asyncio.to_thread(schema.migrate, url, revision)
-        assert _counts(tmp_path / "metadata.db") == [1, 1, 1, 1]
+        assert await _counts(url) == [1, 1, 1, 1]
 
 
 def test_every_table_and_primary_key_begins_with_the_tenant() -> None:
@@ -139,9 +148,7 @@ def test_every_constraint_and_index_has_a_name() -> None:
         assert all(index.name for index in table.indexes), table.name
 
 
-async def test_migrate_breaking_midway_leaves_nothing(
-    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_migrate_breaking_midway_leaves_nothing(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     from alembic import op
 
     def refuse(*_: object, **__: object) -> None:
@@ -150,25 +157,59 @@ async def test_migrate_breaking_midway_leaves_nothing(
     monkeypatch.setattr(op, "create_index", refuse)
     with pytest.raises(KeyError):
         await Database.open(url)
-    assert _tables(tmp_path / "metadata.db") == set()
+    assert await _tables(url) == set()
 
 
-async def test_open_twice_at_once_migrates_once(url: str) -> None:
-    first, second = await asyncio.gather(Database.open(url), Database.open(url))
-    await asyncio.gather(first.check(), second.check())
-    await asyncio.gather(first.close(), second.close())
+async def test_open_many_at_once_migrates_once(url: str) -> None:
+    opened = await asyncio.gather(*(Database.open(url) for _ in range(4)))
+    await asyncio.gather(*(database.check() for database in opened))
+    await asyncio.gather(*(database.close() for database in opened))
+    assert await _tables(url) == {*metadata.tables, "alembic_version"}
 
 
-async def test_open_newer_schema_is_refused_and_untouched(url: str, tmp_path: Path) -> None:
+async def test_open_newer_schema_is_refused_and_untouched(url: str) -> None:
     await (await Database.open(url)).close()
-    _set_version(tmp_path / "metadata.db", "9999")
-    before = _tables(tmp_path / "metadata.db")
+    await _execute(url, "UPDATE alembic_version SET version_num = '9999'")
+    before = await _tables(url)
     with pytest.raises(FailedPrecondition) as raised:
         await Database.open(url)
     assert raised.value.reason == "SCHEMA_TOO_NEW"
     assert "'9999'" in str(raised.value)
     assert raised.value.metadata == {"schema": "9999", "supported": HEAD}
-    assert _tables(tmp_path / "metadata.db") == before
+    assert await _tables(url) == before
+
+
+async def test_migrate_on_postgresql_waits_for_another_server_that_migrates() -> None:
+    with databases.postgres_database() as name:
+        other = await databases.connect(name)
+        try:
+            async with other.transaction():
+                await other.execute(f"SELECT pg_advisory_xact_lock({postgres.MIGRATION_LOCK})")
+                opening = asyncio.create_task(Database.open(databases.url_of(name)))
+                await asyncio.wait([opening], timeout=0.5)
+                assert not opening.done()
+                assert await other.fetchval("SELECT to_regclass('collections')") is None
+            await (await opening).close()
+        finally:
+            await other.close()
+
+
+async def test_migrate_on_postgresql_sorts_text_by_code_point_in_any_database() -> None:
+    with databases.postgres_database(
+        "TEMPLATE template0 LOCALE_PROVIDER icu ICU_LOCALE 'en-US' LOCALE 'C.UTF-8'"
+    ) as name:
+        await (await Database.open(databases.url_of(name))).close()
+        connection = await databases.connect(name)
+        try:
+            assert await connection.fetchval("SELECT 'a' < 'B'")  # by the database's own rules
+            columns = await connection.fetch(
+                "SELECT table_name, column_name, collation_name FROM information_schema.columns"
+                " WHERE table_schema = 'public' AND data_type = 'text'"
+            )
+        finally:
+            await connection.close()
+    assert len(columns) > 40
+    assert {column["collation_name"] for column in columns} == {"C"}
 
 
 async def test_open_current_schema_does_not_import_alembic(url: str) -> None:
