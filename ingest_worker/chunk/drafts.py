@@ -1,4 +1,4 @@
-"""From a span of a parsed document to a `ChunkDraft`: its text and its pages."""
+"""From a span of a parsed document to a `ChunkDraft`: its text, with repeated header rows, and its pages."""
 
 from __future__ import annotations
 
@@ -14,15 +14,21 @@ class DraftMaker:
         self._parsed = parsed
         self._starts = [block.span.start for block in parsed.blocks]
 
-    def make(self, span: Span, heading_path: tuple[str, ...], token_count: int) -> ChunkDraft:
-        """Return the draft at `span`, with the pages of the first and the last block that it touches."""
+    def make(
+        self, span: Span, heading_path: tuple[str, ...], token_count: int, prefix: str = ""
+    ) -> ChunkDraft:
+        """Return the draft at `span`, with the pages of the first and the last block that it touches.
+
+        `token_count` is that of the text with `prefix`, the header rows that it repeats.
+        """
         first = max(bisect_right(self._starts, span.start) - 1, 0)
         last = max(bisect_left(self._starts, span.end) - 1, first)
         return ChunkDraft(
-            text=self._parsed.text[span.start : span.end],
+            text=prefix + self._parsed.text[span.start : span.end],
             span=span,
             heading_path=heading_path,
             token_count=token_count,
             page_start=self._parsed.blocks[first].page,
             page_end=self._parsed.blocks[last].page,
+            prefix=prefix,
         )

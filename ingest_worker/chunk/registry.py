@@ -5,14 +5,16 @@ from __future__ import annotations
 from typing import assert_never
 
 from ingest_worker.chunk.by_characters import chunk_by_characters
+from ingest_worker.chunk.by_records import chunk_by_records
 from ingest_worker.chunk.by_tokens import chunk_by_tokens
 from rag_server.backends.protocols import EmbeddingModel, Tokenizer
-from rag_server.domain.collection import CharacterChunking, Chunking, TokenChunking
+from rag_server.domain.collection import CharacterChunking, TokenChunking
 from rag_server.domain.document import ChunkDraft, ParsedDocument
+from rag_server.domain.records import Cutting, RecordMapping
 
 
 def chunk_document(
-    parsed: ParsedDocument, chunking: Chunking, tokenizer: Tokenizer, model: EmbeddingModel
+    parsed: ParsedDocument, chunking: Cutting, tokenizer: Tokenizer, model: EmbeddingModel
 ) -> list[ChunkDraft]:
     """Return the chunks of `parsed` in order; all of its text but white space is in some chunk.
 
@@ -20,7 +22,7 @@ def chunk_document(
         parsed: The document.
         chunking: The strategy and its parameters.
         tokenizer: That of `model`.
-        model: Its window bounds the chunks of `TokenChunking`; those of `CharacterChunking` may exceed it.
+        model: Its window bounds the chunks of `TokenChunking`; all others may exceed it.
 
     CPU work of up to seconds: call it off the event loop. Raises `InvalidArgument` where
     `TokenChunking.max_tokens` is too small for a single character of the document.
@@ -30,5 +32,7 @@ def chunk_document(
             return chunk_by_tokens(parsed, chunking, tokenizer, model.content_tokens)
         case CharacterChunking():
             return chunk_by_characters(parsed, chunking, tokenizer)
+        case RecordMapping():
+            return chunk_by_records(parsed, tokenizer)
         case _ as never:
             assert_never(never)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from typing import NamedTuple
 
 import numpy as np
 
@@ -98,26 +99,45 @@ def slices(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
         yield start, end
 
 
-def fit(span: Span, text: str, tokenizer: Tokenizer, max_tokens: int) -> list[tuple[Span, int]]:
+class Piece(NamedTuple):
+    """A range of a text, what it repeats in front, and the tokens of both together."""
+
+    span: Span
+    prefix: str
+    token_count: int
+
+
+def fit(
+    span: Span,
+    text: str,
+    tokenizer: Tokenizer,
+    max_tokens: int,
+    prefix_at: Callable[[int], str] = lambda start: "",
+) -> list[Piece]:
     """Return `span` with its exact token count, in as many pieces as `max_tokens` asks for.
 
-    Raises `ValueError` where a single character has more tokens than that.
+    `prefix_at` returns what a piece that starts at a position repeats in front of it; a piece that no longer
+    fits with it, however short, goes without. Raises `ValueError` where a single character has more tokens
+    than `max_tokens`.
     """
     piece = text[span.start : span.end]
-    if len(piece) <= CHARACTERS_PER_TOKEN * max_tokens:
-        count = tokenizer.count(piece)
+    prefix = prefix_at(span.start)
+    if len(prefix) + len(piece) <= CHARACTERS_PER_TOKEN * max_tokens:
+        count = tokenizer.count(prefix + piece)
         if count <= max_tokens:
-            return [(span, count)]
-        if len(piece) == 1:
+            return [Piece(span, prefix, count)]
+        if len(piece) == 1 and not prefix:
             raise ValueError(f"one character has {count} tokens")
+    if len(piece) == 1:
+        return fit(span, text, tokenizer, max_tokens)
     middle = _middle(piece, tokenizer)
     halves = (piece[:middle], piece[middle:])
-    pieces: list[tuple[Span, int]] = []
+    pieces: list[Piece] = []
     for half, begin in zip(halves, (span.start, span.start + middle), strict=True):
         start = begin + len(half) - len(half.lstrip())
         end = begin + len(half.rstrip())
         if start < end:
-            pieces += fit(Span(start, end), text, tokenizer, max_tokens)
+            pieces += fit(Span(start, end), text, tokenizer, max_tokens, prefix_at)
     return pieces
 
 

@@ -36,13 +36,16 @@ class Unit:
 
 
 class BlockSplitter:
-    """Splits blocks into units of about `unit_tokens`."""
+    """Splits blocks into units of about `unit_tokens`; rows of tables stay whole up to `row_tokens`."""
 
-    def __init__(self, text: str, ruler: TokenRuler, tokenizer: Tokenizer, unit_tokens: int) -> None:
+    def __init__(
+        self, text: str, ruler: TokenRuler, tokenizer: Tokenizer, unit_tokens: int, row_tokens: int
+    ) -> None:
         self._text = text
         self._ruler = ruler
         self._tokenizer = tokenizer
         self._unit_tokens = unit_tokens
+        self._row_tokens = max(unit_tokens, row_tokens)
 
     def split(self, block: Block) -> list[Unit]:
         """Return the units of `block` in order: lines of code, tables and lists, else runs of sentences.
@@ -51,10 +54,11 @@ class BlockSplitter:
         """
         start, end = block.span.start, block.span.end
         if block.kind in _LINE_KINDS:
+            limit = self._row_tokens if block.kind is BlockKind.TABLE else self._unit_tokens
             return [
                 unit
                 for line_start, line_end in self._lines(start, end)
-                for unit in self._line(line_start, line_end)
+                for unit in self._line(line_start, line_end, limit)
             ]
         return list(self._prose(start, end))
 
@@ -62,8 +66,8 @@ class BlockSplitter:
         for line in re.compile(r"\S[^\n]*").finditer(self._text, start, end):
             yield line.start(), line.start() + len(line[0].rstrip())
 
-    def _line(self, start: int, end: int) -> Iterator[Unit]:
-        if self._ruler.weight(start, end) <= self._unit_tokens:
+    def _line(self, start: int, end: int, limit: int) -> Iterator[Unit]:
+        if self._ruler.weight(start, end) <= limit:
             yield Unit(start, end, is_boundary=True)
         else:
             yield from self._prose(start, end)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+from ingest_worker.parse.limits import require_characters
 from ingest_worker.parse.normalize import normalize
 from rag_server.domain.document import Block, BlockKind, ParsedDocument, Span
 
@@ -25,7 +26,11 @@ class TextBlock:
 def assemble(
     blocks: Iterable[TextBlock], *, title: str = "", language: str = "", page_count: int | None = None
 ) -> ParsedDocument:
-    """Join `blocks` with a blank line between them; empty ones are left out."""
+    """Join `blocks` with a blank line between them; empty ones are left out.
+
+    Raises `ResourceExhausted` (`DOCUMENT_TOO_LARGE`) at the block that makes it too much text: a format whose
+    text is longer than its bytes yields its blocks one by one.
+    """
     pieces: list[str] = []
     placed: list[Block] = []
     position = 0
@@ -36,6 +41,7 @@ def assemble(
         placed.append(Block(block.kind, Span(position, position + len(text)), block.level, block.page))
         pieces.append(text)
         position += len(text) + 2
+        require_characters(position - 2)
     return ParsedDocument("\n\n".join(pieces), tuple(placed), one_line(title), language, page_count)
 
 
@@ -57,6 +63,12 @@ def paragraphs(text: str, start: int, end: int) -> list[Block]:
         blocks += _paragraph(text, position, gap.start())
         position = gap.end()
     return blocks + _paragraph(text, position, end)
+
+
+def paragraph_blocks(text: str) -> Iterator[TextBlock]:
+    """Yield one paragraph for each run of lines of `text` without a blank line."""
+    for block in paragraphs(text, 0, len(text)):
+        yield TextBlock(BlockKind.PARAGRAPH, text[block.span.start : block.span.end])
 
 
 def one_line(text: str) -> str:

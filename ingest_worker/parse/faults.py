@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from rag_server.domain.document import MediaType
+from rag_server.domain.media_type_names import readable_media_types
 from rag_server.errors import InvalidArgument, ResourceExhausted
 
-SUPPORTED = ", ".join(sorted(media_type.value for media_type in MediaType))
+_OLD_FORMATS = {
+    "application/vnd.ms-powerpoint": "a PowerPoint 97-2003 presentation; save it as PPTX",
+}
+SUPPORTED = ", ".join(sorted(media_type.value for media_type in readable_media_types()))
 
 
 def empty() -> InvalidArgument:
@@ -40,12 +44,68 @@ def too_much_text(limit_characters: int) -> ResourceExhausted:
     )
 
 
+def unpacks_to_too_much(limit_bytes: int) -> ResourceExhausted:
+    """Return the error for a compressed document that unpacks to more bytes than it may."""
+    return ResourceExhausted(
+        "DOCUMENT_TOO_LARGE",
+        f"the document unpacks to more than {limit_bytes} bytes; split it into several documents",
+        metadata={"limit_bytes": str(limit_bytes)},
+    )
+
+
+def too_many_cells(limit_cells: int) -> ResourceExhausted:
+    """Return the error for a spreadsheet with more cells than it may have, the empty ones included."""
+    return ResourceExhausted(
+        "DOCUMENT_TOO_LARGE",
+        f"the document has more than {limit_cells} cells; split it into several documents",
+        metadata={"limit_cells": str(limit_cells)},
+    )
+
+
+def too_many_members(limit_members: int) -> ResourceExhausted:
+    """Return the error for a container of more files than it may have."""
+    return ResourceExhausted(
+        "DOCUMENT_TOO_LARGE",
+        f"the document is a container of more than {limit_members} files; split it into several documents",
+        metadata={"limit_members": str(limit_members)},
+    )
+
+
+def too_many_parts(limit: int, name: str) -> ResourceExhausted:
+    """Return the error for a document that would be too many objects in memory; `name` says of what."""
+    return ResourceExhausted(
+        "DOCUMENT_TOO_LARGE",
+        f"the document has more than {limit} {name}; split it into several documents",
+    )
+
+
 def unsupported(detected: str) -> InvalidArgument:
-    """Return the error for a format that no parser reads."""
+    """Return the error for a format that no parser reads; `detected` is its media type or else its name."""
+    advice = f" ({_OLD_FORMATS[detected]})" if detected in _OLD_FORMATS else ""
     return InvalidArgument(
         "UNSUPPORTED_MEDIA_TYPE",
-        f"the document is {detected}, which is not supported; supported: {SUPPORTED}",
+        f"the document is {detected}{advice}, which is not supported; supported: {SUPPORTED}",
         metadata={"detected_media_type": detected, "supported_media_types": SUPPORTED},
+    )
+
+
+def needs_extra(media_type: MediaType, extra: str) -> InvalidArgument:
+    """Return the error for a format whose parser is not installed; `extra` is the one that brings it."""
+    others = ", ".join(each for each in SUPPORTED.split(", ") if each != media_type)
+    return InvalidArgument(
+        "UNSUPPORTED_MEDIA_TYPE",
+        f"the document is {media_type.value}, which this server reads only where it is installed with its "
+        f"extra {extra!r} (`pip install 'rag-server[{extra}]'`); send it as one of {others}",
+        metadata={"detected_media_type": media_type.value, "supported_media_types": others},
+    )
+
+
+def too_old(media_type: MediaType, description: str) -> InvalidArgument:
+    """Return the error for a version of a format that is not read; `description` has what to do, too."""
+    return InvalidArgument(
+        "UNSUPPORTED_MEDIA_TYPE",
+        f"the document is {description}; supported: {SUPPORTED}",
+        metadata={"detected_media_type": media_type.value, "supported_media_types": SUPPORTED},
     )
 
 

@@ -59,7 +59,7 @@ class HtmlParser:
         declared = _CHARSET.search(data, 0, 4096)
         source = decode_text(data, charset=declared[1].decode("ascii") if declared else "")
         try:
-            page = _page(source)
+            page = page_of(source)
             title = _title(page)
             blocks = self._content(page)
         except RecursionError as error:
@@ -100,8 +100,12 @@ class HtmlParser:
         return html_blocks(found.body) if isinstance(found, Document) and found.body is not None else []
 
 
-def _page(source: str) -> lxml_html.HtmlElement:
-    """Return the root of `source` without what a reader of the page does not see."""
+def page_of(source: str) -> lxml_html.HtmlElement:
+    """Return the root of `source` without what a reader of the page does not see.
+
+    Raises `InvalidArgument` with reason `DOCUMENT_HAS_NO_TEXT` where it holds nothing at all, and
+    `DOCUMENT_CORRUPT` where it nests its elements too deeply.
+    """
     parser = lxml_html.HTMLParser(encoding="utf-8", remove_comments=True, remove_pis=True, huge_tree=True)
     source = _XML_DECLARATION.sub("", normalize(source))
     try:
@@ -110,11 +114,16 @@ def _page(source: str) -> lxml_html.HtmlElement:
         raise faults.has_no_text("it holds no elements and no text") from error
     if any(entry.type == etree.ErrorTypes.ERR_RESOURCE_LIMIT for entry in parser.error_log):
         raise faults.corrupt("nests its elements too deeply")  # the parser left out what lies deeper
+    drop_invisible(root)
+    return root
+
+
+def drop_invisible(root: lxml_html.HtmlElement) -> None:
+    """Remove scripts, styles, controls and hidden elements from the page `root`."""
     for element in root.xpath("|".join(f".//{tag}" for tag in _NO_TEXT_TAGS) + "|.//*[@hidden]|.//*[@style]"):
         invisible = element.tag in _NO_TEXT_TAGS or "hidden" in element.attrib
         if (invisible or _INVISIBLE.search(element.get("style", ""))) and element.getparent() is not None:
             element.drop_tree()
-    return root
 
 
 def _title(page: lxml_html.HtmlElement) -> str:

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from lxml import etree
 
 from ingest_worker.parse.assembly import TextBlock
+from ingest_worker.parse.html_tables import captions, is_layout, table_rows
+from ingest_worker.parse.markdown_table import table_blocks
 from rag_server.domain.document import BlockKind
 
 _HEADINGS = {"h1", "h2", "h3", "h4", "h5", "h6", "head"}
@@ -78,12 +80,20 @@ class _Walk:
             self._add(BlockKind.LIST, "\n".join(_list_lines(element, 0)))
         elif tag == "table":
             self.flush()
-            self._add(BlockKind.TABLE, "\n".join(_table_lines(element)))
+            self._visit_table(element)
         elif tag == "pre" or (tag == "code" and "\n" in "".join(element.itertext())):
             self.flush()
             self._add(BlockKind.CODE, _verbatim(element))
         elif tag:
             self._visit_content(element, is_box=tag in _BOXES)
+
+    def _visit_table(self, element: etree._Element) -> None:
+        if is_layout(element):
+            self._visit_content(element, is_box=True)
+            return
+        for caption in captions(element):
+            self._add(BlockKind.PARAGRAPH, _line(caption))
+        self.blocks += table_blocks(table_rows(element, _line))
 
     def _visit_content(self, element: etree._Element, *, is_box: bool) -> None:
         if is_box:
@@ -167,14 +177,6 @@ def _own_text(item: etree._Element) -> Iterator[str]:
         yield child.tail or ""
 
 
-def _table_lines(element: etree._Element) -> Iterator[str]:
-    """Yield one line for each row, cells parted by ` | `."""
-    for row in element.iter("tr", "row", "caption"):
-        if row.tag == "caption":
-            yield " ".join(_collapsed(_inline_text(row)).split())
-            continue
-        cells = [
-            " ".join(_collapsed(_inline_text(cell)).split()) for cell in row if isinstance(cell.tag, str)
-        ]
-        if any(cells):
-            yield " | ".join(cells)
+def _line(element: etree._Element) -> str:
+    """Return the text of `element` on one line."""
+    return " ".join(_collapsed(_inline_text(element)).split())

@@ -21,3 +21,13 @@ def require_characters(count: int) -> None:
 def require_encoded(byte_count: int) -> None:
     """Raise `ResourceExhausted` where so many bytes are too many characters in every encoding."""
     require_characters((byte_count - 1) // _MAX_BYTES_PER_CHARACTER)
+
+
+def require_parts(count: int, limit: int, name: str) -> None:
+    """Raise `ResourceExhausted` (`DOCUMENT_TOO_LARGE`) where a document has more than `limit` parts.
+
+    A part in memory takes over a hundred bytes, and may be one or two in the document. `name` is what the
+    format calls them, in the plural.
+    """
+    if count > limit:
+        raise faults.too_many_parts(limit, name)

@@ -57,7 +57,7 @@ class MarkdownParser:
         text = source.rstrip()
         if not text:
             raise faults.has_no_text("it holds front matter only")
-        blocks = tuple(_blocks(text))
+        blocks = tuple(markdown_blocks(text))
         language = fields.get("lang") or fields.get("language", "")
         return ParsedDocument(
             text,
@@ -82,7 +82,7 @@ def heading_text(source: str) -> str:
     return one_line(re.sub(r"\*\*|__|`", "", said))
 
 
-def _blocks(text: str) -> Iterator[Block]:
+def markdown_blocks(text: str) -> Iterator[Block]:
     """Yield the top-level blocks; lines that belong to none (link definitions) become paragraphs."""
     for start, end in _parts(text):
         for block in _blocks_of_part(text[start:end]):

@@ -26,6 +26,19 @@ _MAX_LEVEL = 6
 
 
 @dataclass(frozen=True, slots=True)
+class Bookmark:
+    """An entry of a document's outline."""
+
+    title: str
+    level: int
+    """1 for the outermost."""
+    page: int
+    """0-based."""
+    top: float | None
+    """Where it points to, in points from the page's lower edge; None for the page as a whole."""
+
+
+@dataclass(frozen=True, slots=True)
 class Line:
     """One line of text on a page; positions in points from the page's lower left corner."""
 
@@ -35,6 +48,8 @@ class Line:
     first_baseline: float
     last_baseline: float
     """Differs from the first where the line goes on after a hyphen."""
+    bookmark: Bookmark | None = None
+    """The entry of the document's outline whose heading this line is, or is a part of."""
 
 
 def blocks_of(pages: Sequence[Sequence[Line]]) -> list[TextBlock]:
@@ -49,15 +64,21 @@ def blocks_of(pages: Sequence[Sequence[Line]]) -> list[TextBlock]:
         for number, page in enumerate(pages, start=1)
         for paragraph in _paragraphs(page, step)
     ]
-    sizes = {p[0].font_size for _, p in paragraphs if _is_heading(p, body_size)}
-    levels = {size: min(rank, _MAX_LEVEL) for rank, size in enumerate(sorted(sizes, reverse=True), start=1)}
+    by_size = [p[0].font_size for _, p in paragraphs if not p[0].bookmark and _is_heading(p, body_size)]
+    levels = {size: rank for rank, size in enumerate(sorted(set(by_size), reverse=True), start=1)}
+    outline_level = 0
     blocks: list[TextBlock] = []
     for number, paragraph in paragraphs:
-        if _is_heading(paragraph, body_size):
-            level = levels[paragraph[0].font_size]
-            blocks.append(TextBlock(BlockKind.HEADING, join_lines(paragraph), level, number))
+        first = paragraph[0]
+        if first.bookmark:
+            outline_level = first.bookmark.level
+            level = outline_level
+        elif _is_heading(paragraph, body_size):
+            level = outline_level + levels[first.font_size]  # the outline does not know it: it is a part
         else:
             blocks.append(TextBlock(BlockKind.PARAGRAPH, join_lines(paragraph), 0, number))
+            continue
+        blocks.append(TextBlock(BlockKind.HEADING, join_lines(paragraph), min(level, _MAX_LEVEL), number))
     return blocks
 
 
@@ -94,6 +115,8 @@ def _paragraphs(page: Sequence[Line], step: float) -> list[list[Line]]:
 
 def _starts_paragraph(paragraph: Sequence[Line], line: Line, step: float) -> bool:
     previous = paragraph[-1]
+    if previous.bookmark or line.bookmark:
+        return previous.bookmark is not line.bookmark
     if abs(line.font_size - previous.font_size) > 0.1 * previous.font_size:
         return True
     drop = previous.last_baseline - line.first_baseline

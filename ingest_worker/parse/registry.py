@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Mapping
 from types import MappingProxyType
 
 from ingest_worker.parse import faults
 from ingest_worker.parse.html import HtmlParser
 from ingest_worker.parse.limits import require_characters
 from ingest_worker.parse.markdown import MarkdownParser
+from ingest_worker.parse.office import OFFICE_PARSERS
 from ingest_worker.parse.pdf import PdfParser
 from ingest_worker.parse.protocol import Parser
 from ingest_worker.parse.text import TextParser
+from ingest_worker.parse.textual import TEXTUAL_PARSERS
 from rag_server.domain.document import MediaType, ParsedDocument
 
-_PARSERS: tuple[Parser, ...] = (TextParser(), MarkdownParser(), HtmlParser(), PdfParser())
+_PAGES: tuple[Parser, ...] = (TextParser(), MarkdownParser(), HtmlParser(), PdfParser())
+_PARSERS = (*_PAGES, *TEXTUAL_PARSERS, *OFFICE_PARSERS)
 PARSERS = MappingProxyType({media_type: parser for parser in _PARSERS for media_type in parser.media_types})
 """The parser of each supported format; parsers hold no state."""
 _VISIBLE = re.compile("[^\\s\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0]")
@@ -23,16 +27,27 @@ _VISIBLE = re.compile("[^\\s\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3
 _INVISIBLE = {"Cc", "Cf"}
 
 
-def parse_document(data: bytes, media_type: MediaType) -> ParsedDocument:
+def parsers_with(parser: Parser) -> Mapping[MediaType, Parser]:
+    """Return `PARSERS` with another one for the formats of `parser`."""
+    return MappingProxyType({**PARSERS, **dict.fromkeys(parser.media_types, parser)})
+
+
+def parse_document(
+    data: bytes, media_type: MediaType, parsers: Mapping[MediaType, Parser] = PARSERS
+) -> ParsedDocument:
     """Return the text and blocks of `data`, which is in format `media_type` (see `detect_media_type`).
 
-    CPU work of up to seconds: call it off the event loop. Raises `InvalidArgument` with reason
-    `DOCUMENT_EMPTY`, `DOCUMENT_CORRUPT`, `DOCUMENT_ENCRYPTED` or `DOCUMENT_HAS_NO_TEXT`, and
-    `ResourceExhausted` with reason `DOCUMENT_TOO_LARGE`.
+    Its language is the one that it declares (`language.with_language` tells that of others). CPU work of up
+    to seconds: call it off the event loop. Raises `InvalidArgument` with reason
+    `DOCUMENT_EMPTY`, `DOCUMENT_CORRUPT`, `DOCUMENT_ENCRYPTED`, `DOCUMENT_HAS_NO_TEXT` or
+    `UNSUPPORTED_MEDIA_TYPE`, and `ResourceExhausted` with reason `DOCUMENT_TOO_LARGE`.
     """
-    if not data.strip():
+    if not data or data.isspace():
         raise faults.empty()
-    parsed = PARSERS[media_type].parse(data)
+    parser = parsers.get(media_type)
+    if parser is None:
+        raise faults.unsupported(media_type)
+    parsed = parser.parse(data)
     require_characters(len(parsed.text))
     if not _shows_something(parsed.text):
         raise faults.has_no_text("nothing is left of it without markup, control and invisible characters")

@@ -18,7 +18,7 @@ def test_character_chunks_are_cut_between_words() -> None:
     source = " ".join(f"word{number:03}" for number in range(100))
     found = chunks(source, 100, 20)
     assert all(draft.text[:4] == "word" and draft.text[-3:].isdigit() for draft in found)
-    assert all(80 < len(draft.text) <= 100 for draft in found[:-1])
+    assert all(75 <= len(draft.text) <= 100 for draft in found[:-1])
     for before, after in pairwise(found):
         assert 8 <= before.span.end - after.span.start <= 20
 

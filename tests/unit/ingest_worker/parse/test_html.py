@@ -28,7 +28,7 @@ def test_html_page_yields_blocks_of_its_main_content() -> None:
         (BlockKind.HEADING, 2, "La miel"),
         (BlockKind.PARAGRAPH, 0, "La miel madura en el panal hasta que pierde casi toda su agua."),
         (BlockKind.LIST, 0, "- de romero\n  - clara\n- de brezo"),
-        (BlockKind.TABLE, 0, "mes | kilos\nmayo | 12"),
+        (BlockKind.TABLE, 0, "| mes | kilos |\n| --- | --- |\n| mayo | 12 |"),
         (BlockKind.CODE, 0, "def honey():\n    return 12"),
     ]
 

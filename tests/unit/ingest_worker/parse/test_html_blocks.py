@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import pytest
 from lxml import etree
 from lxml import html as lxml_html
 
+from ingest_worker.parse import limits
 from ingest_worker.parse.html_blocks import html_blocks
 from rag_server.domain.document import BlockKind
+from rag_server.errors import ResourceExhausted
 
 
 def parts(root: etree._Element) -> list[tuple[BlockKind, int, str]]:
@@ -25,7 +28,8 @@ def test_html_blocks_of_a_page_keep_its_structure() -> None:
         (BlockKind.LIST, 0, "- term\n- said"),
         (BlockKind.CODE, 0, "a\n  b\nc d e"),
         (BlockKind.PARAGRAPH, 0, "inline x = 1 code"),
-        (BlockKind.TABLE, 0, "cap\nx | y"),
+        (BlockKind.PARAGRAPH, 0, "cap"),
+        (BlockKind.TABLE, 0, "| x | y |\n| --- | --- |"),
     ]
 
 
@@ -41,7 +45,46 @@ def test_html_blocks_of_an_extraction_result_keep_its_structure() -> None:
         (BlockKind.HEADING, 2, "Two"),
         (BlockKind.PARAGRAPH, 0, "line\nbreak"),
         (BlockKind.LIST, 0, "- a"),
-        (BlockKind.TABLE, 0, "x | y"),
+        (BlockKind.TABLE, 0, "| x | y |\n| --- | --- |"),
         (BlockKind.CODE, 0, "f()\n  g()"),
         (BlockKind.PARAGRAPH, 0, "q"),
     ]
+
+
+def table(rows: str) -> list[tuple[BlockKind, int, str]]:
+    return parts(lxml_html.document_fromstring(f"<html><body><table>{rows}</table></body></html>"))
+
+
+def test_html_blocks_spanning_cells_keep_columns_aligned_and_rows_whole() -> None:
+    rows = (
+        "<thead><tr><th rowspan=2>k</th><th colspan=2>wide</th></tr><tr><th>x</th><th>y</th></tr></thead>"
+        "<tr><td rowspan=2>tall</td><td colspan=2>a|b</td></tr><tr><td>c</td><td>d</td></tr>"
+    )
+    assert table(rows) == [
+        (
+            BlockKind.TABLE,
+            0,
+            "| k | wide | wide |\n| --- | --- | --- |\n| k | x | y |\n"
+            "| tall | a\\|b | a\\|b |\n| tall | c | d |",
+        )
+    ]
+
+
+def test_html_blocks_tables_that_lay_out_a_page_are_looked_through() -> None:
+    inner = "<table><tr><td>a</td><td>b</td></tr><tr><td>1</td><td>2</td></tr></table>"
+    assert table(f"<tr><td><h2>Head</h2><p>text</p>{inner}</td><td>aside</td></tr>") == [
+        (BlockKind.HEADING, 2, "Head"),
+        (BlockKind.PARAGRAPH, 0, "text"),
+        (BlockKind.TABLE, 0, "| a | b |\n| --- | --- |\n| 1 | 2 |"),
+        (BlockKind.PARAGRAPH, 0, "aside"),
+    ]
+
+
+def test_html_blocks_spans_beyond_the_limit_raise_before_they_are_made(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rows = f"<tr><td rowspan=100>{'x' * 1000}</td><td>y</td></tr>" + "<tr><td>y</td></tr>" * 99
+    assert len(table(rows)[0][2]) > 100_000
+    monkeypatch.setattr(limits, "MAX_CHARACTERS", 50_000)
+    with pytest.raises(ResourceExhausted):
+        table(rows)

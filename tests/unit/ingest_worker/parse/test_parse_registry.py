@@ -12,7 +12,8 @@ from rag_server.domain.document import MediaType, ParsedDocument
 from rag_server.errors import InvalidArgument
 from tests.documents import HTML, MARKDOWN, pdf
 
-UNTIMED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+UNTIMED = settings(deadline=None, max_examples=50, suppress_health_check=[HealthCheck.too_slow])
+SLOW = settings(UNTIMED, max_examples=20)
 PIECES = st.sampled_from(
     [
         *(
@@ -80,7 +81,7 @@ def test_parse_any_text_yields_ordered_blocks_that_cover_it(media_type: MediaTyp
     assert_well_formed(parsed)
 
 
-@UNTIMED
+@SLOW
 @given(words=st.lists(st.text("abcñé-. ", min_size=1, max_size=40), min_size=1, max_size=8))
 def test_parse_any_pdf_yields_ordered_blocks_that_cover_it(words: list[str]) -> None:
     data = pdf([[("BodyText", text)] for text in [*words, "end"]])

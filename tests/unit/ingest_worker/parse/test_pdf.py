@@ -99,14 +99,14 @@ class _Page:
     """A text page that holds `text`."""
 
     def __init__(self, text: str) -> None:
-        self.text = text
+        self.text = self.raw = text
 
     def count_chars(self) -> int:
         return len(self.text)
 
 
 def test_pdf_line_of_controls_only_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pdf.pdfium, "FPDFText_GetUnicode", lambda page, at: ord(page.text[at]))
+    monkeypatch.setattr(pdf.pdfium, "FPDFText_GetUnicode", lambda raw, at: ord(raw[at]))
     monkeypatch.setattr(pdf, "_font_size", lambda page, at: 12.0)
     monkeypatch.setattr(pdf, "_origin", lambda page, at: (float(at), 0.0))
     lines = pdf._lines(_Page("one\r\n\x13\r\n \r\n two"))
