@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import zlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from email.message import Message
 from pathlib import PurePosixPath
@@ -16,7 +17,7 @@ import httpx
 from ingest_worker.network import CheckedBackend, CheckedTransport, Resolver, resolve
 from rag_server.errors import InvalidArgument, RagError, ResourceExhausted, Unavailable
 
-_REDIRECTS = {301, 302, 303, 307, 308}
+REDIRECTS = {301, 302, 303, 307, 308}
 _RETRYABLE = {408, 425, 429}
 _SERVER_ERROR = 500
 _OK = range(200, 300)
@@ -24,7 +25,7 @@ _GZIP_WINDOW = 16 + zlib.MAX_WBITS
 _MAX_NAME_CHARACTERS = 255
 _MAX_PORT = 65_535
 _PART_BYTES = 1 << 16
-_CONNECT_TIMEOUT_S = 10.0
+CONNECT_TIMEOUT_S = 10.0
 """For each address of a host, so that one that is silent leaves time for the next."""
 
 
@@ -71,7 +72,7 @@ class Fetcher:
         self._max_redirects = max_redirects
         self._backend = CheckedBackend(resolver, allow_private_addresses=allow_private_addresses)
         self._ssl_context = httpx.create_ssl_context(trust_env=False)
-        self._timeouts = httpx.Timeout(timeout_s, connect=min(timeout_s, _CONNECT_TIMEOUT_S))
+        self._timeouts = httpx.Timeout(timeout_s, connect=min(timeout_s, CONNECT_TIMEOUT_S))
         self._headers = {"user-agent": user_agent, "accept": "*/*", "accept-encoding": "gzip"}
 
     async def fetch(self, uri: str) -> FetchedDocument:
@@ -84,9 +85,9 @@ class Fetcher:
             Unavailable: `URI_FETCH_FAILED` for a timeout, a broken connection, a 5xx, 408, 425 or 429.
             ResourceExhausted: `DOCUMENT_TOO_LARGE`.
         """
-        url = _checked_url(uri)
+        url = checked_url(uri)
         transport = CheckedTransport(self._backend, self._ssl_context)
-        try:
+        with connection_errors(self._timeout_s):
             async with (
                 asyncio.timeout(self._timeout_s),
                 httpx.AsyncClient(
@@ -94,24 +95,16 @@ class Fetcher:
                 ) as client,
             ):
                 return await self._follow(client, url)
-        except (TimeoutError, httpcore.TimeoutException) as error:
-            raise Unavailable(
-                "URI_FETCH_FAILED", f"the URI did not answer completely within {self._timeout_s:g} s"
-            ) from error
-        except httpx.RequestError as error:  # httpx itself only looks at where a redirect leads
-            raise InvalidArgument("URI_INVALID", "the URI redirects to a malformed URI") from error
-        except (httpcore.NetworkError, httpcore.ProtocolError) as error:
-            raise Unavailable("URI_FETCH_FAILED", "the connection to the URI's host broke") from error
 
     async def _follow(self, client: httpx.AsyncClient, url: httpx.URL) -> FetchedDocument:
         for _ in range(self._max_redirects + 1):
             async with client.stream("GET", url, follow_redirects=False) as response:
-                if response.status_code not in _REDIRECTS:
+                if response.status_code not in REDIRECTS:
                     return await self._read(response)
                 location = response.headers.get("location", "")
             if not location:
-                raise _failed("the URI redirects to nowhere", response.status_code)
-            url = _checked_url(location, base=url)
+                raise fetch_failed("the URI redirects to nowhere", response.status_code)
+            url = checked_url(location, base=url)
         raise InvalidArgument(
             "URI_TOO_MANY_REDIRECTS", f"the URI redirects more than {self._max_redirects} times"
         )
@@ -119,17 +112,17 @@ class Fetcher:
     async def _read(self, response: httpx.Response) -> FetchedDocument:
         status = response.status_code
         if status not in _OK:
-            raise _failed(f"the URI answered with HTTP status {status}", status)
+            raise fetch_failed(f"the URI answered with HTTP status {status}", status)
         declared = response.headers.get("content-length", "")
         if declared.isdecimal() and int(declared[:20]) > self._limit_bytes:
             raise self._too_large()
         data = bytearray()
-        async for part in _decompressed(response):
+        async for part in decompressed(response):
             data += part
             if len(data) > self._limit_bytes:
                 raise self._too_large()
         media_type = response.headers.get("content-type", "").partition(";")[0].strip().lower()
-        return FetchedDocument(bytes(data), media_type, _file_name(response))
+        return FetchedDocument(bytes(data), media_type, file_name_of(response))
 
     def _too_large(self) -> ResourceExhausted:
         return ResourceExhausted(
@@ -139,7 +132,22 @@ class Fetcher:
         )
 
 
-def _checked_url(uri: str, base: httpx.URL | None = None) -> httpx.URL:
+@contextmanager
+def connection_errors(timeout_s: float) -> Iterator[None]:
+    """Turn what goes wrong on a connection into errors of ours; `timeout_s` is only named in them."""
+    try:
+        yield
+    except (TimeoutError, httpcore.TimeoutException) as error:
+        raise Unavailable(
+            "URI_FETCH_FAILED", f"the URI did not answer completely within {timeout_s:g} s"
+        ) from error
+    except httpx.RequestError as error:  # httpx itself only looks at where a redirect leads
+        raise InvalidArgument("URI_INVALID", "the URI redirects to a malformed URI") from error
+    except (httpcore.NetworkError, httpcore.ProtocolError) as error:
+        raise Unavailable("URI_FETCH_FAILED", "the connection to the URI's host broke") from error
+
+
+def checked_url(uri: str, base: httpx.URL | None = None) -> httpx.URL:
     """Return the parsed URI, resolved against `base`, without its fragment."""
     try:
         url = httpx.URL(uri) if base is None else base.join(uri)
@@ -159,14 +167,15 @@ def _checked_url(uri: str, base: httpx.URL | None = None) -> httpx.URL:
     return url.copy_with(fragment=None)
 
 
-def _failed(message: str, status: int) -> RagError:
+def fetch_failed(message: str, status: int) -> RagError:
+    """Return the error for an answer with `status`: retryable only where waiting may help."""
     metadata = {"http_status": str(status)}
     if status >= _SERVER_ERROR or status in _RETRYABLE:
         return Unavailable("URI_FETCH_FAILED", message, metadata=metadata)
     return InvalidArgument("URI_FETCH_FAILED", message, metadata=metadata)
 
 
-async def _decompressed(response: httpx.Response) -> AsyncIterator[bytes]:
+async def decompressed(response: httpx.Response) -> AsyncIterator[bytes]:
     """Yield the body in parts of bounded size, however far it expands."""
     coding = response.headers.get("content-encoding", "").strip().lower()
     if coding in {"", "identity"}:
@@ -193,7 +202,7 @@ async def _decompressed(response: httpx.Response) -> AsyncIterator[bytes]:
         raise Unavailable("URI_FETCH_FAILED", "the URI's compressed answer ended too early")
 
 
-def _file_name(response: httpx.Response) -> str:
+def file_name_of(response: httpx.Response) -> str:
     """Return the name in Content-Disposition (RFC 6266), else the last segment of the path."""
     header = Message()
     header["content-disposition"] = response.headers.get("content-disposition", "").replace("\n", " ")

@@ -3,6 +3,9 @@
 Every step can be repeated: chunk ids follow from the document's revision, which the job was given when it was
 accepted, so a second attempt writes the same rows again. Nothing is visible before the last step, and that
 is one transaction.
+
+What the visible revision of the document has already is not done again: the same content, handed in the same
+way, makes no new revision, and chunks with the same text keep their vectors (see `reuse`).
 """
 
 from __future__ import annotations
@@ -12,29 +15,41 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 
+from ingest_worker.cancelled import JobCancelled
 from ingest_worker.chunk.registry import chunk_document
 from ingest_worker.fetch import Fetcher
-from ingest_worker.parse.detect import detect_media_type
-from ingest_worker.parse.registry import parse_document
-from rag_server.backends.protocols import BlobStore, ChunkStore, Embedder, Priority
+from ingest_worker.items.archive import ArchiveExpansion
+from ingest_worker.lease import HeldLease
+from ingest_worker.left_out import check_records
+from ingest_worker.parse import faults
+from ingest_worker.parse.sniff.archives import ZIP, is_archive
+from ingest_worker.recipe import recipe_of
+from ingest_worker.reuse import KnownVectors
+from ingest_worker.sandbox.protocol import DocumentParser
+from rag_server.backends.protocols import BlobStore, ChunkStore, Embedder
 from rag_server.domain.collection import Collection
-from rag_server.domain.document import Chunk, ChunkDraft, MediaType, ParsedDocument, chunk_id
-from rag_server.domain.job import Job, JobProgress, JobState
+from rag_server.domain.document import Chunk, ChunkDraft, MediaType, NewDocument, ParsedDocument, chunk_id
+from rag_server.domain.job import SUCCESSES, Job, JobKind, JobProgress, JobState
+from rag_server.domain.media_type_names import is_archive_type
 from rag_server.domain.publication import Publication
+from rag_server.domain.records import RecordMapping
+from rag_server.domain.revision import KEPT_REVISIONS, DocumentRevision
+from rag_server.errors import InvalidArgument
+from rag_server.failpoints import step
+from rag_server.metadata.codecs import metadata_to_json
 from rag_server.metadata.database import Database
 from rag_server.text.analyzer import Analyzer
 
-
-class JobCancelled(Exception):
-    """Somebody asked for the job to stop."""
+_PROGRESS_INTERVAL_S = 0.5
+"""Between two looks at a document that is being read: how far is it, and is it still wanted."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Content:
     data: bytes
     sha256: str
-    declared_type: str
-    file_name: str
+    document: NewDocument
+    """As handed in; what the caller left open is as the server it was fetched from says."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,61 +61,105 @@ class IngestPipeline:
     chunks: ChunkStore
     embedder: Embedder
     fetcher: Fetcher
+    parser: DocumentParser
     analyzer_for: Callable[[str], Analyzer]
     max_document_bytes: int
     batch_chunks: int
+    kept_revisions: int = KEPT_REVISIONS
+    archives: ArchiveExpansion | None = None
+    """What is done with archives; None: they are not supported."""
+    reads_scans: bool = False
+    """Whether `parser` reads scanned pages."""
 
-    async def run(self, job: Job) -> Job:
-        """Take `job`, which is FETCHING, to its end and return it.
+    async def run(self, job: Job, lease: HeldLease) -> Job:
+        """Take `job`, which is FETCHING, to its end and return it; an archive, until it waits for its files.
 
-        Raises what the stages raise, and `JobCancelled`.
+        Raises what the stages raise, `JobCancelled`, and `LeaseLost`: then it is another's.
         """
         async with self.database.snapshot() as tx:
             collection = await tx.collections.of_job(job.tenant_id, job.id)
+            visible = await tx.history.newest(
+                job.tenant_id, collection.uid, job.document.document_id, collection_id=collection.id
+            )
         self.embedder.model.check_embeds(collection)
 
-        content = await self._fetch(job)
+        with step("fetch"):
+            content = await self._fetch(job, lease)
+        if job.kind is JobKind.ARCHIVE and self.archives is not None:  # begun anew, with items counted
+            return await self.archives.run(job, lease, content.data)
         progress = JobProgress(size_bytes=len(content.data))
 
-        await self._enter(job, JobState.PARSING, progress)
-        media_type = await asyncio.to_thread(
-            detect_media_type, content.data, content.declared_type, content.file_name
-        )
-        parsed = await asyncio.to_thread(parse_document, content.data, media_type)
-        progress = replace(progress, page_count=parsed.page_count)
+        await self._enter(job, lease, JobState.PARSING, progress)
+        recipe = recipe_of(job.chunking, self.embedder.model, reads_scans=self.reads_scans)
+        if visible is not None and _is_same(visible, content, recipe):
+            async with lease.transaction() as tx:
+                kept = await tx.documents.keep(job.tenant_id, job.id, visible.revision)
+            if kept is not None:
+                return kept
+        with step("parse"):
+            try:
+                media_type, parsed = await self._parse(job, lease, content, progress)
+            except InvalidArgument as error:
+                if self.archives is None or not _is_archive(error):
+                    raise
+                return await self.archives.run(job, lease, content.data)
+        progress = replace(progress, page_count=parsed.page_count, parsed_page_count=parsed.page_count)
+        progress = await self._record_left_out(job, lease, parsed, progress)
 
-        await self._enter(job, JobState.CHUNKING, progress)
+        await self._enter(job, lease, JobState.CHUNKING, progress)
         drafts = await asyncio.to_thread(
             chunk_document, parsed, job.chunking, self.embedder.tokenizer, self.embedder.model
         )
         token_count = sum(draft.token_count for draft in drafts)
         progress = replace(progress, chunk_count=len(drafts), token_count=token_count)
 
-        await self._enter(job, JobState.EMBEDDING, progress)
-        title = job.document.title or parsed.title or PurePosixPath(content.file_name).name
+        await self._enter(job, lease, JobState.EMBEDDING, progress)
+        title = job.document.title or parsed.title or PurePosixPath(content.document.file_name).name
         chunks = _to_chunks(job, collection, drafts, title, media_type)
-        progress = await self._write(job, collection, chunks, progress)
+        known = await KnownVectors.read(self.chunks, collection, visible)
+        progress = await self._write(job, lease, collection, chunks, known, progress)
 
-        await self._enter(job, JobState.INDEXING, progress)
-        publication = _describe(content, media_type, parsed, title, progress)
-        async with self.database.transaction() as tx:
-            published = await tx.documents.publish(job.tenant_id, job.id, publication)
-            if published.state is JobState.SUCCEEDED:
-                await tx.metadata_fields.learn(job.tenant_id, collection.uid, job.document.metadata)
-            return published
+        await self._enter(job, lease, JobState.INDEXING, progress)
+        publication = _describe(content, media_type, parsed, title, recipe, progress)
+        with step("commit"):
+            async with lease.transaction() as tx:
+                with step("flip"):
+                    published = await tx.documents.publish(
+                        job.tenant_id, job.id, publication, kept_revisions=self.kept_revisions
+                    )
+                if published.state in SUCCESSES:
+                    await tx.metadata_fields.learn(job.tenant_id, collection.uid, job.document.metadata)
+                    if isinstance(job.chunking, RecordMapping):
+                        await tx.metadata_fields.learn_types(
+                            job.tenant_id, collection.uid, job.chunking.types, path="records.fields"
+                        )
+        return published
 
-    async def _enter(self, job: Job, state: JobState, progress: JobProgress) -> None:
+    async def _enter(self, job: Job, lease: HeldLease, state: JobState, progress: JobProgress) -> None:
         """Record where the job stands. Raises `JobCancelled`: each call is a point where a job can stop."""
-        async with self.database.transaction() as tx:
+        async with lease.transaction() as tx:
             changed = await tx.jobs.change(job.tenant_id, job.id, state=state, progress=progress)
         if changed.cancel_requested:
             raise JobCancelled
 
-    async def _fetch(self, job: Job) -> _Content:
+    async def _record_left_out(
+        self, job: Job, lease: HeldLease, parsed: ParsedDocument, progress: JobProgress
+    ) -> JobProgress:
+        """Record which rows were left out. Raises `InvalidArgument` (`RECORDS_ALL_INVALID`): all of them."""
+        records = parsed.records
+        if records is None or not records.failed_count:
+            return progress
+        progress = replace(progress, failed_item_count=records.failed_count)
+        async with lease.transaction() as tx:
+            await tx.jobs.change(job.tenant_id, job.id, progress=progress, item_errors=records.errors)
+        check_records(parsed)
+        return progress
+
+    async def _fetch(self, job: Job, lease: HeldLease) -> _Content:
         document = job.document
         if job.content_sha256:
             data = await self.blobs.read(job.tenant_id, job.content_sha256)
-            return _Content(data, job.content_sha256, document.media_type, document.file_name)
+            return _Content(data, job.content_sha256, document)
         fetched = await self.fetcher.fetch(job.fetch_uri)
         # Recorded with the bytes: a second attempt has to take them for the same format as the first.
         known = replace(
@@ -112,34 +171,106 @@ class IngestPipeline:
             job.tenant_id, _whole(fetched.data), limit_bytes=self.max_document_bytes
         )
         try:
-            async with self.database.transaction() as tx:
+            async with lease.transaction() as tx:
                 await tx.blobs.add(job.tenant_id, staged.sha256, staged.size_bytes)
                 await tx.jobs.change(job.tenant_id, job.id, content_sha256=staged.sha256, document=known)
                 await staged.keep()
         finally:
             await staged.discard()
-        return _Content(fetched.data, staged.sha256, known.media_type, known.file_name)
+        return _Content(fetched.data, staged.sha256, known)
+
+    async def _parse(
+        self, job: Job, lease: HeldLease, content: _Content, progress: JobProgress
+    ) -> tuple[MediaType, ParsedDocument]:
+        """Have the document read, record how many pages are done, and stop at once when nobody wants it."""
+        pages: list[tuple[int, int]] = [(0, 0)]
+        declared = content.document.media_type
+        if is_archive_type(declared):
+            if not is_archive(content.data):
+                raise faults.mismatch(ZIP, "something else", "declared media type")
+            declared = ""  # senders say so of the documents that are archives, too
+        mapping = job.chunking if isinstance(job.chunking, RecordMapping) else None
+
+        def on_pages(done: int, total: int) -> None:
+            pages[0] = (done, total)
+
+        parsing = asyncio.create_task(
+            self.parser.parse(
+                content.data, declared, content.document.file_name, on_pages=on_pages, records=mapping
+            )
+        )
+        recorded = pages[0]
+        try:
+            while not (await asyncio.wait({parsing}, timeout=_PROGRESS_INTERVAL_S))[0]:
+                if pages[0] != recorded:
+                    recorded = done, total = pages[0]
+                    progress = replace(progress, page_count=total, parsed_page_count=done)
+                    await self._enter(job, lease, JobState.PARSING, progress)
+                else:
+                    await self._check_wanted(job)
+            return await parsing
+        finally:
+            parsing.cancel()
+            await asyncio.gather(parsing, return_exceptions=True)
+
+    async def _check_wanted(self, job: Job) -> None:
+        """Raise `JobCancelled` where somebody asked for the job to stop."""
+        async with self.database.snapshot() as tx:
+            if (await tx.jobs.get(job.tenant_id, job.id)).cancel_requested:
+                raise JobCancelled
 
     async def _write(
-        self, job: Job, collection: Collection, chunks: Sequence[Chunk], progress: JobProgress
+        self,
+        job: Job,
+        lease: HeldLease,
+        collection: Collection,
+        chunks: Sequence[Chunk],
+        known: KnownVectors,
+        progress: JobProgress,
     ) -> JobProgress:
         """Embed and store the chunks, batch by batch; a cancelled job stops after the batch at hand."""
         analyzer = self.analyzer_for(collection.language)
         await self.chunks.ensure_collection(collection)
-        # What an earlier attempt wrote before it broke, should it have cut the document differently.
+        # What an earlier attempt wrote before it broke, should it have cut the document differently. If that
+        # attempt were not ours any more, this could be what its successor has published.
+        await lease.ensure()
         await self.chunks.delete_document(
             job.tenant_id, collection.uid, job.document.document_id, revision=job.document_revision
         )
         for start in range(0, len(chunks), self.batch_chunks):
             batch = chunks[start : start + self.batch_chunks]
             texts = [chunk.text for chunk in batch]
-            vectors = await self.embedder.embed(texts, priority=Priority.BULK)
+            with step("embed"):
+                vectors, reused = await known.embed(self.embedder, texts)
             lexemes = await asyncio.to_thread(lambda: list(map(analyzer.analyze, texts)))  # noqa: B023 - awaited
-            await self.chunks.upsert(collection, batch, vectors, lexemes, dict(job.document.metadata))
-            done = progress.indexed_chunk_count + len(batch)
-            progress = replace(progress, embedded_chunk_count=done, indexed_chunk_count=done)
-            await self._enter(job, JobState.EMBEDDING, progress)
+            await lease.ensure()
+            with step("upsert"):
+                await self.chunks.upsert(collection, batch, vectors, lexemes, dict(job.document.metadata))
+            progress = replace(
+                progress,
+                embedded_chunk_count=progress.embedded_chunk_count + len(batch) - reused,
+                indexed_chunk_count=progress.indexed_chunk_count + len(batch),
+                reused_chunk_count=progress.reused_chunk_count + reused,
+            )
+            await self._enter(job, lease, JobState.EMBEDDING, progress)
         return progress
+
+
+def _is_same(visible: DocumentRevision, content: _Content, recipe: str) -> bool:
+    """Whether ingesting `content` would make the visible revision again."""
+    before, now = visible.document, content.document
+    return (
+        (visible.sha256, visible.recipe) == (content.sha256, recipe)
+        and replace(before, metadata={}) == replace(now, metadata={})
+        # with their types, since 1 == True == 1.0
+        and metadata_to_json(before.metadata) == metadata_to_json(now.metadata)
+    )
+
+
+def _is_archive(refusal: InvalidArgument) -> bool:
+    """Whether the parser refused a document because it is an archive of others."""
+    detected = refusal.metadata.get("detected_media_type")
+    return refusal.reason == "UNSUPPORTED_MEDIA_TYPE" and detected == ZIP
 
 
 async def _whole(data: bytes) -> AsyncIterator[bytes]:
@@ -167,13 +298,19 @@ def _to_chunks(
             title=title,
             source_uri=document.source_uri,
             media_type=media_type,
+            metadata=draft.metadata,
         )
         for ordinal, draft in enumerate(drafts)
     ]
 
 
 def _describe(
-    content: _Content, media_type: MediaType, parsed: ParsedDocument, title: str, progress: JobProgress
+    content: _Content,
+    media_type: MediaType,
+    parsed: ParsedDocument,
+    title: str,
+    recipe: str,
+    progress: JobProgress,
 ) -> Publication:
     return Publication(
         title=title,
@@ -184,4 +321,8 @@ def _describe(
         chunk_count=progress.chunk_count or 0,
         token_count=progress.token_count or 0,
         page_count=parsed.page_count,
+        reused_chunk_count=progress.reused_chunk_count,
+        failed_item_count=progress.failed_item_count,
+        # without one the same content is read again when it comes again, and what is wrong is told again
+        recipe="" if progress.failed_item_count else recipe,
     )

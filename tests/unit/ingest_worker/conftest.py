@@ -8,20 +8,27 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import pytest
 
+from ingest_worker.consumer import Consumer
 from ingest_worker.fetch import FetchedDocument
+from ingest_worker.lease import HeldLease
 from ingest_worker.pipeline import IngestPipeline
 from rag_server.backends.in_process_queue import InProcessJobQueue
 from rag_server.backends.local_blobs import LocalBlobStore
-from rag_server.backends.protocols import Embeddings, JobRef
-from rag_server.domain.collection import Chunking, Collection, NewCollection, TokenChunking
+from rag_server.backends.protocols import Embeddings, JobMessage
+from rag_server.domain.collection import Collection, NewCollection, TokenChunking
 from rag_server.domain.document import Chunk, NewDocument
 from rag_server.domain.job import Job
+from rag_server.domain.records import Cutting
+from rag_server.domain.stored import StoredChunks
 from rag_server.errors import RagError
 from rag_server.ingest.sweep import Sweeper
 from rag_server.metadata.database import Database
 from rag_server.testing.fakes import HashEmbedder
+from rag_server.testing.in_process_parser import InProcessParser
 from rag_server.text.analyzer import Analyzer
 
 TENANT = "acme"
@@ -39,6 +46,9 @@ class Rows:
     rows: dict[str, Chunk] = field(default_factory=dict)
     collections: set[str] = field(default_factory=set)
     uid_of: dict[str, str] = field(default_factory=dict)
+    vectors: dict[str, npt.NDArray[np.float32]] = field(default_factory=dict)
+    unreadable: list[Exception] = field(default_factory=list)
+    """Raised, one per call, by `read_chunks`."""
     written: list[list[str]] = field(default_factory=list)
     metadata: list[dict[str, object]] = field(default_factory=list)
     before_upsert: Hook | None = None
@@ -68,9 +78,18 @@ class Rows:
         self.collections.add(collection.uid)
         self.written.append([chunk.id for chunk in chunks])
         self.metadata.append(metadata)
-        for chunk in chunks:
+        for chunk, vector in zip(chunks, vectors, strict=True):
             self.rows[chunk.id] = chunk
             self.uid_of[chunk.id] = collection.uid
+            self.vectors[chunk.id] = vector
+
+    async def read_chunks(self, collection: Collection, chunk_ids: Sequence[str]) -> StoredChunks:
+        if self.unreadable:
+            raise self.unreadable.pop(0)
+        found = [each for each in chunk_ids if each in self.rows and self.uid_of[each] == collection.uid]
+        vectors = np.array([self.vectors[each] for each in found], np.float32)
+        shaped = vectors.reshape(len(found), collection.dimension)
+        return StoredChunks([self.rows[each] for each in found], shaped, [[] for _ in found])
 
     async def delete_document(
         self,
@@ -133,7 +152,7 @@ class Workshop:
         document_id: str = "doc",
         *,
         uri: str = "",
-        chunking: Chunking = CHUNKING,
+        chunking: Cutting = CHUNKING,
         **fields: Any,
     ) -> Job:
         """Record and publish a job."""
@@ -152,8 +171,29 @@ class Workshop:
                 fetch_uri=uri,
             )
         await staged.discard()
-        await self.queue.publish(JobRef(TENANT, job.id))
+        await self.queue.publish([JobMessage(TENANT, job.id)])
         return job
+
+    async def hold(self, job: Job) -> HeldLease:
+        """Take the job's lease, as whoever works on it does."""
+        async with self.database.transaction() as tx:
+            lease = await tx.leases.acquire(TENANT, job.id, owner="test", ttl_s=60.0)
+        assert lease is not None
+        return HeldLease(self.database, lease, 60.0)
+
+    async def run(self, job: Job, pipeline: IngestPipeline | None = None) -> Job:
+        """Run the pipeline under a lease, which ends with the run."""
+        lease = await self.hold(job)
+        try:
+            return await (pipeline or self.pipeline).run(job, lease)
+        finally:
+            async with self.database.transaction() as tx:
+                await lease.release(tx)
+
+    def consumer(self, **settings: Any) -> Consumer:
+        """Return a consumer, which is not running yet."""
+        options = {"concurrency": 2, "max_attempts": 3, "max_starts": 9, "backoff_s": 0.001, **settings}
+        return Consumer(self.queue, self.database, self.pipeline, self.ended.release, **options)
 
     async def job(self, job_id: str) -> Job:
         async with self.database.snapshot() as tx:
@@ -181,8 +221,8 @@ async def one(data: bytes) -> AsyncIterator[bytes]:
 
 
 @pytest.fixture
-async def workshop(tmp_path: Path) -> AsyncIterator[Workshop]:
-    database = await Database.open(f"sqlite+aiosqlite:///{tmp_path / 'metadata.db'}")
+async def workshop(tmp_path: Path, database_url: str) -> AsyncIterator[Workshop]:
+    database = await Database.open(database_url)
     blobs = LocalBlobStore(tmp_path / "blobs")
     await blobs.open()
     rows, fetches = Rows(), Fetches()
@@ -196,12 +236,13 @@ async def workshop(tmp_path: Path) -> AsyncIterator[Workshop]:
         rows,  # type: ignore[arg-type]  # the writing half of a chunk store
         HashEmbedder(),
         fetches,  # type: ignore[arg-type]  # all that is asked of a fetcher
+        InProcessParser(),
         Analyzer.for_language,
         max_document_bytes=1_000_000,
         batch_chunks=BATCH,
     )
     sweeper = Sweeper(database, rows, blobs)  # type: ignore[arg-type]  # likewise
-    made = Workshop(database, blobs, rows, fetches, InProcessJobQueue(100), collection, pipeline, sweeper)
+    made = Workshop(database, blobs, rows, fetches, InProcessJobQueue(), collection, pipeline, sweeper)
     database.on_jobs_changed(lambda jobs: made.changed.set())
     yield made
     await database.close()

@@ -2,19 +2,21 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
 import pytest
+from prometheus_client import CollectorRegistry
 from structlog.contextvars import merge_contextvars
 from structlog.testing import capture_logs
 
 from ingest_worker import consumer as consumer_module
-from ingest_worker.consumer import Consumer
-from rag_server.backends.in_process_queue import InProcessJobQueue
-from rag_server.backends.protocols import JobRef
-from rag_server.domain.job import JobState
+from ingest_worker.dead_letters import DeadLetterRecorder
+from ingest_worker.metrics import WorkerMetrics
+from rag_server.backends.in_process_queue import InProcessDelivery, InProcessJobQueue
+from rag_server.backends.protocols import JobMessage
+from rag_server.domain.job import Job, JobState
 from rag_server.errors import InvalidArgument, NotFound, Unavailable
 from tests.unit.ingest_worker.conftest import TENANT, Workshop
 
@@ -29,11 +31,7 @@ async def consume(workshop: Workshop) -> AsyncIterator[Consume]:
     tasks: list[asyncio.Task[None]] = []
 
     def start(**settings: Any) -> asyncio.Task[None]:
-        options = {"concurrency": 2, "max_attempts": 3, "max_starts": 9, "backoff_s": 0.001, **settings}
-        consumer = Consumer(
-            workshop.queue, workshop.database, workshop.pipeline, workshop.ended.release, **options
-        )
-        task = asyncio.create_task(consumer.run())
+        task = asyncio.create_task(workshop.consumer(**settings).run())
         tasks.append(task)
         return task
 
@@ -96,25 +94,26 @@ async def test_consumer_job_that_is_queued_twice_is_worked_on_once(
     workshop: Workshop, consume: Consume
 ) -> None:
     job = await workshop.accept()
-    for _ in range(3):
-        ref = JobRef(job.tenant_id, job.id)
-        workshop.queue._known.discard(ref)  # as if it had been taken already
-        await workshop.queue.publish(ref)
-    consume(concurrency=4)
+    await workshop.queue.publish([JobMessage(job.tenant_id, job.id)] * 4)
+    consume(concurrency=5, lease_s=2.0)
     ended = await workshop.end_of(job.id)
-    assert (ended.state, ended.attempt_count) == (JobState.SUCCEEDED, 1)
+    assert (ended.state, ended.attempt_count, ended.document_revision) == (JobState.SUCCEEDED, 1, 1)
+    await asyncio.sleep(2.5)  # the others look again when the lease would have ended
+    assert (await workshop.job(job.id)).sequence == ended.sequence
+    assert len(workshop.rows.rows) == ended.progress.chunk_count
 
 
 async def test_consumer_waits_longer_after_each_failure_up_to_a_minute(
     workshop: Workshop, consume: Consume, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     delays: list[float] = []
+    retry = InProcessDelivery.retry
 
-    def publish_at_once(self: Consumer, ref: JobRef, delay_s: float) -> None:
+    async def retry_at_once(self: InProcessDelivery, delay_s: float) -> None:
         delays.append(delay_s)
-        self._delayed.add(asyncio.create_task(self._queue.publish(ref)))
+        await retry(self, 0.0)
 
-    monkeypatch.setattr(Consumer, "_publish_later", publish_at_once)
+    monkeypatch.setattr(InProcessDelivery, "retry", retry_at_once)
     monkeypatch.setattr(random, "uniform", lambda low, high: (low + high) / 2)
     workshop.rows.fill_first = [DOWN] * 5
     job = await workshop.accept()
@@ -186,7 +185,7 @@ async def test_consumer_job_cancelled_while_it_waits_is_not_begun(
 
 
 async def test_consumer_job_of_nobody_is_passed_over(workshop: Workshop, consume: Consume) -> None:
-    await workshop.queue.publish(JobRef(TENANT, "nope"))
+    await workshop.queue.publish([JobMessage(TENANT, "nope")])
     job = await workshop.accept()
     consume(concurrency=1)
     assert (await workshop.end_of(job.id)).state is JobState.SUCCEEDED
@@ -237,8 +236,8 @@ async def test_consumer_lost_answer_of_a_publication_keeps_the_collection(
 ) -> None:
     run = type(workshop.pipeline).run
 
-    async def lose_the_answer(self: Any, job: Any) -> Any:
-        await run(self, job)
+    async def lose_the_answer(self: Any, job: Any, lease: Any) -> Any:
+        await run(self, job, lease)
         raise Unavailable("METADATA_STORE_UNAVAILABLE", "m")
 
     monkeypatch.setattr(type(workshop.pipeline), "run", lose_the_answer)
@@ -272,12 +271,11 @@ async def test_consumer_stopped_in_the_middle_leaves_the_job_to_the_next_start(
     assert not cut_off.state.is_final
 
     workshop.rows.before_upsert = None
-    workshop.queue = InProcessJobQueue(100)  # a new process knows only what was recorded
+    workshop.queue = InProcessJobQueue()  # a new process knows only what was recorded
     async with workshop.database.snapshot() as tx:
         unfinished = await tx.jobs.unfinished()
     assert [each.id for each in unfinished] == [job.id]
-    for each in unfinished:
-        await workshop.queue.publish(JobRef(each.tenant_id, each.id))
+    await workshop.queue.publish([JobMessage(each.tenant_id, each.id) for each in unfinished])
     consume()
     ended = await workshop.end_of(job.id)
     assert (ended.state, ended.attempt_count) == (JobState.SUCCEEDED, 2)
@@ -320,7 +318,7 @@ async def test_consumer_works_on_as_many_jobs_at_once_as_it_may(workshop: Worksh
 async def test_consumer_without_its_database_keeps_the_job_for_later(
     workshop: Workshop, consume: Consume, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(consumer_module, "_MAX_BACKOFF_S", 0.001)
+    monkeypatch.setattr(consumer_module, "_UNRECORDED_RETRY_S", 0.001)
     transaction = type(workshop.database).transaction
     failures = 3
 
@@ -338,6 +336,50 @@ async def test_consumer_without_its_database_keeps_the_job_for_later(
     assert (ended.state, ended.attempt_count, failures) == (JobState.SUCCEEDED, 1, 0)
 
 
+async def test_consumer_outcome_that_cannot_be_recorded_is_recorded_once_the_database_answers(
+    workshop: Workshop, consume: Consume, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(consumer_module, "_RECORD_PAUSE_S", 0.001)
+    record = consumer_module.Consumer._record
+    failures = 3
+
+    async def fail_at_first(self: Any, *arguments: Any) -> bool:
+        nonlocal failures
+        if failures:
+            failures -= 1
+            raise Unavailable("METADATA_STORE_UNAVAILABLE", "m")
+        return await record(self, *arguments)
+
+    monkeypatch.setattr(consumer_module.Consumer, "_record", fail_at_first)
+    workshop.rows.fill_first = [DOWN]
+    job = await workshop.accept()
+    consume(lease_s=3600.0)  # nobody else may have it meanwhile
+    ended = await workshop.end_of(job.id)
+    assert (ended.state, ended.attempt_count, failures) == (JobState.SUCCEEDED, 2, 0)
+
+
+async def test_consumer_of_a_message_whose_job_has_ended_tells_of_it_again(
+    workshop: Workshop, consume: Consume
+) -> None:
+    job = await workshop.accept()
+    async with workshop.database.transaction() as tx:
+        await tx.jobs.change(TENANT, job.id, state=JobState.FAILED)
+    told = asyncio.Event()
+    collections: list[str] = []
+
+    def take(jobs: Sequence[Job]) -> None:
+        assert [(each.id, each.state) for each in jobs] == [(job.id, JobState.FAILED)]
+        told.set()
+
+    workshop.database.on_jobs_changed(take)
+    workshop.database.on_collections_changed(
+        lambda changes: collections.extend(c.collection_uid for c in changes)
+    )
+    consume()
+    await asyncio.wait_for(told.wait(), 30)
+    assert collections == [workshop.collection.uid]
+
+
 async def test_consumer_logs_carry_the_request_id_of_the_call_that_handed_in_the_document(
     workshop: Workshop, consume: Consume
 ) -> None:
@@ -348,3 +390,157 @@ async def test_consumer_logs_carry_the_request_id_of_the_call_that_handed_in_the
         await workshop.ended.acquire()
     ended = next(each for each in logs if each["event"] == "job ended")
     assert (ended["job"], ended["request_id"]) == (job.id, job.request_id)
+
+
+async def test_consumer_job_that_another_holds_waits_and_is_taken_over_when_its_lease_ends(
+    workshop: Workshop, consume: Consume
+) -> None:
+    job = await workshop.accept()
+    async with workshop.database.transaction() as tx:  # by a worker that dies without a word
+        assert await tx.leases.acquire(TENANT, job.id, owner="dead", ttl_s=0.5) is not None
+    consume()
+    await asyncio.sleep(0.2)
+    assert (await workshop.job(job.id)).state is JobState.QUEUED
+    ended = await workshop.end_of(job.id)
+    assert (ended.state, ended.attempt_count) == (JobState.SUCCEEDED, 1)
+
+
+async def test_consumer_keeps_its_lease_as_long_as_it_works(workshop: Workshop, consume: Consume) -> None:
+    job = await workshop.accept()
+    go_on = asyncio.Event()
+
+    async def wait(batch: int) -> None:
+        if batch == 1:
+            await go_on.wait()
+
+    workshop.rows.before_upsert = wait
+    consume(lease_s=1.0)
+    await asyncio.sleep(2.5)
+    async with workshop.database.transaction() as tx:
+        assert await tx.leases.acquire(TENANT, job.id, owner="other", ttl_s=1.0) is None
+    go_on.set()
+    ended = await workshop.end_of(job.id)
+    assert (ended.state, ended.attempt_count) == (JobState.SUCCEEDED, 1)
+
+
+async def test_consumer_that_lost_its_lease_writes_nothing_more(workshop: Workshop, consume: Consume) -> None:
+    job = await workshop.accept()
+    reached, go_on = asyncio.Event(), asyncio.Event()
+
+    async def pause(batch: int) -> None:
+        if batch == 1:
+            reached.set()
+            await go_on.wait()
+
+    workshop.rows.before_upsert = pause
+    task = consume(concurrency=1, lease_s=60.0)
+    await reached.wait()
+    async with workshop.database.transaction() as tx:  # as after a pause that was longer than the lease
+        await tx.leases.release_all()
+    before = await workshop.job(job.id)
+    lease = await workshop.hold(job)
+    go_on.set()
+    await workshop.ended.acquire()
+    after = await workshop.job(job.id)
+    assert (after.sequence, after.state) == (before.sequence, before.state)
+    task.cancel()
+    workshop.rows.before_upsert = None
+    done = await workshop.pipeline.run(after, lease)
+    assert done.state is JobState.SUCCEEDED
+    assert [row.ordinal for row in workshop.visible()] == list(range(done.progress.chunk_count or 0))
+
+
+async def test_consumer_that_drains_ends_what_it_has_and_takes_no_more(
+    workshop: Workshop, consume: Consume
+) -> None:
+    reached, go_on = asyncio.Event(), asyncio.Event()
+
+    async def pause(batch: int) -> None:
+        reached.set()
+        await go_on.wait()
+
+    workshop.rows.before_upsert = pause
+    first = await workshop.accept(document_id="first")
+    consumer = workshop.consumer(concurrency=2)
+    running = asyncio.create_task(consumer.run())
+    await reached.wait()
+    draining = asyncio.create_task(consumer.drain(30.0))
+    await asyncio.sleep(0)
+    second = await workshop.accept(document_id="second")
+    go_on.set()
+    assert await draining
+    await running
+    assert (await workshop.job(first.id)).state is JobState.SUCCEEDED
+    assert (await workshop.job(second.id)).state is JobState.QUEUED
+
+
+async def test_consumer_that_cannot_drain_in_time_hands_its_jobs_back(
+    workshop: Workshop, consume: Consume
+) -> None:
+    reached = asyncio.Event()
+
+    async def hang(batch: int) -> None:
+        if not reached.is_set():
+            reached.set()
+            await asyncio.Event().wait()
+
+    workshop.rows.before_upsert = hang
+    job = await workshop.accept()
+    consumer = workshop.consumer(lease_s=3600.0)
+    running = asyncio.create_task(consumer.run())
+    await reached.wait()
+    assert not await consumer.drain(0.01)
+    await running
+    consume()  # at once, though the lease would last an hour
+    ended = await workshop.end_of(job.id)
+    assert (ended.state, ended.attempt_count) == (JobState.SUCCEEDED, 2)
+
+
+async def test_consumer_counts_jobs_by_how_they_ended(workshop: Workshop) -> None:
+    registry = CollectorRegistry()
+    consumer = workshop.consumer(metrics=WorkerMetrics(registry), max_attempts=2)
+    workshop.rows.fill_first = [DOWN, InvalidArgument("DOCUMENT_CORRUPT", "broken")]
+    running = asyncio.create_task(consumer.run())
+    await workshop.end_of((await workshop.accept(document_id="bad")).id)
+    await workshop.end_of((await workshop.accept(document_id="good")).id)
+    await workshop.ended.acquire()
+    await workshop.ended.acquire()
+    running.cancel()
+    value = registry.get_sample_value
+    assert value("rag_jobs_ended_total", {"state": "failed"}) == 1
+    assert value("rag_jobs_ended_total", {"state": "succeeded"}) == 1
+    assert value("rag_jobs_retried_total", {"reason": DOWN.reason}) == 1
+    assert value("rag_job_seconds_count") == 2
+    assert value("rag_jobs_working") == 0
+
+
+async def test_dead_letter_fails_its_job_which_can_be_revived(workshop: Workshop, consume: Consume) -> None:
+    job = await workshop.accept()
+    delivery = await workshop.queue.take()
+    await delivery.dead_letter()
+    recorder = asyncio.create_task(
+        DeadLetterRecorder(workshop.queue, workshop.database, workshop.ended.release).run()
+    )
+    failed = await workshop.end_of(job.id)
+    assert failed.state is JobState.FAILED
+    assert failed.error is not None
+    assert failed.error.reason == "ATTEMPTS_EXHAUSTED"
+    async with workshop.database.transaction() as tx:
+        await tx.revival.revive(TENANT, job.id)
+    await workshop.queue.publish([delivery.message])
+    consume()
+    ended = await workshop.end_of(job.id)
+    assert (ended.state, ended.document_revision) == (JobState.SUCCEEDED, 2)
+    recorder.cancel()
+
+
+async def test_dead_letter_of_a_job_that_is_being_worked_on_changes_nothing(workshop: Workshop) -> None:
+    job = await workshop.accept()
+    await workshop.hold(job)
+    await (await workshop.queue.take()).dead_letter()
+    recorder = asyncio.create_task(
+        DeadLetterRecorder(workshop.queue, workshop.database, workshop.ended.release).run()
+    )
+    await workshop.ended.acquire()
+    assert (await workshop.job(job.id)).state is JobState.QUEUED
+    recorder.cancel()
