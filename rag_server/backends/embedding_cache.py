@@ -16,8 +16,9 @@ import numpy as np
 import numpy.typing as npt
 from cachetools import LRUCache
 
-from rag_server.backends.protocols import Embedder, EmbeddingModel, Embeddings, Priority, Tokenizer
+from rag_server.backends.protocols import Embedder, EmbeddingModel, Embeddings, Tokenizer
 from rag_server.domain.cache import CacheFigures
+from rag_server.domain.priority import Priority
 from rag_server.errors import Unavailable
 
 DEFAULT_MAX_BYTES = 16 * 2**20

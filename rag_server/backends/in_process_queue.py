@@ -3,53 +3,89 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+from collections.abc import Sequence
 
-from rag_server.backends.protocols import JobRef
-from rag_server.errors import ResourceExhausted
+from rag_server.backends.deliveries import Deliveries
+from rag_server.backends.protocols import JobMessage
+from rag_server.domain.priority import Priority
+
+
+class InProcessDelivery:
+    """A message that a consumer has."""
+
+    def __init__(self, queue: InProcessJobQueue, message: JobMessage) -> None:
+        self._queue = queue
+        self._message = message
+
+    @property
+    def message(self) -> JobMessage:
+        """The message."""
+        return self._message
+
+    async def ack(self) -> None:
+        return None
+
+    async def retry(self, delay_s: float) -> None:
+        self._queue.put_later(self._message, delay_s)
+
+    async def dead_letter(self) -> None:
+        self._queue.put_dead(self._message)
 
 
 class InProcessJobQueue:
-    """A first-in first-out queue in memory.
+    """A `JobQueue` in memory.
 
-    It forgets everything when the process ends: at start the owner publishes what the metadata store
-    knows as unfinished. Bounded by `max_waiting`; each entry costs some hundred bytes.
+    It forgets everything when the process ends: at start the owner puts what the metadata store knows as
+    unfinished into the outbox. `ready` bounds what waits in each priority; what is tried again later is not
+    counted, and costs some hundred bytes each.
     """
 
-    def __init__(self, max_waiting: int) -> None:
-        self._max_waiting = max_waiting
-        self._waiting: deque[JobRef] = deque()
-        self._known: set[JobRef] = set()
-        self._available = asyncio.Semaphore(0)
+    def __init__(self, *, ready: int = 8) -> None:
+        self._ready = ready
+        self._waiting: Deliveries[InProcessDelivery] = Deliveries()
+        self._dead: Deliveries[InProcessDelivery] = Deliveries()
+        self._timers: set[asyncio.TimerHandle] = set()
 
-    def __len__(self) -> int:
-        return len(self._waiting)
+    @property
+    def held(self) -> int:
+        """Messages that wait in this process."""
+        return sum(self._waiting.waiting(priority) for priority in Priority)
 
-    def check_room(self) -> None:
-        """Raise `ResourceExhausted` (`JOB_QUEUE_FULL`) when the bound is reached."""
-        if len(self._waiting) >= self._max_waiting:
-            raise ResourceExhausted(
-                "JOB_QUEUE_FULL",
-                f"{self._max_waiting} ingest jobs are waiting already: come back later",
-                metadata={"limit": str(self._max_waiting)},
-                retry_after_s=10.0,
-            )
+    async def room(self, priority: Priority) -> int:
+        return max(0, self._ready - self._waiting.waiting(priority))
 
-    async def publish(self, ref: JobRef) -> None:
-        """Append `ref`, unless it waits already. Never refuses: the job was accepted."""
-        self.put(ref)
+    async def publish(self, messages: Sequence[JobMessage]) -> Sequence[JobMessage]:
+        for message in messages:
+            self._put(message)
+        return messages
 
-    def put(self, ref: JobRef) -> None:
-        """Do what `publish` does, at once: in memory there is nothing to wait for."""
-        if ref in self._known:
-            return
-        self._known.add(ref)
-        self._waiting.append(ref)
-        self._available.release()
+    async def take(self) -> InProcessDelivery:
+        return await self._waiting.take()
 
-    async def take(self) -> JobRef:
-        """Wait for a job and take it."""
-        await self._available.acquire()
-        ref = self._waiting.popleft()
-        self._known.discard(ref)
-        return ref
+    async def take_dead(self) -> InProcessDelivery:
+        return await self._dead.take()
+
+    async def check(self) -> None:
+        return None
+
+    async def close(self) -> None:
+        for timer in self._timers:
+            timer.cancel()
+        self._timers.clear()
+
+    def put_later(self, message: JobMessage, delay_s: float) -> None:
+        """Publish a message after a while."""
+
+        def put() -> None:
+            self._timers.discard(timer)
+            self._put(message)
+
+        timer = asyncio.get_running_loop().call_later(delay_s, put)
+        self._timers.add(timer)
+
+    def put_dead(self, message: JobMessage) -> None:
+        """Have a message come out at `take_dead`."""
+        self._dead.put(message.priority, InProcessDelivery(self, message))
+
+    def _put(self, message: JobMessage) -> None:
+        self._waiting.put(message.priority, InProcessDelivery(self, message))

@@ -8,7 +8,7 @@ import hashlib
 import os
 import shutil
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar, TypeVarTuple
@@ -23,6 +23,8 @@ T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
 _STAGING = ".staging"
+PIECE_BYTES = 256 * 1024
+"""Of a stream that is read."""
 
 
 class LocalStagedBlob:
@@ -33,6 +35,11 @@ class LocalStagedBlob:
         self._target = target
         self._sha256 = sha256
         self._size_bytes = size_bytes
+
+    @property
+    def path(self) -> Path:
+        """Where the bytes are until they are kept or discarded."""
+        return self._path
 
     @property
     def sha256(self) -> str:
@@ -73,10 +80,11 @@ class LocalBlobStore:
         self._root = root
         self._staging = root / _STAGING
 
-    async def open(self) -> None:
-        """Make the folder, and clear what an interrupted upload left behind."""
+    async def open(self, *, clear_staging: bool = True) -> None:
+        """Make the folder, and clear what an interrupted upload left behind, unless others may upload now."""
         with _translated():
-            await asyncio.to_thread(shutil.rmtree, self._staging, ignore_errors=True)
+            if clear_staging:
+                await asyncio.to_thread(shutil.rmtree, self._staging, ignore_errors=True)
             await asyncio.to_thread(self._staging.mkdir, parents=True, exist_ok=True)
 
     async def stage(self, tenant_id: str, data: AsyncIterator[bytes], *, limit_bytes: int) -> LocalStagedBlob:
@@ -87,7 +95,7 @@ class LocalBlobStore:
         is_complete = False
         try:
             with _translated():
-                file = await _to_its_end(path.open, "xb")
+                file = await to_its_end(path.open, "xb")
                 try:
                     async for piece in data:
                         size += len(piece)
@@ -97,8 +105,8 @@ class LocalBlobStore:
                                 f"the document is larger than {limit_bytes} bytes",
                                 metadata={"limit_bytes": str(limit_bytes)},
                             )
-                        await _to_its_end(_append, file.fileno(), digest, piece)
-                    await _to_its_end(os.fsync, file.fileno())
+                        await to_its_end(_append, file.fileno(), digest, piece)
+                    await to_its_end(os.fsync, file.fileno())
                     is_complete = True
                 finally:
                     file.close()
@@ -109,12 +117,37 @@ class LocalBlobStore:
         return LocalStagedBlob(path, self._address(tenant_id, sha256), sha256, size)
 
     async def read(self, tenant_id: str, sha256: str) -> bytes:
-        """Return the bytes. Raises `NotFound`."""
+        """Return the bytes, which are those of the digest. Raises `NotFound`."""
         with _translated():
             try:
-                return await asyncio.to_thread(self._address(tenant_id, sha256).read_bytes)
+                data, is_intact = await asyncio.to_thread(_read, self._address(tenant_id, sha256))
             except FileNotFoundError:
                 raise NotFound.for_resource("blob", sha256) from None
+        if not is_intact:
+            log.error("stored bytes do not match their digest", sha256=sha256, size_bytes=len(data))
+            raise blob_store_unavailable()
+        return data
+
+    async def stream(self, tenant_id: str, sha256: str) -> AsyncGenerator[bytes, None]:
+        """Yield the bytes in pieces; the open file outlives its deletion. Raises `NotFound`."""
+        with _translated():
+            try:
+                file = await to_its_end(self._address(tenant_id, sha256).open, "rb")
+            except FileNotFoundError:
+                raise NotFound.for_resource("blob", sha256) from None
+            try:
+                while piece := await to_its_end(file.read, PIECE_BYTES):
+                    yield piece
+            finally:
+                file.close()
+
+    async def size(self, tenant_id: str, sha256: str) -> int | None:
+        """Return the size of the file; None: there is none."""
+        with _translated():
+            try:
+                return (await asyncio.to_thread(self._address(tenant_id, sha256).stat)).st_size
+            except FileNotFoundError:
+                return None
 
     async def delete(self, tenant_id: str, sha256: str) -> None:
         """Remove the bytes. Idempotent."""
@@ -135,6 +168,16 @@ class LocalBlobStore:
         return self._root / tenant_id / sha256[:2] / sha256
 
 
+def matches(data: bytes, sha256: str) -> bool:
+    """Whether `data` is what was stored under that digest."""
+    return hashlib.sha256(data).hexdigest() == sha256
+
+
+def _read(path: Path) -> tuple[bytes, bool]:
+    data = path.read_bytes()
+    return data, matches(data, path.name)
+
+
 def _entries(folder: Path) -> list[Path]:
     return sorted(folder.iterdir())
 
@@ -150,12 +193,15 @@ def _translated() -> Iterator[None]:
                 "DISK_FULL", "the server has no room for the document", retry_after_s=60.0
             ) from error
         log.error("blob store failed", error=error.strerror)
-        raise Unavailable(
-            "BLOB_STORE_UNAVAILABLE", "the store of uploaded bytes does not answer; try again"
-        ) from error
+        raise blob_store_unavailable() from error
 
 
-async def _to_its_end(work: Callable[[*Ts], T], *args: *Ts) -> T:
+def blob_store_unavailable() -> Unavailable:
+    """Return the error for a store that does not answer, or not with what was put there."""
+    return Unavailable("BLOB_STORE_UNAVAILABLE", "the store of uploaded bytes does not answer; try again")
+
+
+async def to_its_end(work: Callable[[*Ts], T], *args: *Ts) -> T:
     """Run `work` in a thread; a caller that is cancelled meanwhile still waits for its end.
 
     A thread cannot be stopped. Were the file closed under it, its number could be another file's by the time

@@ -6,17 +6,18 @@ stops the work (not only the waiting). Adapters raise `rag_server.errors`, never
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
-from enum import IntEnum
 from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from rag_server.domain.change import CollectionChange
 from rag_server.domain.collection import Collection
 from rag_server.domain.document import Chunk
 from rag_server.domain.generation import Cited, Delta, FinishReason, GenerationRequest, Usage
+from rag_server.domain.priority import Priority
 from rag_server.domain.retrieval import ScoredChunk
 from rag_server.domain.stored import ANY, Hit, Scope, StoredChunks
 from rag_server.errors import FailedPrecondition
@@ -26,13 +27,6 @@ Embeddings = npt.NDArray[np.float32]
 
 Offsets = npt.NDArray[np.int32]
 """Shape `(n, 2)`, int32: of each token its start and its end, exclusive, in code points."""
-
-
-class Priority(IntEnum):
-    """Who goes first when both wait for the model: lower is sooner."""
-
-    INTERACTIVE = 0
-    BULK = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,14 +207,28 @@ class BlobStore(Protocol):
     """Uploaded bytes, addressed by their content. Keys are SHA-256 hex digests, per tenant."""
 
     async def stage(self, tenant_id: str, data: AsyncIterator[bytes], *, limit_bytes: int) -> StagedBlob:
-        """Receive a stream; what was staged and neither kept nor discarded goes with the next start.
+        """Receive a stream; what was staged and neither kept nor discarded goes with the server's next start.
 
         Raises `ResourceExhausted` (`DOCUMENT_TOO_LARGE`) past `limit_bytes`.
         """
         ...
 
     async def read(self, tenant_id: str, sha256: str) -> bytes:
-        """Return the bytes. Raises `NotFound`."""
+        """Return the bytes, which are those of the digest.
+
+        Raises `NotFound`, and `Unavailable` for bytes that were damaged.
+        """
+        ...
+
+    def stream(self, tenant_id: str, sha256: str) -> AsyncGenerator[bytes, None]:
+        """Yield the bytes in pieces of at most 1 MiB, also when they are deleted meanwhile.
+
+        Raises `NotFound` before the first piece. Close the generator when leaving it early.
+        """
+        ...
+
+    async def size(self, tenant_id: str, sha256: str) -> int | None:
+        """Return how many bytes are kept; None: there are none."""
         ...
 
     async def delete(self, tenant_id: str, sha256: str) -> None:
@@ -233,30 +241,98 @@ class BlobStore(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class JobRef:
-    """Names a job; all that travels through a queue."""
+class JobMessage:
+    """All that travels through a queue: which job it is, never what is in it."""
 
     tenant_id: str
     job_id: str
+    priority: Priority = Priority.INTERACTIVE
+    trace_parent: str = ""
+    """W3C trace context of the call that handed the job in; empty without one."""
+
+
+class Delivery(Protocol):
+    """A message that one consumer has, and has to answer for in one of three ways, once.
+
+    None of them fails: where the answer does not arrive, the message comes again, as it does after a crash.
+    """
+
+    @property
+    def message(self) -> JobMessage: ...
+
+    async def ack(self) -> None:
+        """The job needs no more work for this message."""
+        ...
+
+    async def retry(self, delay_s: float) -> None:
+        """Have the message delivered again, not much later than in `delay_s` seconds, and not before."""
+        ...
+
+    async def dead_letter(self) -> None:
+        """Give the message up: it comes out at `JobQueue.take_dead`."""
+        ...
 
 
 class JobQueue(Protocol):
-    """Says which job is to be worked on next; the jobs themselves live in the metadata store.
+    """Hands each published message to one consumer, at least once; the jobs live in the metadata store.
 
-    Hands each published job to one consumer, at least once.
+    The interactive go before the bulk, though a few of these come through when both wait. Within a priority
+    messages leave in the order in which they came. Few wait at a time, so that the outbox decides who is
+    next (docs/decisions/0014); it is asked for no more than there is `room` for.
     """
 
-    def check_room(self) -> None:
-        """Raise `ResourceExhausted` when no further job should be accepted now."""
+    async def room(self, priority: Priority) -> int:
+        """Return how many more should be published now. Raises `Unavailable` (`JOB_QUEUE_UNAVAILABLE`)."""
         ...
 
-    async def publish(self, ref: JobRef) -> None:
-        """Have a job worked on. Publishing a job that waits already does nothing."""
+    async def publish(self, messages: Sequence[JobMessage]) -> Sequence[JobMessage]:
+        """Hand over messages; return those that are safe with the queue. The others have to come again.
+
+        Raises `Unavailable` (`JOB_QUEUE_UNAVAILABLE`) when it is not known of any.
+        """
         ...
 
-    async def take(self) -> JobRef:
-        """Wait for a job and take it."""
+    async def take(self) -> Delivery:
+        """Wait for a message and take it."""
         ...
+
+    async def take_dead(self) -> Delivery:
+        """Wait for a message that was given up, by a consumer or because it was delivered too often."""
+        ...
+
+    async def check(self) -> None:
+        """Raise `Unavailable` (`JOB_QUEUE_UNAVAILABLE`) unless the queue answers."""
+        ...
+
+    async def close(self) -> None:
+        """Stop delivering; what was taken and not answered for is delivered again, to others."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class ServerEvents:
+    """Word that jobs and collections are not what they were."""
+
+    jobs: Sequence[tuple[str, str]] = ()
+    """Tenant and id of each job."""
+    collections: Sequence[CollectionChange] = ()
+
+
+class EventBus(Protocol):
+    """Tells the other processes what has changed. Nothing depends on an event but how soon it is noticed.
+
+    Events get lost with a connection; `on_gap` tells when that may have happened.
+    """
+
+    def publish(self, events: ServerEvents) -> None:
+        """Tell all other members, soon; never waits, never fails."""
+        ...
+
+    def subscribe(self, on_events: Callable[[ServerEvents], None], on_gap: Callable[[], None]) -> None:
+        """Call `on_events` with what others tell, and `on_gap` when something may have been missed."""
+        ...
+
+    async def close(self) -> None: ...
 
 
 class Generator(Protocol):

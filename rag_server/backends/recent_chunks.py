@@ -37,6 +37,7 @@ class _Written:
     @property
     def size_bytes(self) -> int:
         texts = 2 * len(self.chunk.text) + _LEXEME_BYTES * len(self.lexemes)
+        texts += _LEXEME_BYTES * len(self.chunk.metadata)
         return _CHUNK_BYTES + texts + int(self.vector.nbytes)
 
 

@@ -20,6 +20,7 @@ from rag_server.backends.protocols import ChunkStore, Embeddings
 from rag_server.domain.collection import Collection, TokenChunking
 from rag_server.domain.document import Chunk, Span
 from rag_server.domain.filter import Bool, Comparison, Membership, Operator, Prefix
+from rag_server.domain.metadata import Metadata
 from rag_server.domain.stored import Scope
 from rag_server.errors import RagError
 
@@ -124,6 +125,39 @@ class ChunkStoreSuite:
         (lexical,) = await store.search_lexical(collection, ["señal"], limit=5)
         assert dense.chunk == lexical.chunk == chunk
         assert await store.list_chunks(collection, "guide", 1, first_ordinal=0, limit=9) == [chunk]
+
+    async def test_record_comes_back_with_its_metadata_and_is_found_by_it(
+        self, store: ChunkStore, collection: Collection
+    ) -> None:
+        """With the types of its values; over the document's, of which the other chunks keep theirs."""
+        metadata: Metadata = {
+            "price": 5.0,
+            "stock": 2**53 + 1,
+            "new": True,
+            "made": datetime(2026, 1, 2, 3, 4, 5, 6, tzinfo=UTC),
+            "tags": ("a", "zñ"),
+            "kind": "own",
+        }
+        record, other = replace(make_chunk(1), metadata=metadata), make_chunk(2)
+        shared: dict[str, object] = {"kind": "shared", "stock": 1}
+        await self.write(store, collection, [record, other], metadata=shared)
+        everything = await store.search_dense(collection, axis(0)[0], limit=5)
+        assert sorted((hit.chunk for hit in everything), key=lambda chunk: chunk.ordinal) == [record, other]
+        (read,) = (await store.read_chunks(collection, [record.id])).chunks
+        assert read == record
+        assert {name: type(value) for name, value in read.metadata.items()} == {
+            name: type(value) for name, value in metadata.items()
+        }
+        for condition, expected in (
+            (Comparison("metadata.kind", Operator.EQUAL, "own"), [record]),
+            (Comparison("metadata.kind", Operator.EQUAL, "shared"), [other]),
+            (Comparison("metadata.price", Operator.LESS, 5.5), [record]),
+            (Comparison("metadata.stock", Operator.EQUAL, 1), [other]),
+            (Membership("metadata.tags", ("zñ",)), [record]),
+            (Bool(must_not=(Comparison("metadata.price", Operator.GREATER, 0),)), [other]),
+        ):
+            found = await store.search_dense(collection, axis(0)[0], limit=5, scope=Scope(condition))
+            assert [hit.chunk for hit in found] == expected
 
     async def test_dense_search_orders_by_cosine_best_first(
         self, store: ChunkStore, collection: Collection

@@ -12,7 +12,8 @@ import asyncio
 import numpy as np
 import pytest
 
-from rag_server.backends.protocols import Embedder, Priority
+from rag_server.backends.protocols import Embedder
+from rag_server.domain.priority import Priority
 from rag_server.errors import Unavailable
 
 TOLERANCE = 2e-5

@@ -11,7 +11,8 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
-from rag_server.backends.protocols import EmbeddingModel, Embeddings, Offsets, Priority
+from rag_server.backends.protocols import EmbeddingModel, Embeddings, Offsets
+from rag_server.domain.priority import Priority
 from rag_server.errors import Unavailable
 
 _TOKEN = re.compile(r"\w+|[^\w\s]")

@@ -57,7 +57,7 @@ class MemoryChunkStore:
             raise NotFound.for_resource("collection", collection.id)
         for chunk, vector, terms in zip(chunks, vectors, lexemes, strict=True):
             self._rows[collection.uid][chunk.id] = _Row(
-                chunk, vector.copy(), tuple(filter(None, terms)), _typed(metadata)
+                chunk, vector.copy(), tuple(filter(None, terms)), {**_typed(metadata), **chunk.metadata}
             )
 
     async def delete_document(

@@ -31,6 +31,8 @@ class CorpusPassage:
 
     vector: Vector
     lexemes: tuple[str, ...]
+    metadata: Metadata = field(default_factory=dict)
+    """Of a record; it wins over that of the document."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -70,6 +72,7 @@ class CorpusDocument:
                 title=f"Document {self.id}",
                 source_uri=self.source_uri,
                 media_type=self.media_type,
+                metadata=passage.metadata,
             )
             for ordinal, passage in enumerate(self.passages)
         ]
@@ -111,6 +114,22 @@ def make_documents(count: int = 12, *, passages: int = 4) -> list[CorpusDocument
     return documents
 
 
+def with_records(documents: Sequence[CorpusDocument]) -> list[CorpusDocument]:
+    """Return `documents` in which most passages are records: they have fields and values of their own."""
+    made = []
+    for index, document in enumerate(documents):
+        passages = []
+        for ordinal, passage in enumerate(document.passages):
+            own: Metadata = {} if (index + ordinal) % 4 == 0 else {"year": 2000 + (index * 5 + ordinal) % 12}
+            if own and ordinal % 2:
+                own |= {"kind": KINDS[ordinal % 3], "weight": ordinal / 2, "tags": (f"tag{ordinal}",)}
+            if own and ordinal == len(document.passages) - 1:
+                own |= {"rare": "no", "open": index % 3 == 0, "published": datetime(2026, 1, 4, tzinfo=UTC)}
+            passages.append(CorpusPassage(passage.vector, passage.lexemes, own))
+        made.append(CorpusDocument(document.id, tuple(passages), document.metadata, document.media_type))
+    return made
+
+
 Key = tuple[str, int]
 """A passage: its document's id, and its ordinal."""
 
@@ -133,15 +152,16 @@ class ReferenceSearch:
     def passing(self, filter: Filter | None = None, lexical: LexicalQuery | None = None) -> set[Key]:
         """Return the passages that the filter, the phrases and the exclusions let pass."""
         passing = {
-            document.id
+            (document.id, ordinal)
             for document in self.documents
-            if filter is None or matches(filter, _system(document), document.metadata)
+            for ordinal, passage in enumerate(document.passages)
+            if filter is None or matches(filter, _system(document), {**document.metadata, **passage.metadata})
         }
         query = lexical or LexicalQuery()
         return {
             key
             for key, passage in self.passages().items()
-            if key[0] in passing
+            if key in passing
             and all(contains(passage.lexemes, phrase) for phrase in query.phrases)
             and not any(contains(passage.lexemes, phrase) for phrase in query.excluded)
         }

@@ -25,6 +25,7 @@ from rag_server.testing.retrieval_corpus import (
     make_documents,
     ranked,
     unit_vectors,
+    with_records,
 )
 from rag_server.testing.retriever_library import (
     ALL,
@@ -126,6 +127,24 @@ class RetrieverSuite(FoundSuite):
         assert len(await ranking(few, Leg.LEXICAL)) == min(3, len(passing & holding))
         assert everything.passing_count in {None, len(passing)}
         assert everything.chunk_count in {None, len(cosines)}
+
+    @pytest.mark.parametrize("name", FILTERS)
+    async def test_filter_sees_what_a_record_has_of_its_own_before_its_documents(
+        self, library: Library, documents: list[CorpusDocument], name: str
+    ) -> None:
+        """A field that the record lacks is that of its document; other passages are not touched."""
+        records = with_records(documents)
+        await library.put(records)
+        passing = ReferenceSearch(records).passing(FILTERS[name])
+        (found,) = await search(library, probe(filter=FILTERS[name]))
+        assert set(await ranking(found, Leg.DENSE)) == passing
+        own = {
+            (record.id, ordinal): passage.metadata
+            for record in records
+            for ordinal, passage in enumerate(record.passages)
+        }
+        for chunk in await found.chunks(found.candidates.positions):
+            assert chunk.metadata == own[chunk.document_id, chunk.ordinal]
 
     async def test_filter_does_not_change_scores(
         self, library: Library, documents: list[CorpusDocument]

@@ -81,7 +81,8 @@ def _without_same_place(
     for position, candidate in enumerate(candidates):
         chunk = sources[candidate.source_index].chunk
         document = (chunk.collection_id, chunk.document_id, chunk.document_revision)
-        start, end = (chunk.span.start + offset for offset in (candidate.span.start, candidate.span.end))
+        shift = chunk.span.end - len(chunk.text)  # the text may start with repeated header rows
+        start, end = (shift + offset for offset in (candidate.span.start, candidate.span.end))
         documents.setdefault(document, []).append((start, -end, position))
     kept: list[int] = []
     for places in documents.values():

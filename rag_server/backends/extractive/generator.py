@@ -26,9 +26,10 @@ from rag_server.backends.extractive.evidence import (
 from rag_server.backends.extractive.phrases import no_relevant_content
 from rag_server.backends.extractive.selection import fit, rank, select
 from rag_server.backends.extractive.statistics import SentenceStatistics, StatisticsSource
-from rag_server.backends.protocols import Embedder, Embeddings, Priority
+from rag_server.backends.protocols import Embedder, Embeddings
 from rag_server.domain.document import Span
 from rag_server.domain.generation import Citation, Cited, Delta, FinishReason, GenerationRequest, Usage
+from rag_server.domain.priority import Priority
 from rag_server.domain.retrieval import ScoredChunk
 from rag_server.text.analyzer import MULTILINGUAL, Analyzer
 from rag_server.text.language import detect_language

@@ -14,15 +14,16 @@ from rag_server.backends.milvus.escape import escape, escape_all, unescape_all
 from rag_server.backends.milvus.schema import COLUMN_BYTES, MAX_JSON_BYTES
 from rag_server.domain.collection import Collection
 from rag_server.domain.document import Chunk, Span
-from rag_server.domain.metadata import timestamp_us
+from rag_server.domain.metadata import Metadata, timestamp_us
 from rag_server.domain.stored import StoredChunks
 from rag_server.errors import Internal
+from rag_server.metadata.codecs import metadata_from_json, metadata_to_json
 
 Vectors = npt.NDArray[np.float32]
 _NO_PAGE = 0  # pages count from 1; no NULLs, since Milvus Lite merges an upsert into the old row
 
 
-def metadata_document(metadata: Mapping[str, object]) -> dict[str, object]:
+def metadata_document(metadata: Mapping[str, object]) -> dict[str, Any]:
     """Return a document's metadata as filters address it, with escaped field names.
 
     `{"value": {name: scalar}, "list": {name: [string]}, "names": [name]}`: scalars and lists are
@@ -50,7 +51,10 @@ def check_vectors(vectors: npt.NDArray[np.float32], *, count: int, dimension: in
 def to_row(
     chunk: Chunk, vector: npt.NDArray[np.float32], lexemes: Sequence[str], metadata: Mapping[str, object]
 ) -> dict[str, Any]:
-    """Return the row of one chunk; `metadata` comes from `metadata_document`.
+    """Return the row of one chunk; `metadata` is its document's, as `metadata_document` gives it.
+
+    A record's own metadata wins over that. It is kept once more, with its types, beside the headings: a
+    column of its own would be missing in collections that were made before there were records.
 
     Raises `Internal` (reason `CHUNK_TOO_LARGE`) when a value is longer than its column: nothing is cut.
     """
@@ -62,7 +66,7 @@ def to_row(
         "ordinal": chunk.ordinal,
         "text": chunk.text,
         "lexemes": escape_all(lexemes),
-        "heading_path": {"path": list(chunk.heading_path)},
+        "heading_path": _headings(chunk),
         "token_count": chunk.token_count,
         "span_start": chunk.span.start,
         "span_end": chunk.span.end,
@@ -71,13 +75,36 @@ def to_row(
         "title": chunk.title,
         "source_uri": chunk.source_uri,
         "media_type": chunk.media_type,
-        "metadata": dict(metadata),
+        "metadata": _over(metadata, chunk.metadata),
         "dense": vector,
     }
     for name, limit in COLUMN_BYTES.items():
         _check_size(name, len(row[name].encode()), limit)
     _check_size("heading_path", _json_bytes(row["heading_path"]), MAX_JSON_BYTES)
+    if chunk.metadata:
+        check_metadata(row["metadata"])
     return row
+
+
+def _headings(chunk: Chunk) -> dict[str, object]:
+    headings: dict[str, object] = {"path": list(chunk.heading_path)}
+    if chunk.metadata:
+        headings["metadata"] = metadata_to_json(chunk.metadata)
+    return headings
+
+
+def _over(document: Mapping[str, Any], own: Metadata) -> dict[str, object]:
+    """Return the metadata of a document with that of a record in front of it."""
+    if not own:
+        return dict(document)
+    mine = metadata_document(own)
+    names = mine["names"]
+    kept = {
+        kind: {name: value for name, value in document[kind].items() if name not in names}
+        for kind in ("value", "list")
+    }
+    merged: dict[str, Any] = {kind: {**values, **mine[kind]} for kind, values in kept.items()}
+    return {**merged, "names": [*merged["value"], *merged["list"]]}
 
 
 def _json_bytes(document: Mapping[str, object]) -> int:
@@ -120,6 +147,7 @@ def to_chunk(row: Mapping[str, Any], *, tenant_id: str, collection_id: str) -> C
         text=row["text"],
         span=Span(row["span_start"], row["span_end"]),
         heading_path=tuple(heading_path["path"]),
+        metadata=metadata_from_json(heading_path.get("metadata", {})),
         token_count=row["token_count"],
         page_start=row["page_start"] or None,
         page_end=row["page_end"] or None,

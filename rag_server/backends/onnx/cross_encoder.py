@@ -23,8 +23,8 @@ from rag_server.backends.onnx.text_length import TokenRatio
 from rag_server.backends.onnx.waiting import Job
 from rag_server.backends.onnx.worker import CROSS_ENCODER as CROSS_ENCODER_ROLE
 from rag_server.backends.onnx.worker import ModelWorker
-from rag_server.backends.protocols import Priority
 from rag_server.cores import usable_cores
+from rag_server.domain.priority import Priority
 from rag_server.domain.retrieval import ScoreScale
 from rag_server.query.rerank.reranker import RerankScores
 

@@ -23,11 +23,11 @@ class CrossEncoderSession:
         self._session = OnnxSession(graph, thread_count=thread_count)
         self._pad_token_id = pad_token_id
 
-    def run(self, pairs: Sequence[Pair], stop: Stop) -> npt.NDArray[np.float32]:
-        """Return `(len(pairs),)`: scores in 0..1. Raises as `OnnxSession.compute`."""
+    def run(self, pairs: Sequence[Pair], stop: Stop, *, is_shared: bool = False) -> npt.NDArray[np.float32]:
+        """Return `(len(pairs),)`: scores in 0..1. Takes and raises as `OnnxSession.compute`."""
         inputs = {
             "input_ids": pad([pair.ids for pair in pairs], self._pad_token_id),
             "attention_mask": pad([[1] * len(pair) for pair in pairs], 0),
             "token_type_ids": pad([pair.segments for pair in pairs], 0),
         }
-        return self._session.compute(SCORE_OUTPUT, inputs, stop)
+        return self._session.compute(SCORE_OUTPUT, inputs, stop, is_shared=is_shared)

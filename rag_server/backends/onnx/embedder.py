@@ -20,8 +20,9 @@ from rag_server.backends.onnx.text_length import TokenRatio
 from rag_server.backends.onnx.tokenizer import OnnxTokenizer
 from rag_server.backends.onnx.waiting import Job
 from rag_server.backends.onnx.worker import ModelWorker
-from rag_server.backends.protocols import EmbeddingModel, Embeddings, Priority
+from rag_server.backends.protocols import EmbeddingModel, Embeddings
 from rag_server.cores import usable_cores
+from rag_server.domain.priority import Priority
 
 DEFAULT_MODEL = "sentence-transformers/all-MiniLM-L6-v2"
 _TOKENIZED_AT_ONCE = 32
@@ -37,9 +38,11 @@ T = TypeVar("T")
 class Session(Protocol):
     """What the embedder needs of `rag_server.backends.onnx.session.EmbeddingSession`."""
 
-    def run(self, windows: Sequence[Window], stop: Stop) -> Embeddings: ...
+    def run(self, windows: Sequence[Window], stop: Stop, *, is_shared: bool = False) -> Embeddings: ...
 
-    def run_tokens(self, windows: Sequence[Window], stop: Stop) -> list[TokenEmbeddings]: ...
+    def run_tokens(
+        self, windows: Sequence[Window], stop: Stop, *, is_shared: bool = False
+    ) -> list[TokenEmbeddings]: ...
 
 
 class OnnxEmbedder:

@@ -23,7 +23,7 @@ import numpy.typing as npt
 import torch
 from huggingface_hub import ModelCard
 from sentence_transformers import SentenceTransformer
-from yaml import YAMLError  # type: ignore[import-untyped]  # comes with huggingface_hub, without types
+from yaml import YAMLError  # comes with huggingface_hub
 
 from rag_server.backends.onnx.artifact import (
     GRAPH,

@@ -7,14 +7,14 @@ from bisect import insort
 from collections.abc import Callable, Sequence, Sized
 from dataclasses import dataclass
 from operator import itemgetter
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from rag_server.backends.onnx.micro_batch import choose_run
 from rag_server.backends.onnx.session import Stop
-from rag_server.backends.protocols import Priority
+from rag_server.domain.priority import Priority
 
 Output = npt.NDArray[np.float32]
 """What the model gives for one window, of any shape."""
@@ -22,13 +22,18 @@ Output = npt.NDArray[np.float32]
 Outputs = Sequence[Output] | Output
 """One per window; of an array, its rows."""
 
-Run = Callable[[list[Any], Stop], Outputs]
-"""One run of the model, on windows."""
-
 T = TypeVar("T")
 
 _LOOKAROUND = 256
 """Windows on each side of the most urgent one that a run is chosen among."""
+
+
+class Run(Protocol):
+    """One run of the model, on windows."""
+
+    def __call__(self, windows: list[Any], stop: Stop, /, *, is_shared: bool = False) -> Outputs:
+        """Return an output for each window; `is_shared`: they are of several calls."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)

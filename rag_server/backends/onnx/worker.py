@@ -23,7 +23,7 @@ import structlog
 
 from rag_server.backends.onnx.session import RunFailed, RunStopped, Stop
 from rag_server.backends.onnx.waiting import Call, Job, Outputs, Row, WaitingRows
-from rag_server.backends.protocols import Priority
+from rag_server.domain.priority import Priority
 from rag_server.errors import Internal, RagError, ResourceExhausted, Unavailable
 from rag_server.logs import where_raised
 
@@ -170,7 +170,7 @@ class ModelWorker:
         windows = [call.job.windows[index] for _, _, index, call in rows]
         started = time.perf_counter()
         try:
-            outputs = rows[0][3].job.run(windows, stop)
+            outputs = rows[0][3].job.run(windows, stop, is_shared=len({id(row[3]) for row in rows}) > 1)
             self._observe((time.perf_counter() - started) / (len(windows) * max(map(len, windows))))
             self._deliver(rows, outputs)
         except RunStopped:

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from rag_server.backends.embedding_cache import EmbeddingCache
-from rag_server.backends.protocols import Embeddings, Priority
+from rag_server.backends.protocols import Embeddings
+from rag_server.domain.priority import Priority
 from rag_server.errors import Unavailable
 from rag_server.testing.embedder_suite import EmbedderSuite
 from rag_server.testing.fakes import HashEmbedder

@@ -2,126 +2,50 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import hashlib
 import os
 import threading
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any, NoReturn
 
 import pytest
 
 from rag_server.backends.local_blobs import LocalBlobStore
-from rag_server.errors import NotFound, ResourceExhausted, Unavailable
+from rag_server.errors import ResourceExhausted, Unavailable
+from rag_server.testing.blob_store_suite import DATA, DIGEST, BlobPlace, BlobStoreSuite, pieces
 
-DATA = "ñandú".encode()
-DIGEST = hashlib.sha256(DATA).hexdigest()
+
+class Folder(BlobPlace):
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    async def open(self) -> LocalBlobStore:
+        store = LocalBlobStore(self.path)
+        await store.open()
+        return store
+
+    def files(self) -> list[str]:
+        return [str(path) for path in files(self.path)]
+
+    def overwrite(self, tenant_id: str, sha256: str, data: bytes) -> None:
+        (self.path / tenant_id / sha256[:2] / sha256).write_bytes(data)
 
 
 @pytest.fixture
-async def store(tmp_path: Path) -> LocalBlobStore:
-    store = LocalBlobStore(tmp_path / "blobs")
-    await store.open()
-    return store
+def place(tmp_path: Path) -> Folder:
+    return Folder(tmp_path / "blobs")
 
 
-async def pieces(*parts: bytes) -> AsyncIterator[bytes]:
-    for part in parts:
-        yield part
+@pytest.fixture
+async def store(place: Folder) -> LocalBlobStore:
+    return await place.open()
 
 
 def files(folder: Path) -> list[Path]:
     return [path for path in folder.rglob("*") if path.is_file()]
 
 
-async def test_blob_that_is_kept_can_be_read(store: LocalBlobStore, tmp_path: Path) -> None:
-    staged = await store.stage("acme", pieces(DATA[:3], b"", DATA[3:]), limit_bytes=100)
-    assert (staged.sha256, staged.size_bytes) == (DIGEST, len(DATA))
-    with pytest.raises(NotFound):
-        await store.read("acme", DIGEST)
-    await staged.keep()
-    await staged.keep()
-    await staged.discard()
-    assert await store.read("acme", DIGEST) == DATA
-    assert files(tmp_path) == [tmp_path / "blobs" / "acme" / DIGEST[:2] / DIGEST]
-
-
-async def test_blob_belongs_to_its_tenant(store: LocalBlobStore) -> None:
-    await (await store.stage("acme", pieces(DATA), limit_bytes=100)).keep()
-    with pytest.raises(NotFound) as caught:
-        await store.read("other", DIGEST)
-    assert caught.value.reason == "BLOB_NOT_FOUND"
-    await store.delete("other", DIGEST)
-    assert await store.read("acme", DIGEST) == DATA
-
-
-async def test_blob_that_is_discarded_leaves_nothing(store: LocalBlobStore, tmp_path: Path) -> None:
-    staged = await store.stage("acme", pieces(DATA), limit_bytes=100)
-    await staged.discard()
-    await staged.discard()
-    assert files(tmp_path) == []
-
-
-async def test_blob_kept_twice_by_two_uploads_is_one(store: LocalBlobStore, tmp_path: Path) -> None:
-    both = [await store.stage("acme", pieces(DATA), limit_bytes=100) for _ in range(2)]
-    for staged in both:
-        await staged.keep()
-    assert len(files(tmp_path)) == 1
-
-
-async def test_blob_of_no_bytes_has_size_zero(store: LocalBlobStore) -> None:
-    staged = await store.stage("acme", pieces(), limit_bytes=100)
-    assert (staged.size_bytes, staged.sha256) == (0, hashlib.sha256().hexdigest())
-
-
-async def test_blob_of_exactly_the_limit_is_taken(store: LocalBlobStore) -> None:
-    assert (await store.stage("acme", pieces(DATA), limit_bytes=len(DATA))).size_bytes == len(DATA)
-
-
-async def test_blob_over_the_limit_is_refused_while_it_comes_in(
-    store: LocalBlobStore, tmp_path: Path
-) -> None:
-    asked = 0
-
-    async def endless() -> AsyncIterator[bytes]:
-        nonlocal asked
-        while True:
-            asked += 1
-            yield b"x" * 10
-
-    with pytest.raises(ResourceExhausted) as caught:
-        await store.stage("acme", endless(), limit_bytes=25)
-    assert caught.value.reason == "DOCUMENT_TOO_LARGE"
-    assert caught.value.metadata == {"limit_bytes": "25"}
-    assert not caught.value.is_retryable
-    assert asked == 3
-    assert files(tmp_path) == []
-
-
-async def test_blob_whose_stream_breaks_leaves_nothing(store: LocalBlobStore, tmp_path: Path) -> None:
-    async def broken() -> AsyncIterator[bytes]:
-        yield DATA
-        raise KeyError
-
-    with pytest.raises(KeyError):
-        await store.stage("acme", broken(), limit_bytes=100)
-    assert files(tmp_path) == []
-
-
-async def test_blob_whose_upload_is_cancelled_leaves_nothing(store: LocalBlobStore, tmp_path: Path) -> None:
-    waiting = asyncio.Event()
-
-    async def hanging() -> AsyncIterator[bytes]:
-        yield DATA
-        waiting.set()
-        await asyncio.Event().wait()
-
-    task = asyncio.create_task(store.stage("acme", hanging(), limit_bytes=100))
-    await waiting.wait()
-    task.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await task
-    assert files(tmp_path) == []
+class TestLocalBlobStore(BlobStoreSuite):
+    pass
 
 
 async def test_blob_cancelled_during_a_write_keeps_the_file_open_until_the_thread_is_done(
@@ -149,26 +73,6 @@ async def test_blob_cancelled_during_a_write_keeps_the_file_open_until_the_threa
         await task
     assert written == [len(DATA)]
     assert files(tmp_path) == []
-
-
-async def test_open_clears_what_a_crash_left_and_keeps_what_was_kept(
-    store: LocalBlobStore, tmp_path: Path
-) -> None:
-    await (await store.stage("acme", pieces(DATA), limit_bytes=100)).keep()
-    await store.stage("acme", pieces(b"half"), limit_bytes=100)
-    assert len(files(tmp_path)) == 2
-    again = LocalBlobStore(tmp_path / "blobs")
-    await again.open()
-    assert len(files(tmp_path)) == 1
-    assert await again.read("acme", DIGEST) == DATA
-
-
-async def test_delete_removes_and_may_be_repeated(store: LocalBlobStore) -> None:
-    await (await store.stage("acme", pieces(DATA), limit_bytes=100)).keep()
-    await store.delete("acme", DIGEST)
-    await store.delete("acme", DIGEST)
-    with pytest.raises(NotFound):
-        await store.read("acme", DIGEST)
 
 
 def failing(code: int) -> Any:
@@ -232,3 +136,14 @@ async def test_open_in_an_impossible_place_is_unavailable(tmp_path: Path) -> Non
     (tmp_path / "file").write_text("")
     with pytest.raises(Unavailable):
         await LocalBlobStore(tmp_path / "file" / "blobs").open()
+
+
+async def test_blob_stream_left_early_closes_its_file(store: LocalBlobStore) -> None:
+    data = bytes(600_000)
+    staged = await store.stage("acme", pieces(data), limit_bytes=len(data))
+    await staged.keep()
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    stream = store.stream("acme", staged.sha256)
+    await anext(stream)
+    await stream.aclose()
+    assert len(list(Path("/proc/self/fd").iterdir())) <= before

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from rag_server.backends.extractive import ExtractiveGenerator
 from rag_server.backends.extractive.generator import MAX_EMBEDDED_SENTENCES
-from rag_server.backends.protocols import EmbeddingModel, Embeddings, Offsets, Priority
+from rag_server.backends.protocols import EmbeddingModel, Embeddings, Offsets
 from rag_server.domain.generation import Citation, Cited, Delta, FinishReason, GenerationRequest, Usage
+from rag_server.domain.priority import Priority
 from rag_server.domain.retrieval import RetrievalRequest, ScoredChunk
 from rag_server.errors import Unavailable
 from rag_server.text.analyzer import Analyzer

@@ -166,7 +166,7 @@ class HeldSession:
         self.running = asyncio.Event()
         self.stopped = threading.Event()
 
-    def run(self, pairs: list[Pair], stop: Stop) -> np.ndarray:
+    def run(self, pairs: list[Pair], stop: Stop, *, is_shared: bool = False) -> np.ndarray:
         self.loop.call_soon_threadsafe(self.running.set)
         while not stop.is_set:
             threading.Event().wait(0.001)

@@ -24,7 +24,8 @@ from rag_server.backends.onnx.embedder import OnnxEmbedder
 from rag_server.backends.onnx.session import RunStopped, Stop, TokenEmbeddings
 from rag_server.backends.onnx.source import ModelSource
 from rag_server.backends.onnx.worker import ModelWorker
-from rag_server.backends.protocols import Embeddings, Priority
+from rag_server.backends.protocols import Embeddings
+from rag_server.domain.priority import Priority
 from rag_server.errors import ResourceExhausted, Unavailable
 from rag_server.testing.embedder_suite import EmbedderSuite
 
@@ -163,7 +164,7 @@ class HeldSession:
         self.release = threading.Event()
         self.stopped = threading.Event()
 
-    def run(self, windows: list[Window], stop: Stop) -> Embeddings:
+    def run(self, windows: list[Window], stop: Stop, *, is_shared: bool = False) -> Embeddings:
         self.loop.call_soon_threadsafe(self.running.set)
         while not self.release.wait(0.001):
             if stop.is_set:
@@ -171,7 +172,9 @@ class HeldSession:
                 raise RunStopped
         return np.ones((len(windows), 1), np.float32)
 
-    def run_tokens(self, windows: list[Window], stop: Stop) -> list[TokenEmbeddings]:
+    def run_tokens(
+        self, windows: list[Window], stop: Stop, *, is_shared: bool = False
+    ) -> list[TokenEmbeddings]:
         self.run(windows, stop)
         return [np.ones((len(window), 1), np.float32) for window in windows]
 

@@ -79,14 +79,40 @@ def endless_graph(path: Path) -> Path:
     return save(path, nodes, initializers)
 
 
-def load(graph: Path) -> EmbeddingSession:
-    return EmbeddingSession(graph, thread_count=1, pad_token_id=9)
+def load(graph: Path, *, thread_count: int = 1) -> EmbeddingSession:
+    return EmbeddingSession(graph, thread_count=thread_count, pad_token_id=9)
 
 
 def test_run_pads_on_the_right_and_masks_the_padding(tmp_path: Path) -> None:
     vectors = load(echo_graph(tmp_path / "g.onnx")).run([[1, 2, 3], [4]], Stop())
     assert vectors.tolist() == [[1001, 2001, 3001], [4001, 9000, 9000]]
     assert vectors.dtype == np.float32
+
+
+@pytest.mark.parametrize("thread_count", [1, 2, 3, 8])
+def test_run_for_several_callers_gives_what_a_run_for_one_gives(tmp_path: Path, thread_count: int) -> None:
+    session = load(echo_graph(tmp_path / "g.onnx"), thread_count=thread_count)
+    windows = [[1, 2, 3], [4, 5], [6], [7], [8]]
+    alone = session.run(windows, Stop())
+    assert session.run(windows, Stop(), is_shared=True).tolist() == alone.tolist()
+    assert session.run(windows[:1], Stop(), is_shared=True).tolist() == alone[:1].tolist()
+
+
+def test_run_for_several_callers_fails_whichever_share_does(tmp_path: Path) -> None:
+    session = load(division_graph(tmp_path / "g.onnx"), thread_count=2)
+    for windows in ([[1], [0]], [[0], [1]]):
+        with pytest.raises(RunFailed, match="finite"):
+            session.run(windows, Stop(), is_shared=True)
+    assert session.run([[1], [2]], Stop(), is_shared=True).tolist() == [[1.0], [0.5]]
+
+
+def test_run_for_several_callers_whose_model_is_gone_fails(tmp_path: Path) -> None:
+    graph = echo_graph(tmp_path / "g.onnx")
+    session = load(graph, thread_count=2)
+    graph.unlink()
+    with pytest.raises(RunFailed):
+        session.run([[1], [2]], Stop(), is_shared=True)
+    assert session.run([[1], [2]], Stop()).tolist() == [[1001.0], [2001.0]]
 
 
 def test_run_not_finite_values_fail(tmp_path: Path) -> None:
@@ -111,13 +137,14 @@ def test_run_stopped_before_it_starts_raises_stopped(tmp_path: Path) -> None:
         load(echo_graph(tmp_path / "g.onnx")).run([[1]], stop)
 
 
-def test_run_stopped_from_another_thread_ends(tmp_path: Path) -> None:
-    session, stop = load(endless_graph(tmp_path / "g.onnx")), Stop()
+@pytest.mark.parametrize("is_shared", [False, True])
+def test_run_stopped_from_another_thread_ends(tmp_path: Path, is_shared: bool) -> None:
+    session, stop = load(endless_graph(tmp_path / "g.onnx"), thread_count=2), Stop()
     ended: list[type[BaseException]] = []
 
     def run() -> None:
         try:
-            session.run([[1]], stop)
+            session.run([[1], [2]], stop, is_shared=is_shared)
         except (RunStopped, RunFailed) as error:
             ended.append(type(error))
 

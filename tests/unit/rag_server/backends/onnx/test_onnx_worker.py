@@ -15,7 +15,8 @@ import pytest
 from rag_server.backends.onnx.session import RunFailed, RunStopped, Stop
 from rag_server.backends.onnx.waiting import Call, Job
 from rag_server.backends.onnx.worker import CROSS_ENCODER, ModelWorker
-from rag_server.backends.protocols import Embeddings, Priority
+from rag_server.backends.protocols import Embeddings
+from rag_server.domain.priority import Priority
 from rag_server.errors import Internal, ResourceExhausted, Unavailable
 
 WAIT_S = 30
@@ -31,11 +32,13 @@ class GatedSession:
         self.entered = threading.Semaphore(0)
         self.runs: list[list[int]] = []
         self.stops: list[Stop] = []
+        self.shared: list[bool] = []
         self.error: Exception | None = None
 
-    def run(self, windows: list[list[int]], stop: Stop) -> Embeddings:
+    def run(self, windows: list[list[int]], stop: Stop, *, is_shared: bool = False) -> Embeddings:
         self.runs.append([window[0] for window in windows])
         self.stops.append(stop)
+        self.shared.append(is_shared)
         self.entered.release()
         assert self.gate.acquire(timeout=WAIT_S)
         if stop.is_set:
@@ -46,8 +49,8 @@ class GatedSession:
             raise RunFailed("secret detail")
         return np.array([[window[0]] for window in windows], np.float32)
 
-    def run_patiently(self, windows: list[list[int]], stop: Stop) -> Embeddings:
-        return self.run(windows, stop)
+    def run_patiently(self, windows: list[list[int]], stop: Stop, *, is_shared: bool = False) -> Embeddings:
+        return self.run(windows, stop, is_shared=is_shared)
 
     def wait_until_running(self) -> None:
         assert self.entered.acquire(timeout=WAIT_S)
@@ -110,6 +113,21 @@ async def test_submit_idle_worker_starts_the_first_call_alone(session: GatedSess
     session.open()
     assert [await result(call) for call in (first, *others)] == [[1], [2], [3]]
     assert session.runs == [[1], [2, 3]]
+
+
+async def test_submit_run_of_several_calls_is_told_to_be_shared(
+    session: GatedSession, worker: Worker
+) -> None:
+    calls = [worker.queue(1)]
+    session.wait_until_running()
+    calls += [worker.queue(2), worker.queue(3), worker.queue(4, 5, priority=INTERACTIVE)]
+    session.open()
+    assert [await result(call) for call in calls] == [[1], [2], [3], [4, 5]]
+    assert list(zip(session.runs, session.shared, strict=True)) == [
+        ([1], False),
+        ([4, 5], False),
+        ([2, 3], True),
+    ]
 
 
 async def test_submit_patient_job_lets_later_ones_of_its_priority_go_first(
