@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 
 import grpc
 import structlog
 from grpc_health.v1 import health_pb2_grpc
 from grpc_health.v1.health import SERVICE_NAME as HEALTH_SERVICE
-from prometheus_client import CollectorRegistry, start_http_server
+from prometheus_client import CollectorRegistry
 
-from ingest_worker.consumer import Consumer
-from ingest_worker.fetch import Fetcher
-from ingest_worker.pipeline import IngestPipeline
 from rag.v1 import (
     admin_service_pb2_grpc,
     collection_service_pb2_grpc,
@@ -26,35 +22,45 @@ from rag.v1 import (
     ingest_service_pb2_grpc,
     retrieve_service_pb2_grpc,
 )
+from rag_server.app_ingest import (
+    check_embedder,
+    crawl_check,
+    create_consumer,
+    create_dry_runner,
+    create_webhook_relay,
+    open_queue,
+    open_stores,
+)
+from rag_server.app_ingest_service import create_ingest_servicer
 from rag_server.app_retrieval import RetrievalParts, open_retrieval
 from rag_server.backends.extractive.generator import ExtractiveGenerator
-from rag_server.backends.in_process_queue import InProcessJobQueue
-from rag_server.backends.local_blobs import LocalBlobStore
-from rag_server.backends.milvus.store import MilvusChunkStore
-from rag_server.backends.onnx.embedder import OnnxEmbedder
-from rag_server.backends.protocols import BlobStore, ChunkStore, Embedder, JobQueue, JobRef
+from rag_server.backends.protocols import BlobStore, ChunkStore, Embedder, JobQueue
 from rag_server.backends.recent_chunks import RecentChunkStore
 from rag_server.background import Background
-from rag_server.config import MetricsSettings, Settings
+from rag_server.config import Settings
 from rag_server.data_folder import locked
-from rag_server.domain.job import Job
-from rag_server.errors import FailedPrecondition, ResourceExhausted
+from rag_server.events import Follower, tell_others
 from rag_server.generation.pipeline import Answering
-from rag_server.health import CHUNKS, EMBEDDER, INGEST, METADATA, NEEDS, Health
+from rag_server.health import CHUNKS, EMBEDDER, INGEST, METADATA, NEEDS, QUEUE, Health
+from rag_server.ingest.crawl import CrawlSubmitter
+from rag_server.ingest.dry_run import DryRunner
 from rag_server.ingest.expire import Expirer
+from rag_server.ingest.outbox import OutboxRelay
+from rag_server.ingest.reconcile import Reconciler
 from rag_server.ingest.submit import Submitter
 from rag_server.ingest.sweep import Sweeper
 from rag_server.ingest.watch import JobFeed
 from rag_server.interceptors.order import StandardChain
 from rag_server.metadata.database import Database
+from rag_server.prometheus import serve_metrics
 from rag_server.reflection import add_reflection
 from rag_server.services.admin import AdminServicer
 from rag_server.services.collections import CollectionServicer
 from rag_server.services.documents import DocumentServicer
 from rag_server.services.generate import GenerateServicer
 from rag_server.services.idempotency import Idempotency
-from rag_server.services.ingest import IngestServicer
 from rag_server.services.retrieve import RetrieveServicer
+from rag_server.services.wire.webhook import event_body
 from rag_server.text.analyzer import Analyzer
 from rag_server.transport import address_of, create_server, drain
 
@@ -69,7 +75,9 @@ class Parts:
     chunks: ChunkStore
     blobs: BlobStore
     embedder: Embedder
+    queue: JobQueue
     feed: JobFeed
+    follower: Follower
     retrieval: RetrievalParts
 
 
@@ -92,42 +100,65 @@ async def running_server(settings: Settings) -> AsyncIterator[RunningServer]:
     async with AsyncExitStack() as stack:
         folder = stack.enter_context(locked(settings.storage.data_dir))
         parts = await _open_parts(settings, folder, stack)
-        queue = InProcessJobQueue(settings.ingest.max_waiting_jobs)
-        parts.database.on_jobs_changed(partial(_queue_new, queue))
+        is_distributed = bool(settings.queue.url.get_secret_value())
         sweeper = Sweeper(parts.database, parts.chunks, parts.blobs)
-        consumer = Consumer(
-            queue,
+        relay = OutboxRelay(
             parts.database,
-            _ingest_pipeline(settings, parts),
-            sweeper.wake,
-            concurrency=settings.ingest.concurrency,
-            max_attempts=settings.ingest.max_attempts,
-            max_starts=settings.ingest.max_starts,
-            backoff_s=settings.ingest.retry_backoff_s,
-        )
-        background = Background()
-        health = Health(
-            {
-                METADATA: parts.database.check,
-                CHUNKS: parts.chunks.check,
-                EMBEDDER: lambda: _check_embedder(parts.embedder),
-                INGEST: background.check,
-            },
-            interval_s=settings.server.health_interval_s,
+            parts.queue,
+            poll_s=settings.queue.poll_s,
+            stranded_after_s=settings.queue.stranded_after_s,
         )
         registry = CollectorRegistry()
+        background = Background()
+        checks = {
+            METADATA: parts.database.check,
+            CHUNKS: parts.chunks.check,
+            EMBEDDER: lambda: check_embedder(parts.embedder),
+            INGEST: background.check,
+        }
+        if is_distributed:  # no service needs it: without the broker jobs wait in the outbox
+            checks[QUEUE] = parts.queue.check
+        health = Health(
+            checks,
+            interval_s=settings.server.health_interval_s,
+        )
         chain = StandardChain(settings.server, registry)
         server, port = create_server(settings.server, chain)
-        _add_services(server, settings, parts, queue, sweeper, health)
-        if settings.metrics.port:
-            _serve_metrics(settings.metrics, registry, stack)
+        _add_services(
+            server, settings, parts, sweeper, create_dry_runner(settings, parts.embedder, stack), health
+        )
+        serve_metrics(settings.metrics, registry, stack)
 
-        await _publish_unfinished(parts.database, queue)
+        if not is_distributed:
+            await _take_up_unfinished(parts.database)
         stack.push_async_callback(background.stop)
-        background.start("ingest", consumer.run())
+        if not is_distributed or settings.queue.work_in_server:
+            consumer, dead_letters = create_consumer(
+                settings,
+                parts.database,
+                parts.blobs,
+                parts.chunks,
+                parts.embedder,
+                parts.queue,
+                sweeper.wake,
+                registry,
+                stack,
+            )
+            background.start("ingest", consumer.run())
+            background.start("dead letters", dead_letters.run())
+        background.start("outbox", relay.run())
+        background.start("follower", parts.follower.run())
         background.start("resident", parts.retrieval.pool.run())
         background.start("sweeper", sweeper.run())
-        background.start("expirer", Expirer(parts.database, settings.ingest.request_id_ttl_s).run())
+        expirer = Expirer(
+            parts.database,
+            settings.ingest.request_id_ttl_s,
+            failed_ttl_s=settings.ingest.failed_job_ttl_s,
+            upload_ttl_s=settings.ingest.upload_ttl_s,
+        )
+        background.start("expirer", expirer.run())
+        webhooks = create_webhook_relay(settings.webhooks, parts.database, event_body, registry)
+        background.start("webhooks", webhooks.run())
         await parts.retrieval.preload()
         await health.check()
         background.start("health", health.run())
@@ -145,59 +176,24 @@ async def running_server(settings: Settings) -> AsyncIterator[RunningServer]:
 
 
 async def _open_parts(settings: Settings, folder: Path, stack: AsyncExitStack) -> Parts:
-    url = settings.database.url.get_secret_value() or f"sqlite+aiosqlite:///{folder / 'metadata.db'}"
-    database = await Database.open(url)
-    stack.push_async_callback(database.close)
-    is_remote = bool(settings.milvus.uri)
-    milvus = await MilvusChunkStore.open(
-        settings.milvus.uri or str(folder / "chunks.db"),
-        token=settings.milvus.token.get_secret_value(),
-        dense_index="HNSW" if is_remote else "FLAT",
-        timeout_s=settings.milvus.timeout_s,
-    )
-    chunks = RecentChunkStore(milvus)
-    stack.push_async_callback(chunks.close)
-    blobs = LocalBlobStore(folder / "blobs")
-    await blobs.open()
-    embedder = await OnnxEmbedder.create(
-        settings.embedding.model,
-        cache_dir=settings.embedding.cache_dir,
-        threads=settings.embedding.threads or None,
-        call_limit=settings.embedding.queue_calls,
-    )
-    stack.push_async_callback(embedder.close)
+    stores = await open_stores(settings, folder, stack, owns_folder=True)
+    database, embedder = stores.database, stores.embedder
+    chunks = RecentChunkStore(stores.chunks)
+    queue, bus = await open_queue(settings, stack)
     feed = JobFeed()
     database.on_jobs_changed(feed.notify)
     retrieval = await open_retrieval(settings, folder / "resident", database, chunks, embedder, stack)
-    return Parts(database, chunks, blobs, embedder, feed, retrieval)
-
-
-def _ingest_pipeline(settings: Settings, parts: Parts) -> IngestPipeline:
-    fetcher = Fetcher(
-        limit_bytes=settings.storage.max_document_bytes,
-        timeout_s=settings.fetch.timeout_s,
-        user_agent=settings.fetch.user_agent,
-        max_redirects=settings.fetch.max_redirects,
-        allow_private_addresses=settings.fetch.allow_private_addresses,
-    )
-    return IngestPipeline(
-        parts.database,
-        parts.blobs,
-        parts.chunks,
-        parts.embedder,
-        fetcher,
-        Analyzer.for_language,
-        max_document_bytes=settings.storage.max_document_bytes,
-        batch_chunks=settings.ingest.embedding_batch_chunks,
-    )
+    tell_others(database, bus)
+    follower = Follower(database, bus, feed, retrieval.directory, retrieval.pool)
+    return Parts(database, chunks, stores.blobs, embedder, queue, feed, follower, retrieval)
 
 
 def _add_services(
     server: grpc.aio.Server,
     settings: Settings,
     parts: Parts,
-    queue: JobQueue,
     sweeper: Sweeper,
+    dry_runner: DryRunner,
     health: Health,
 ) -> None:
     database, model = parts.database, parts.embedder.model
@@ -208,23 +204,27 @@ def _add_services(
     generator = ExtractiveGenerator(
         parts.embedder, analyzer_for, max_sentences=settings.generation.max_quotes
     )
-    ingest = IngestServicer(
-        database,
-        idempotency,
-        Submitter(queue),
-        parts.blobs,
-        parts.feed,
-        max_document_bytes=settings.storage.max_document_bytes,
+    submitter = Submitter(settings.ingest.max_waiting_jobs, settings.webhooks.secrets)
+    crawls = CrawlSubmitter(submitter, crawl_check(settings))
+    ingest = create_ingest_servicer(
+        settings, database, parts.blobs, parts.feed, idempotency, submitter, crawls, dry_runner
     )
     admin = AdminServicer(
-        settings, database, model, [generator.model], health, parts.retrieval.figures, datetime.now(UTC)
+        settings,
+        database,
+        model,
+        [generator.model],
+        health,
+        parts.retrieval.figures,
+        Reconciler(database, parts.chunks, parts.blobs, submitter, sweeper),
+        datetime.now(UTC),
     )
     collection_service_pb2_grpc.add_CollectionServiceServicer_to_server(
         CollectionServicer(database, idempotency, model, sweeper), server
     )
     ingest_service_pb2_grpc.add_IngestServiceServicer_to_server(ingest, server)
     document_service_pb2_grpc.add_DocumentServiceServicer_to_server(
-        DocumentServicer(database, idempotency, parts.chunks, sweeper), server
+        DocumentServicer(database, idempotency, parts.chunks, parts.blobs, submitter, sweeper), server
     )
     retrieve_service_pb2_grpc.add_RetrieveServiceServicer_to_server(
         RetrieveServicer(retrieval, reranking, responses, parts.embedder, database, analyzer_for), server
@@ -237,38 +237,14 @@ def _add_services(
     add_reflection(server, [*NEEDS, HEALTH_SERVICE])
 
 
-def _serve_metrics(settings: MetricsSettings, registry: CollectorRegistry, stack: AsyncExitStack) -> None:
-    try:
-        server, _ = start_http_server(settings.port, settings.host, registry)
-    except OSError as error:
-        raise FailedPrecondition(
-            "ADDRESS_UNUSABLE",
-            f"cannot serve metrics on {settings.host}:{settings.port}: RAG_METRICS__PORT chooses another",
-        ) from error
-    stack.callback(server.shutdown)
+async def _take_up_unfinished(database: Database) -> None:
+    """Have the jobs worked on that the last process left unfinished: the queue in memory knows none of them.
 
-
-async def _check_embedder(embedder: Embedder) -> None:
-    with suppress(ResourceExhausted):  # busy is not down
-        await embedder.embed(["health"])
-
-
-def _queue_new(queue: InProcessJobQueue, changed: Sequence[Job]) -> None:
-    """Have jobs worked on that a transaction has just accepted."""
-    for job in changed:
-        if job.sequence == 1:
-            queue.put(JobRef(job.tenant_id, job.id))
-
-
-async def _publish_unfinished(database: Database, queue: JobQueue) -> None:
-    """Take up the jobs that the last process left unfinished."""
-    after = None
-    while True:
-        async with database.snapshot() as tx:
-            jobs = await tx.jobs.unfinished(after=after)
-        if not jobs:
-            return
-        for job in jobs:
-            await queue.publish(JobRef(job.tenant_id, job.id))
-        after = (jobs[-1].create_time, jobs[-1].id)
-        log.info("unfinished jobs taken up", count=len(jobs))
+    This process has the data folder to itself, so nobody can hold a lease.
+    """
+    async with database.transaction() as tx:
+        await tx.leases.release_all()
+        count = await tx.outbox.add_unfinished()
+        waiting = await tx.outbox.waiting(up_to=max(count, 1))
+    if waiting:
+        log.info("unfinished jobs taken up", count=count)

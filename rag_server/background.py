@@ -19,16 +19,21 @@ class Background:
 
     def __init__(self) -> None:
         self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._ending: set[str] = set()
+
+    def expect_end(self, name: str) -> None:
+        """Take the end of a task from now on for what it should do."""
+        self._ending.add(name)
 
     def start(self, name: str, work: Coroutine[Any, Any, None]) -> None:
         """Run `work`, which never returns, as a task."""
         task = asyncio.create_task(work, name=name)
-        task.add_done_callback(_report)
+        task.add_done_callback(self._report)
         self._tasks[name] = task
 
     async def check(self) -> None:
         """Raise `Unavailable` (`BACKGROUND_TASK_FAILED`) when a task has ended."""
-        ended = [name for name, task in self._tasks.items() if task.done()]
+        ended = [name for name, task in self._tasks.items() if task.done() and name not in self._ending]
         if ended:
             raise Unavailable(
                 "BACKGROUND_TASK_FAILED", f"has stopped: {', '.join(ended)}; restart the server"
@@ -40,10 +45,11 @@ class Background:
             task.cancel()
         await asyncio.gather(*self._tasks.values(), return_exceptions=True)
 
-
-def _report(task: asyncio.Task[None]) -> None:
-    if task.cancelled():
-        return
-    error = task.exception()
-    where = where_raised(error) if error is not None else []
-    log.error("background task ended", task=task.get_name(), where=where)
+    def _report(self, task: asyncio.Task[None]) -> None:
+        if task.cancelled():
+            return
+        error = task.exception()
+        if error is None and task.get_name() in self._ending:
+            return
+        where = where_raised(error) if error is not None else []
+        log.error("background task ended", task=task.get_name(), where=where)

@@ -90,6 +90,18 @@ class CollectionDirectory:
         """
         return self._heads.get(collection_uid)
 
+    def known(self) -> set[str]:
+        """Return the uids of the collections of which a revision is remembered."""
+        return {uid for uid, revision in self._heads.items() if revision is not None}
+
+    def forget(self) -> None:
+        """Read every collection anew when it is next asked for: commits of others may have been missed.
+
+        Their latest revisions stay, since these never go back: follow up with an `announce` of all.
+        """
+        self._collections.clear()
+        self._readings.clear()
+
     def announce(self, changes: Sequence[CollectionChange]) -> None:
         """Take note of a commit, of this process or another. Announcing twice or out of order is harmless."""
         for change in changes:

@@ -42,3 +42,24 @@ async def finish(work: Coroutine[Any, Any, T]) -> T:
         if not task.cancelled():
             task.exception()  # seen; the cancellation counts
         raise
+
+
+async def beside(keeping: Coroutine[Any, Any, None], working: Coroutine[Any, Any, T]) -> T:
+    """Return what `working` returns. If `keeping` ends first, `working` is cancelled and its error raised."""
+    keeper, worker = asyncio.ensure_future(keeping), asyncio.ensure_future(working)
+    try:
+        await asyncio.wait([keeper, worker], return_when=asyncio.FIRST_COMPLETED)
+        if not worker.done():
+            worker.cancel()
+            await asyncio.wait([worker])
+            keeper.result()
+        return worker.result()
+    finally:
+        tasks = [task for task in (keeper, worker) if not task.done()]
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+        for task in (keeper, worker):
+            if not task.cancelled():
+                task.exception()  # seen

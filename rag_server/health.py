@@ -17,7 +17,7 @@ from rag_server.logs import where_raised
 
 log = structlog.get_logger()
 
-METADATA, CHUNKS, EMBEDDER, INGEST = "metadata", "chunks", "embedder", "ingest"
+METADATA, CHUNKS, EMBEDDER, INGEST, QUEUE = "metadata", "chunks", "embedder", "ingest", "queue"
 
 NEEDS: Mapping[str, Sequence[str]] = {
     "rag.v1.CollectionService": (METADATA,),
@@ -58,10 +58,15 @@ class Health:
         *,
         interval_s: float,
         timeout_s: float = 3.0,
+        needs: Mapping[str, Sequence[str]] = NEEDS,
     ) -> None:
-        """Check the parts by name; a check raises `RagError` when its part does not work."""
+        """Check the parts by name; a check raises `RagError` when its part does not work.
+
+        `needs`: the parts without which each service cannot do its work.
+        """
         self.servicer = HealthServicer()
         self._checks = checks
+        self._needs = needs
         self._interval_s = interval_s
         self._timeout_s = timeout_s
         self._components: dict[str, Component] = {}
@@ -82,7 +87,7 @@ class Health:
         found = await asyncio.gather(*(self._ask(name) for name in self._checks))
         self._components = {component.name: component for component in found}
         serving = {name for name, component in self._components.items() if component.is_serving}
-        statuses = {service: serving.issuperset(needs) for service, needs in NEEDS.items()}
+        statuses = {service: serving.issuperset(needs) for service, needs in self._needs.items()}
         statuses[OVERALL] = all(statuses.values())
         for service, is_serving in statuses.items():
             await self.servicer.set(service, _SERVING if is_serving else _NOT_SERVING)

@@ -1,4 +1,4 @@
-"""Forgets idempotency records that are older than the contract remembers them."""
+"""Forgets what is kept for a while only: idempotency records, the bytes of failed jobs, and uploads."""
 
 from __future__ import annotations
 
@@ -18,9 +18,12 @@ _ROUNDS_PER_TTL = 24
 class Expirer:
     """Expires records at an interval that is a fraction of their life."""
 
-    def __init__(self, database: Database, ttl_s: float) -> None:
+    def __init__(self, database: Database, ttl_s: float, *, failed_ttl_s: float, upload_ttl_s: float) -> None:
+        """Remember answers, the bytes of failed jobs, and idle uploads, each for so many seconds."""
         self._database = database
         self._ttl_s = ttl_s
+        self._failed_ttl_s = failed_ttl_s
+        self._upload_ttl_s = upload_ttl_s
 
     async def run(self) -> None:
         """Expire until cancelled."""
@@ -29,9 +32,20 @@ class Expirer:
                 await self.expire()
             except RagError as error:
                 log.warning("expiry failed, will be tried again", reason=error.reason)
-            await asyncio.sleep(self._ttl_s / _ROUNDS_PER_TTL)
+            await asyncio.sleep(min(self._ttl_s, self._failed_ttl_s, self._upload_ttl_s) / _ROUNDS_PER_TTL)
 
     async def expire(self) -> None:
-        """Forget the records that are too old now."""
+        """Forget what is too old now."""
+        now = datetime.now(UTC)
         async with self._database.transaction() as tx:
-            await tx.idempotency.expire(datetime.now(UTC) - timedelta(seconds=self._ttl_s))
+            await tx.idempotency.expire(now - timedelta(seconds=self._ttl_s))
+        oldest = now - timedelta(seconds=self._failed_ttl_s)
+        is_done = False
+        while not is_done:
+            async with self._database.transaction() as tx:
+                is_done = not await tx.revival.forget(oldest)
+        oldest = now - timedelta(seconds=self._upload_ttl_s)
+        is_done = False
+        while not is_done:
+            async with self._database.transaction() as tx:
+                is_done = not await tx.uploads.expire(oldest)

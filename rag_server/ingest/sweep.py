@@ -90,7 +90,7 @@ class Sweeper:
         """
         removed = 0
         async for tenant_id, sha256 in self._blobs.list_all():
-            removed += await self._remove_blob(tenant_id, sha256)
+            removed += await self.remove_blob(tenant_id, sha256)
         return removed
 
     async def _remove(self, sweep: Sweep) -> None:
@@ -106,15 +106,18 @@ class Sweeper:
                     before_revision=sweep.before_revision,
                 )
             case SweepKind.BLOB:
-                await self._remove_blob(sweep.tenant_id, sweep.sha256)
+                await self.remove_blob(sweep.tenant_id, sweep.sha256)
         async with self._database.transaction() as tx:
             await tx.sweeps.done(sweep.tenant_id, sweep.id)
 
-    async def _remove_blob(self, tenant_id: str, sha256: str) -> bool:
-        # In a write transaction, so that no job can be accepted for these bytes between question and deed.
+    async def remove_blob(self, tenant_id: str, sha256: str) -> bool:
+        """Remove bytes unless something refers to them; return whether they were removed."""
+        # Locked, so that no job can be accepted for these bytes between question and deed.
         async with self._database.transaction() as tx:
+            await tx.blobs.lock(tenant_id, sha256)
             if await tx.blobs.is_referenced(tenant_id, sha256):
                 return False
+            was_there = await self._blobs.size(tenant_id, sha256) is not None
             await self._blobs.delete(tenant_id, sha256)
             await tx.blobs.remove(tenant_id, sha256)
-            return True
+            return was_there

@@ -17,24 +17,31 @@ class JobFeed:
 
     def __init__(self) -> None:
         self._watchers: dict[tuple[str, str], set[asyncio.Event]] = defaultdict(set)
-        self._is_closed = False
+        self.closing = asyncio.Event()
+        """Set when the server stops."""
 
     def notify(self, jobs: Iterable[Job]) -> None:
         """Wake the watchers of `jobs`."""
-        for job in jobs:
-            for changed in self._watchers.get((job.tenant_id, job.id), ()):
+        self.notify_keys((job.tenant_id, job.id) for job in jobs)
+
+    def notify_keys(self, keys: Iterable[tuple[str, str]]) -> None:
+        """Wake the watchers of the jobs with these tenants and ids."""
+        for key in keys:
+            for changed in self._watchers.get(key, ()):
                 changed.set()
+
+    def notify_all(self) -> None:
+        """Wake all watchers: changes may have been missed."""
+        self.notify_keys(list(self._watchers))
 
     def close(self) -> None:
         """Wake all watchers for the last time: the server stops."""
-        self._is_closed = True
-        for watchers in self._watchers.values():
-            for changed in watchers:
-                changed.set()
+        self.closing.set()
+        self.notify_all()
 
     def check_open(self) -> None:
         """Raise `Unavailable` (`SERVER_STOPPING`) once the feed is closed."""
-        if self._is_closed:
+        if self.closing.is_set():
             raise Unavailable("SERVER_STOPPING", "the server is stopping: resume with the last cursor")
 
     @contextmanager

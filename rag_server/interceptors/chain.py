@@ -9,6 +9,7 @@ call's own task, at once.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, aclosing
 from typing import Any, Protocol
@@ -19,9 +20,15 @@ from google.protobuf.message import DecodeError, Message
 from rag_server.errors import InvalidArgument, RagError, ResourceExhausted
 from rag_server.interceptors.call import Call, current_call
 from rag_server.interceptors.errors import abort
+from rag_server.interceptors.idle import idle
 
 OUR_SERVICES = "/rag.v1."
 """Health and reflection are answered even when the rest is not: they go around the chain."""
+
+
+CHECKS_ITSELF = frozenset({"/rag.v1.IngestService/IngestDocuments"})
+"""Methods that check the messages of their stream one by one, because a wrong one must not end it."""
+STREAM_IDLE_S = 120.0
 
 
 class Interceptor(Protocol):
@@ -76,7 +83,10 @@ class Chain(grpc.aio.ServerInterceptor):
         check: RequestCheck,
         *,
         max_response_bytes: int,
+        stream_idle_s: float = STREAM_IDLE_S,
     ) -> None:
+        """`stream_idle_s`: the longest wait for a client to take a response of a stream, in seconds."""
+        self._stream_idle_s = stream_idle_s
         self._max_response_bytes = max_response_bytes
         self._interceptors = tuple(interceptors)
         self._time_bound = time_bound
@@ -105,6 +115,7 @@ class Chain(grpc.aio.ServerInterceptor):
             handler.unary_unary or handler.unary_stream or handler.stream_unary or handler.stream_stream
         )
         is_streaming = handler.request_streaming or handler.response_streaming
+        checks = method not in CHECKS_ITSELF
 
         async def behaviour(incoming: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
             call = Call(method, context, is_streaming)
@@ -120,12 +131,12 @@ class Chain(grpc.aio.ServerInterceptor):
 
         async def answer(incoming: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
             stream = handler.request_streaming
-            request = self._checked_stream(incoming) if stream else self._checked(incoming)
+            request = self._checked_stream(incoming, checks) if stream else self._checked(incoming)
             if not handler.response_streaming:
-                return self._sendable(await inner(request, context))
+                return self._encoded(await inner(request, context))
             async with aclosing(inner(request, context)) as responses:
                 async for response in responses:
-                    await context.write(response)
+                    await self._write(context, response)
             return None
 
         around_all: Serve = serve
@@ -141,32 +152,48 @@ class Chain(grpc.aio.ServerInterceptor):
         return factory(
             behaviour,
             request_deserializer=decode_safely(handler.request_deserializer),
-            response_serializer=handler.response_serializer,
+            # a single response comes encoded: its size is not known before, and encoding it is not free
+            response_serializer=handler.response_serializer if handler.response_streaming else None,
         )
 
-    def _sendable(self, response: Message) -> Message:
-        """Return `response`; gRPC would refuse one that is too large without saying why."""
-        if response.ByteSize() > self._max_response_bytes:
+    def _encoded(self, response: Message) -> bytes:
+        """Return what is sent; gRPC would refuse a response that is too large without saying why."""
+        encoded = response.SerializeToString()
+        if len(encoded) > self._max_response_bytes:
             raise ResourceExhausted(
                 "RESPONSE_TOO_LARGE",
                 f"the response has more than {self._max_response_bytes} bytes: ask for fewer results",
                 metadata={"limit_bytes": str(self._max_response_bytes)},
             )
-        return response
+        return encoded
 
-    def _checked(self, request: Message | Undecodable) -> Message:
+    async def _write(self, context: grpc.aio.ServicerContext[Any, Any], response: Message) -> None:
+        """Send a response of a stream; a client that does not read holds it up until the limit."""
+        timer = asyncio.timeout(self._stream_idle_s)
+        try:
+            async with timer:
+                await context.write(response)
+        except TimeoutError:
+            if not timer.expired():  # another's
+                raise
+            raise idle(self._stream_idle_s, "took no response") from None
+
+    def _checked(self, request: Message | Undecodable, *, checks: bool = True) -> Message:
         if isinstance(request, Undecodable):
             raise InvalidArgument(
                 "UNDECODABLE_REQUEST",
                 "the request is not a valid message of this method's type: regenerate the client from the "
                 "current protos, and nest filters at most 16 levels deep",
             )
-        self._check(request)
+        if checks:
+            self._check(request)
         return request
 
-    async def _checked_stream(self, requests: AsyncIterator[Message | Undecodable]) -> AsyncIterator[Message]:
+    async def _checked_stream(
+        self, requests: AsyncIterator[Message | Undecodable], checks: bool
+    ) -> AsyncIterator[Message]:
         async for request in requests:
-            yield self._checked(request)
+            yield self._checked(request, checks=checks)
 
 
 def _around(interceptor: Interceptor, serve: Serve) -> Serve:

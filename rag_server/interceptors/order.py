@@ -30,6 +30,7 @@ class StandardChain(Chain):
                 self.admission,  # before any work is done
             ],
             Deadline(unary_s=settings.default_deadline_s, stream_s=settings.default_stream_deadline_s),
-            check,  # validation, innermost: on every request message, those of streams too
+            check,  # validation, innermost: on every request message, but for `CHECKS_ITSELF`
             max_response_bytes=settings.max_message_bytes,
+            stream_idle_s=settings.stream_idle_s,
         )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -13,8 +14,10 @@ from rag_server import __version__
 from rag_server.backends.protocols import EmbeddingModel
 from rag_server.config import Settings
 from rag_server.domain.cache import CacheFigures
-from rag_server.domain.document import MediaType
+from rag_server.domain.media_type_names import readable_media_types
+from rag_server.domain.reconciliation import Finding, FindingKind, Inspected
 from rag_server.health import Health
+from rag_server.ingest.reconcile import Reconciler
 from rag_server.interceptors.call import current_call
 from rag_server.metadata.database import Database
 from rag_server.query.resident.pool import ResidentPool
@@ -34,8 +37,17 @@ class MemoryFigures:
     rerankers: Sequence[str]
 
 
+_KINDS = {
+    FindingKind.ORPHAN_CHUNKS: pb.RECONCILE_KIND_ORPHAN_CHUNKS,
+    FindingKind.MISSING_CHUNKS: pb.RECONCILE_KIND_MISSING_CHUNKS,
+    FindingKind.SURPLUS_CHUNKS: pb.RECONCILE_KIND_SURPLUS_CHUNKS,
+    FindingKind.UNREFERENCED_BYTES: pb.RECONCILE_KIND_UNREFERENCED_BYTES,
+    FindingKind.MISSING_BYTES: pb.RECONCILE_KIND_MISSING_BYTES,
+}
+
+
 class AdminServicer(pb_grpc.AdminServiceServicer):
-    """Shows the server itself."""
+    """Shows the server itself and keeps its stores in step."""
 
     def __init__(
         self,
@@ -45,6 +57,7 @@ class AdminServicer(pb_grpc.AdminServiceServicer):
         generators: Sequence[str],
         health: Health,
         memory: MemoryFigures,
+        reconciler: Reconciler,
         start_time: datetime,
     ) -> None:
         self._settings = settings
@@ -53,6 +66,7 @@ class AdminServicer(pb_grpc.AdminServiceServicer):
         self._generators = generators
         self._health = health
         self._memory = memory
+        self._reconciler = reconciler
         self._start_time = start_time
 
     async def GetServerInfo(self, request: pb.GetServerInfoRequest, context: Any) -> pb.GetServerInfoResponse:
@@ -71,7 +85,7 @@ class AdminServicer(pb_grpc.AdminServiceServicer):
             ),
             generators=self._generators,
             languages=SUPPORTED_LANGUAGES,
-            media_types=list(MediaType),
+            media_types=readable_media_types(),
             limits=pb.Limits(
                 message_bytes=self._settings.server.max_message_bytes,
                 document_bytes=self._settings.storage.max_document_bytes,
@@ -97,3 +111,44 @@ class AdminServicer(pb_grpc.AdminServiceServicer):
             caches=[to_cache_info(name, figures()) for name, figures in self._memory.caches.items()],
             rerankers=self._memory.rerankers,
         )
+
+    async def Reconcile(
+        self, request: pb.ReconcileRequest, context: Any
+    ) -> AsyncGenerator[pb.ReconcileResponse, None]:
+        """Compare the stores, say what does not agree, and repair it."""
+        call = current_call.get()
+        inspected = Inspected()
+        found = repaired = 0
+        findings = self._reconciler.run(
+            call.tenant_id,
+            inspected,
+            collection_id=request.collection_id,
+            is_dry_run=request.dry_run,
+            request_id=call.request_id,
+        )
+        async with aclosing(findings):
+            async for finding in findings:
+                found += 1
+                repaired += finding.is_repaired
+                yield pb.ReconcileResponse(finding=_to_finding(finding))
+        summary = pb.ReconcileSummary(
+            collection_count=inspected.collection_count,
+            document_count=inspected.document_count,
+            chunk_count=inspected.chunk_count,
+            finding_count=found,
+            repaired_count=repaired,
+        )
+        yield pb.ReconcileResponse(summary=summary)
+
+
+def _to_finding(finding: Finding) -> pb.ReconcileFinding:
+    return pb.ReconcileFinding(
+        kind=_KINDS[finding.kind],
+        collection_id=finding.collection_id,
+        document_id=finding.document_id,
+        document_revision=finding.revision,
+        chunk_count=finding.chunk_count,
+        sha256=finding.sha256,
+        is_repaired=finding.is_repaired,
+        job_id=finding.job_id,
+    )

@@ -8,7 +8,8 @@ from typing import Any
 
 from rag.v1 import retrieve_service_pb2 as pb
 from rag.v1 import retrieve_service_pb2_grpc as pb_grpc
-from rag_server.backends.protocols import Embedder, Priority
+from rag_server.backends.protocols import Embedder
+from rag_server.domain.priority import Priority
 from rag_server.interceptors.call import current_call
 from rag_server.metadata.database import Database
 from rag_server.query.pipeline import Retrieval

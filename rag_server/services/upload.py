@@ -6,22 +6,27 @@ from collections.abc import AsyncIterator
 
 from rag.v1 import ingest_service_pb2 as pb
 from rag_server.errors import InvalidArgument
+from rag_server.interceptors.idle import lively
 
 
 async def open_upload(
-    requests: AsyncIterator[pb.UploadDocumentRequest],
-) -> tuple[pb.UploadStart, AsyncIterator[bytes]]:
-    """Return the start of an upload and the pieces of its content.
+    requests: AsyncIterator[pb.UploadDocumentRequest], idle_s: float
+) -> tuple[pb.UploadStart | pb.UploadResume, AsyncIterator[bytes]]:
+    """Return how an upload begins and the pieces of its content; each has `idle_s` seconds to come.
 
-    Raises `InvalidArgument` (`INVALID_UPLOAD`) when the first message is not a start; iterating over the
-    pieces raises it when a later one is.
+    Raises `InvalidArgument` (`INVALID_UPLOAD`) when the first message is neither start nor resume, and
+    `DeadlineExceeded` (`STREAM_IDLE`); iterating over the pieces raises them, too.
     """
-    async for first in requests:
-        if first.WhichOneof("part") == "start":
-            return first.start, _pieces(requests)
+    messages = lively(requests, idle_s)
+    async for first in messages:
+        match first.WhichOneof("part"):
+            case "start":
+                return first.start, _pieces(messages)
+            case "resume":
+                return first.resume, _pieces(messages)
         break
     raise InvalidArgument.for_field(
-        "part", "the first message of an upload has to be `start`", reason="INVALID_UPLOAD"
+        "part", "the first message of an upload has to be `start` or `resume`", reason="INVALID_UPLOAD"
     )
 
 
@@ -29,7 +34,9 @@ async def _pieces(requests: AsyncIterator[pb.UploadDocumentRequest]) -> AsyncIte
     async for request in requests:
         if request.WhichOneof("part") != "data":
             raise InvalidArgument.for_field(
-                "part", "only the first message of an upload can be `start`", reason="INVALID_UPLOAD"
+                "part",
+                "only the first message of an upload can be other than `data`",
+                reason="INVALID_UPLOAD",
             )
         yield request.data
 

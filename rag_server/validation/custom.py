@@ -10,13 +10,17 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
+from google.protobuf.unknown_fields import UnknownFieldSet
+
 from rag.v1 import (
     chunking_pb2,
     collection_service_pb2,
     filter_pb2,
     ingest_service_pb2,
     metadata_pb2,
+    records_pb2,
 )
+from rag_server.domain.record_template import TemplateError, parse_template
 from rag_server.validation import retrieval_conditions as retrieval
 from rag_server.validation.defaults import value_or_default
 from rag_server.validation.finding import Check, Finding, repetitions
@@ -32,6 +36,9 @@ UPDATABLE_FIELDS: Final = ("display_name", "description", "labels", "chunking", 
 MAX_METADATA_BYTES: Final = 16_384
 """The greatest size of a document's metadata, keys included, as encoded in protobuf."""
 
+_Described = ingest_service_pb2.DocumentSpec | ingest_service_pb2.CrawlSiteRequest
+"""What has metadata of documents."""
+
 _CONTROLS: Final = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f]")
 _HAS_CONTROLS: Final = "has a control character other than tab, line feed and carriage return"
 _METADATA_KEY: Final = re.compile(METADATA_KEY)
@@ -44,6 +51,13 @@ _ORDERING: Final = frozenset(
         filter_pb2.COMPARISON_OPERATOR_GREATER_OR_EQUAL,
     }
 )
+
+
+def strategy_is_known(message: chunking_pb2.Chunking) -> Iterator[Finding]:
+    """A strategy of a later version of the contract is refused: the default would be something else."""
+    if message.WhichOneof("strategy") is None and len(UnknownFieldSet(message)):
+        known = ", ".join(field.name for field in message.DESCRIPTOR.oneofs_by_name["strategy"].fields)
+        yield Finding("strategy", f"is not one that this server knows: {known}")
 
 
 def overlap_is_at_most_half(message: chunking_pb2.CharacterChunking) -> Iterator[Finding]:
@@ -108,14 +122,14 @@ def range_is_bounded(message: filter_pb2.RangeFilter) -> Iterator[Finding]:
             yield Finding(bound, "must be a number or an instant")
 
 
-def metadata_keys_are_names(message: ingest_service_pb2.DocumentSpec) -> Iterator[Finding]:
+def metadata_keys_are_names(message: _Described) -> Iterator[Finding]:
     """The keys of `metadata` are names, so that a filter can address them."""
     for key in message.metadata:
         if not _METADATA_KEY.fullmatch(key):
             yield Finding(entry_path("metadata", key), f"the key must match {METADATA_KEY}")
 
 
-def metadata_is_storable(message: ingest_service_pb2.DocumentSpec) -> Iterator[Finding]:
+def metadata_is_storable(message: _Described) -> Iterator[Finding]:
     """The metadata is not too large for a row of the chunk store."""
     size = sum(len(name) + value.ByteSize() for name, value in message.metadata.items())
     if size > MAX_METADATA_BYTES:
@@ -135,6 +149,34 @@ def texts_have_no_controls(message: metadata_pb2.StringList) -> Iterator[Finding
             yield Finding(f"values[{index}]", _HAS_CONTROLS)
 
 
+def template_is_well_formed(message: records_pb2.Records) -> Iterator[Finding]:
+    """The braces of `template` match and name columns."""
+    try:
+        parse_template(message.template)
+    except TemplateError as error:
+        yield Finding("template", str(error))
+
+
+def fields_are_distinct(message: records_pb2.Records) -> Iterator[Finding]:
+    """No two `fields` have the same field."""
+    for index in repetitions([field.field or field.column for field in message.fields]):
+        yield Finding(f"fields[{index}]", "makes the same metadata field as an earlier one")
+
+
+def column_is_a_name(message: records_pb2.RecordField) -> Iterator[Finding]:
+    """A column whose field is absent can itself be the name of a metadata field."""
+    if message.column and not message.field and not _METADATA_KEY.fullmatch(message.column):
+        yield Finding("field", f"is required, since the column does not match {METADATA_KEY}")
+
+
+def records_replace_chunking(
+    message: ingest_service_pb2.IngestDocumentRequest | ingest_service_pb2.UploadStart,
+) -> Iterator[Finding]:
+    """`records` and `chunking` are not both set."""
+    if message.HasField("records") and message.HasField("chunking"):
+        yield Finding("records", "cannot be set together with chunking: each record is a chunk")
+
+
 _QUESTION: Final[tuple[Check, ...]] = (
     retrieval.collections_are_distinct,
     retrieval.sources_are_few,
@@ -144,6 +186,7 @@ _QUESTION: Final[tuple[Check, ...]] = (
 )
 
 CHECKS: Final[Mapping[str, tuple[Check, ...]]] = {
+    "rag.v1.Chunking": (strategy_is_known,),
     "rag.v1.CharacterChunking": (overlap_is_at_most_half,),
     "rag.v1.Collection": (labels_are_short, declared_names_are_distinct),
     "rag.v1.UpdateCollectionRequest": (update_mask_is_updatable,),
@@ -156,6 +199,11 @@ CHECKS: Final[Mapping[str, tuple[Check, ...]]] = {
     "rag.v1.ZScoreFusion": (retrieval.some_weight_is_positive,),
     "rag.v1.AdaptiveFusion": (retrieval.some_weight_is_positive,),
     "rag.v1.DocumentSpec": (metadata_keys_are_names, metadata_is_storable),
+    "rag.v1.CrawlSiteRequest": (metadata_keys_are_names, metadata_is_storable),
+    "rag.v1.IngestDocumentRequest": (records_replace_chunking,),
+    "rag.v1.UploadStart": (records_replace_chunking,),
+    "rag.v1.Records": (template_is_well_formed, fields_are_distinct),
+    "rag.v1.RecordField": (column_is_a_name,),
     "rag.v1.MetadataValue": (text_has_no_controls,),
     "rag.v1.StringList": (texts_have_no_controls,),
     "rag.v1.RetrievalOptions": (

@@ -29,17 +29,23 @@ from rag_server.validation.constraint import (
 METADATA_KEY: Final = "[A-Za-z_][A-Za-z0-9_]{0,63}"
 """What the name of a metadata field looks like."""
 
+SECRET_NAME: Final = "[A-Za-z0-9_-]{1,64}"  # noqa: S105 - a pattern
+"""What the name of a secret of webhooks looks like."""
+
 _COLLECTION_ID: Final = (Required(), Length(1, 63))
 _COLLECTION_IDS: Final = (Items(1, 16), Length(1, 63))
 _DOCUMENT_ID: Final = (Required(), Length(1, 255))
 _JOB_ID: Final = (Required(), Length(1, 64))
 _HEX: Final = "[0-9A-Fa-f]"
 _REQUEST_ID: Final = (Pattern(f"{_HEX}{{8}}-{_HEX}{{4}}-{_HEX}{{4}}-{_HEX}{{4}}-{_HEX}{{12}}"),)
+_REVISION: Final = (Range(1, 2**53 - 1),)
 _PAGE_SIZE: Final = (Range(1, 1000), Default(50))
 _PAGE_TOKEN: Final = (Length(0, 2048),)
 _QUESTION: Final = (Required(), Length(1, 8192))
 _LANGUAGE: Final = 35
 """The length that BCP 47 (RFC 5646, 4.4.1) asks to make room for, in code points."""
+_UPLOAD_ID: Final = (Required(), Length(1, 64))
+_SHA256: Final = (Pattern("[0-9a-f]{64}"),)
 _FILTER_FIELD: Final = (Required(), Length(1, 128))
 _FILTERS: Final = (Items(0, 255),)
 _WEIGHT: Final = (Range(0, 1000), Default(1.0))
@@ -47,12 +53,21 @@ _RERANKED: Final = (Range(1, 200), Default(20))
 
 FieldRules = Mapping[str, tuple[Constraint, ...]]
 
+_SOURCE: Final[FieldRules] = {
+    "source": (Required(),),
+    "text": (Length(1, 8_000_000), Content()),
+    "data": (Size(1, 33_554_432),),
+    "uri": (Length(1, 2048),),
+    "request_id": _REQUEST_ID,
+}
 _GENERATE: Final[FieldRules] = {
     "collection_ids": _COLLECTION_IDS,
     "question": _QUESTION,
 }
 
 FIELD_RULES: Final[Mapping[str, FieldRules]] = {
+    # admin_service.proto
+    "rag.v1.ReconcileRequest": {"collection_id": (Length(0, 63),)},
     # bm25.proto
     "rag.v1.Bm25": {"k1": (Range(0, 10), Default(1.2)), "b": (Range(0, 1), Default(0.75))},
     # chunking.proto
@@ -111,6 +126,35 @@ FIELD_RULES: Final[Mapping[str, FieldRules]] = {
         "page_size": _PAGE_SIZE,
         "page_token": _PAGE_TOKEN,
     },
+    "rag.v1.BatchDeleteDocumentsRequest": {
+        "collection_id": _COLLECTION_ID,
+        "selection": (Required(),),
+        "max_documents": (Range(1, 1000), Default(1000)),
+        "request_id": _REQUEST_ID,
+    },
+    "rag.v1.DocumentIds": {"ids": (Items(1, 1000), Length(1, 255))},
+    "rag.v1.ListDocumentRevisionsRequest": {
+        "collection_id": _COLLECTION_ID,
+        "document_id": _DOCUMENT_ID,
+        "page_size": _PAGE_SIZE,
+        "page_token": _PAGE_TOKEN,
+    },
+    "rag.v1.RestoreDocumentRevisionRequest": {
+        "collection_id": _COLLECTION_ID,
+        "document_id": _DOCUMENT_ID,
+        "revision": _REVISION,
+        "request_id": _REQUEST_ID,
+    },
+    "rag.v1.DownloadDocumentRequest": {
+        "collection_id": _COLLECTION_ID,
+        "document_id": _DOCUMENT_ID,
+        "revision": _REVISION,
+    },
+    # dry_run.proto
+    "rag.v1.DryRun": {
+        "first_chunk": (Range(0, 10_000_000), Default(0)),
+        "max_chunks": (Range(0, 1000), Default(100)),
+    },
     # filter.proto
     "rag.v1.Filter": {"kind": (Required(),)},
     "rag.v1.BooleanFilter": {"must": _FILTERS, "should": _FILTERS, "must_not": _FILTERS},
@@ -144,18 +188,37 @@ FIELD_RULES: Final[Mapping[str, FieldRules]] = {
         "media_type": (Length(0, 127),),
         "metadata": (Items(0, 64),),
     },
-    "rag.v1.IngestDocumentRequest": {
-        "collection_id": _COLLECTION_ID,
-        "source": (Required(),),
-        "text": (Length(1, 8_000_000), Content()),
-        "data": (Size(1, 33_554_432),),
-        "uri": (Length(1, 2048),),
-        "request_id": _REQUEST_ID,
+    "rag.v1.IngestDocumentRequest": {"collection_id": _COLLECTION_ID, **_SOURCE},
+    "rag.v1.Webhook": {
+        "url": (Required(), Length(1, 2048)),
+        "secret_name": (Required(), Pattern(SECRET_NAME)),
     },
     "rag.v1.UploadDocumentRequest": {"part": (Required(),), "data": (Size(1, 4_194_304),)},
     "rag.v1.UploadStart": {
         "collection_id": _COLLECTION_ID,
-        "sha256": (Pattern("[0-9a-f]{64}"),),
+        "sha256": _SHA256,
+        "request_id": _REQUEST_ID,
+    },
+    "rag.v1.UploadResume": {"upload_id": _UPLOAD_ID, "offset": (Range(0, 2**53 - 1), Default(0))},
+    "rag.v1.StartUploadRequest": {
+        "collection_id": _COLLECTION_ID,
+        "sha256": _SHA256,
+        "request_id": _REQUEST_ID,
+    },
+    "rag.v1.GetUploadRequest": {"upload_id": _UPLOAD_ID},
+    "rag.v1.CancelUploadRequest": {"upload_id": _UPLOAD_ID, "request_id": _REQUEST_ID},
+    "rag.v1.IngestDocumentsRequest": {"part": (Required(),)},
+    "rag.v1.IngestDocumentsStart": {"collection_id": _COLLECTION_ID, "request_id": _REQUEST_ID},
+    "rag.v1.IngestDocumentsItem": {"item_id": (Required(), Length(1, 256)), **_SOURCE},
+    "rag.v1.CrawlSiteRequest": {
+        "collection_id": _COLLECTION_ID,
+        "start_urls": (Items(1, 100), Length(1, 2000)),
+        "hosts": (Items(0, 100), Length(1, 255)),
+        "include": (Items(0, 100), Length(1, 500)),
+        "exclude": (Items(0, 100), Length(1, 500)),
+        "max_pages": (Range(1, 10_000), Default(50)),
+        "max_depth": (Range(0, 100), Default(5)),
+        "metadata": (Items(0, 64),),
         "request_id": _REQUEST_ID,
     },
     "rag.v1.GetJobRequest": {"job_id": _JOB_ID},
@@ -165,9 +228,11 @@ FIELD_RULES: Final[Mapping[str, FieldRules]] = {
         "states": (Items(0, 16),),
         "page_size": _PAGE_SIZE,
         "page_token": _PAGE_TOKEN,
+        "parent_job_id": (Length(0, 64),),
     },
     "rag.v1.WatchJobRequest": {"job_id": _JOB_ID, "cursor": (Length(0, 64),)},
     "rag.v1.CancelJobRequest": {"job_id": _JOB_ID, "request_id": _REQUEST_ID},
+    "rag.v1.RetryJobRequest": {"job_id": _JOB_ID, "request_id": _REQUEST_ID},
     # metadata.proto
     "rag.v1.MetadataField": {
         "name": (Required(), Pattern(METADATA_KEY)),
@@ -191,6 +256,19 @@ FIELD_RULES: Final[Mapping[str, FieldRules]] = {
     "rag.v1.GenerationOptions": {
         "max_answer_tokens": (Range(1, 8192), Default(512)),
         "language": (Length(0, _LANGUAGE),),
+    },
+    # records.proto
+    "rag.v1.Records": {
+        "template": (Length(0, 4096),),
+        "fields": (Items(0, 64),),
+        "key_column": (Length(0, 256),),
+        "sheet": (Length(0, 255),),
+    },
+    "rag.v1.RecordField": {
+        "column": (Required(), Length(1, 256)),
+        "field": (Pattern(METADATA_KEY),),
+        "type": (Required(),),
+        "separator": (Length(0, 8),),
     },
     # rerank.proto
     "rag.v1.Rerank": {"method": (Required(),)},

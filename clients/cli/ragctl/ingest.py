@@ -14,22 +14,34 @@ import typer
 
 from rag.v1.collection_service_pb2 import Collection, CreateCollectionRequest, GetCollectionRequest
 from rag.v1.collection_service_pb2_grpc import CollectionServiceStub
+from rag.v1.ingest_service_pb2 import Webhook
 from ragctl.chunking_option import ChunkingText, parse_chunking
 from ragctl.discovery import discover
 from ragctl.document_ids import VALID
+from ragctl.dry_run import rehearse
 from ragctl.errors import UNREACHABLE, CommandFailed, status_of
 from ragctl.exit_codes import ExitCode
 from ragctl.ingest_progress import Bars, Silence
 from ragctl.ingestion import Ingestion, Observer, Outcome
 from ragctl.options import command
 from ragctl.output import one_line
+from ragctl.records_option import (
+    FieldOption,
+    KeyOption,
+    RowsOption,
+    SheetOption,
+    TemplateOption,
+    parse_records,
+)
 from ragctl.session import Session
 from ragctl.sources import FileSource, Source, TextSource, UrlSource
+from ragctl.stream_ingestion import StreamIngestion
 from ragctl.submission import Submission
 from ragctl.typed_values import metadata
 
 STANDARD_INPUT = "-"
 MAX_SUCCESSES_SHOWN = 20
+MAX_ITEMS_SHOWN = 10
 
 
 @command
@@ -56,6 +68,12 @@ def ingest(
     wait: Annotated[
         bool, typer.Option("--wait/--no-wait", help="Wait until the documents are searchable.")
     ] = True,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show what would be made of the documents; nothing is written.")
+    ] = False,
+    stream: Annotated[
+        bool, typer.Option("--stream", help="Send all over one stream, as bulk: for many small documents.")
+    ] = False,
     force: Annotated[bool, typer.Option("--force", help="Take files of any ending from folders.")] = False,
     document_id: Annotated[
         str, typer.Option("--id", help="Name of the document, for a single source; - needs it.")
@@ -63,6 +81,18 @@ def ingest(
     title: Annotated[str, typer.Option("--title", help="Title, for a single source.")] = "",
     media_type: Annotated[
         str, typer.Option("--media-type", help="Format, such as text/markdown; detected without it.")
+    ] = "",
+    records: RowsOption = False,
+    template: TemplateOption = "",
+    field: FieldOption = None,
+    key: KeyOption = "",
+    sheet: SheetOption = "",
+    webhook: Annotated[
+        str, typer.Option("--webhook", metavar="URL", help="Where the server tells the end of each job.")
+    ] = "",
+    webhook_secret: Annotated[
+        str,
+        typer.Option("--webhook-secret", metavar="NAME", help="Name of the server's secret that signs it."),
     ] = "",
 ) -> None:
     """Ingest documents and wait until they are searchable.
@@ -77,6 +107,10 @@ def ingest(
             chunking=parse_chunking(chunking),
             title=title,
             media_type=media_type,
+            records=parse_records(
+                is_asked=records, template=template, fields=field or (), key=key, sheet=sheet
+            ),
+            webhook=_webhook(webhook, webhook_secret),
             unary_timeout_s=session.unary_timeout_s,
             upload_timeout_s=session.stream_timeout_s,
         )
@@ -87,17 +121,38 @@ def ingest(
         raise CommandFailed.for_usage(str(error)) from error
     if len(sources) != 1 and title:
         raise CommandFailed.for_usage("--title needs a single source")
+    if dry_run:
+        if not rehearse(session, submission, sources):
+            raise typer.Exit(ExitCode.PARTLY_FAILED)
+        return
     _ensure_collection(session, collection, create=create, language=language)
-    with contextlib.ExitStack() as stack:
-        observer: Observer = Silence()
-        if sources and session.output.err.is_terminal and not session.output.is_json:
-            observer = stack.enter_context(Bars(session.output.err, len(sources)))
-        run = Ingestion(session.channel, submission, observer, waits=wait)
-        outcomes = run.run(sources, concurrency=jobs) if sources else []
+    if stream:
+        outcomes = StreamIngestion(session.channel, submission, waits=wait).run(sources)
+    else:
+        outcomes = _run_with_bars(session, submission, sources, concurrency=jobs, waits=wait)
     _summarise(session, outcomes, skipped, waited=wait)
     if any(each.problem for each in outcomes):
         is_unreachable = all(each.problem and each.problem.reason == UNREACHABLE for each in outcomes)
         raise typer.Exit(ExitCode.UNREACHABLE if is_unreachable else ExitCode.PARTLY_FAILED)
+    if any(each.job and each.job.progress.failed_item_count for each in outcomes):
+        raise typer.Exit(ExitCode.PARTLY_FAILED)
+
+
+def _webhook(url: str, secret_name: str) -> Webhook | None:
+    if bool(url) != bool(secret_name):
+        raise ValueError("--webhook and --webhook-secret need each other")
+    return Webhook(url=url, secret_name=secret_name) if url else None
+
+
+def _run_with_bars(
+    session: Session, submission: Submission, sources: Sequence[Source], *, concurrency: int, waits: bool
+) -> list[Outcome]:
+    with contextlib.ExitStack() as stack:
+        observer: Observer = Silence()
+        if sources and session.output.err.is_terminal and not session.output.is_json:
+            observer = stack.enter_context(Bars(session.output.err, len(sources)))
+        run = Ingestion(session.channel, submission, observer, waits=waits)
+        return run.run(sources, concurrency=concurrency) if sources else []
 
 
 def _sources(given: Sequence[str], *, document_id: str, force: bool) -> tuple[list[Source], Counter[str]]:
@@ -163,6 +218,19 @@ def _ensure_collection(session: Session, collection_id: str, *, create: bool, la
         session.output.note(f"made the collection {collection_id}")
 
 
+def _show_left_out(session: Session, outcomes: Sequence[Outcome]) -> None:
+    """Say which rows are missing, and why, for the first ones."""
+    for each in outcomes:
+        count = each.job.progress.failed_item_count if each.job else 0
+        if not each.job or not count:
+            continue
+        session.output.line(f"{one_line(each.source.label)}: {count} left out", style="yellow")
+        for error in each.job.item_errors[:MAX_ITEMS_SHOWN]:
+            session.output.line(f"  {error.reason}: {one_line(error.message)}")
+        if count > MAX_ITEMS_SHOWN:
+            session.output.line(f"  ... and {count - MAX_ITEMS_SHOWN} more; `ragctl jobs get {each.job.id}`")
+
+
 def _summarise(session: Session, outcomes: Sequence[Outcome], skipped: Counter[str], *, waited: bool) -> None:
     output = session.output
     failed = [each for each in outcomes if each.problem]
@@ -195,6 +263,7 @@ def _summarise(session: Session, outcomes: Sequence[Outcome], skipped: Counter[s
         )
     if len(fine) > MAX_SUCCESSES_SHOWN:
         output.line(f"... and {len(fine) - MAX_SUCCESSES_SHOWN} more without a problem")
+    _show_left_out(session, outcomes)
     output.line(
         f"{len(fine)} of {len(outcomes)} documents {'searchable' if waited else 'accepted'}, "
         f"{len(failed)} failed, "

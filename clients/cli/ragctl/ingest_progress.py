@@ -77,12 +77,13 @@ class Bars:
     def changed(self, source: Source, job: Job) -> None:
         what = state_name(job.state).lower()
         task = self._tasks[id(source)]
+        embedded = job.progress.embedded_chunk_count + job.progress.reused_chunk_count
         if job.state == JobState.JOB_STATE_EMBEDDING and job.progress.chunk_count:
             self._progress.update(
                 task,
                 total=job.progress.chunk_count,
-                completed=job.progress.embedded_chunk_count,
-                what=f"{what} {job.progress.embedded_chunk_count}/{job.progress.chunk_count}",
+                completed=embedded,
+                what=f"{what} {embedded}/{job.progress.chunk_count}",
             )
         else:
             self._progress.update(task, what=what)

@@ -42,6 +42,11 @@ class Outcome:
             "job_id": job.id,
             "state": self.state,
             "chunk_count": job.progress.chunk_count,
+            "failed_item_count": job.progress.failed_item_count,
+            "item_errors": [
+                {"item": each.item, "reason": each.reason, "message": each.message}
+                for each in job.item_errors
+            ],
             "succeeded": self.problem is None,
             "reason": self.problem.reason if self.problem else "",
             "message": self.problem.message if self.problem else "",
@@ -112,7 +117,7 @@ class Ingestion:
             )
             if self._waits:
                 job = self._wait(source, job)
-            outcome = Outcome(source, job, _problem_of(job))
+            outcome = Outcome(source, job, problem_of(job))
         except grpc.RpcError as error:
             problem = from_rpc(error)
             if problem.reason == UNREACHABLE:
@@ -139,9 +144,14 @@ class Ingestion:
         return job
 
 
-def _problem_of(job: Job) -> Problem | None:
+def problem_of(job: Job) -> Problem | None:
+    """Return why a job has failed; None: it has not."""
     if job.state == JobState.JOB_STATE_FAILED:
         return Problem(job.error.reason or "FAILED", job.error.message, metadata=dict(job.error.metadata))
     if job.state == JobState.JOB_STATE_CANCELLED:
         return Problem("CANCELLED", "the job was cancelled")
+    if job.state == JobState.JOB_STATE_PARTIALLY_SUCCEEDED:
+        count = job.progress.failed_item_count
+        first = "".join(f", the first: {each.item}: {each.message}" for each in job.item_errors[:1])
+        return Problem("PARTIALLY_SUCCEEDED", f"{count} items failed (ragctl jobs get {job.id}){first}")
     return None

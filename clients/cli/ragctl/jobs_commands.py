@@ -1,4 +1,4 @@
-"""`ragctl jobs`: list, get, watch, cancel."""
+"""`ragctl jobs`: list, get, watch, cancel, retry."""
 
 from __future__ import annotations
 
@@ -15,16 +15,18 @@ from rag.v1.ingest_service_pb2 import (
     JobState,
     ListJobsRequest,
     ListJobsResponse,
+    RetryJobRequest,
 )
 from rag.v1.ingest_service_pb2_grpc import IngestServiceStub
 from ragctl.exit_codes import ExitCode
+from ragctl.job_view import chunks, items, show, show_item_errors
 from ragctl.moments import shown_time
 from ragctl.options import command
 from ragctl.paging import DEFAULT_LIMIT, All, Limit, PageToken, collect
 from ragctl.session import Session
 from ragctl.watching import is_final, state_name, watch_job
 
-app = typer.Typer(help="Show, follow and cancel ingest jobs.", no_args_is_help=True)
+app = typer.Typer(help="Show, follow, cancel and retry ingest jobs.", no_args_is_help=True)
 
 JobId = Annotated[str, typer.Argument(metavar="JOB", help="The job.")]
 
@@ -39,6 +41,7 @@ class State(StrEnum):
     EMBEDDING = "embedding"
     INDEXING = "indexing"
     SUCCEEDED = "succeeded"
+    PARTIALLY_SUCCEEDED = "partially_succeeded"
     FAILED = "failed"
     CANCELLED = "cancelled"
 
@@ -52,6 +55,9 @@ def list_jobs(
         str, typer.Option("--collection", "-c", help="Only the jobs of this collection.")
     ] = "",
     document: Annotated[str, typer.Option("--document", help="Only the jobs of this document.")] = "",
+    parent: Annotated[
+        str, typer.Option("--parent", metavar="JOB", help="Only the jobs that this archive or crawl made.")
+    ] = "",
     state: Annotated[
         list[State] | None, typer.Option("--state", help="Only the jobs in this state; repeatable.")
     ] = None,
@@ -67,6 +73,7 @@ def list_jobs(
         request = ListJobsRequest(
             collection_id=collection,
             document_id=document,
+            parent_job_id=parent,
             states=states,
             page_size=page_size,
             page_token=token,
@@ -74,23 +81,24 @@ def list_jobs(
         response = stub.ListJobs(request, timeout=session.unary_timeout_s)
         return list(response.jobs), response.next_page_token
 
-    items, token = collect(fetch, limit=None if everything else limit, page_token=page_token)
+    found, token = collect(fetch, limit=None if everything else limit, page_token=page_token)
     if session.output.is_json:
-        session.output.document(ListJobsResponse(jobs=items, next_page_token=token))
+        session.output.document(ListJobsResponse(jobs=found, next_page_token=token))
         return
     session.output.table(
-        ("=job", "collection", "document", "state", ">chunks", "updated", "reason"),
+        ("=job", "collection", "document", "state", ">chunks", "items", "updated", "reason"),
         [
             (
                 each.id,
                 each.collection_id,
                 each.document_id,
                 state_name(each.state),
-                _chunks(each),
+                chunks(each),
+                items(each),
                 shown_time(each, "update_time"),
                 each.error.reason,
             )
-            for each in items
+            for each in found
         ],
     )
     if token:
@@ -103,7 +111,7 @@ def get_job(session: Session, job_id: JobId) -> None:
     """Show a job."""
     request = GetJobRequest(job_id=job_id)
     stub = IngestServiceStub(session.channel)
-    _show(session, stub.GetJob(request, timeout=session.unary_timeout_s).job)
+    show(session, stub.GetJob(request, timeout=session.unary_timeout_s).job)
 
 
 @app.command("watch")
@@ -123,16 +131,23 @@ def watch(
         if session.output.is_json:
             session.output.json_line(response)
         else:
-            chunks = _chunks(job)
+            count = chunks(job)
             facts = [
                 shown_time(job, "update_time"),
                 state_name(job.state),
-                f"{chunks} chunks" if chunks else "",
+                f"{count} chunks" if count else "",
+                items(job),
             ]
             session.output.line("  ".join(each for each in facts if each))
+    if job.state == JobState.JOB_STATE_PARTIALLY_SUCCEEDED:
+        if not session.output.is_json:
+            show_item_errors(session, job)
+        raise typer.Exit(ExitCode.PARTLY_FAILED)
     if is_final(job) and job.state != JobState.JOB_STATE_SUCCEEDED:
         if job.HasField("error") and not session.output.is_json:
             session.output.line(f"{job.error.reason}: {job.error.message}", style="red")
+        if not session.output.is_json:
+            show_item_errors(session, job)
         raise typer.Exit(ExitCode.FAILED)
 
 
@@ -142,42 +157,13 @@ def cancel_job(session: Session, job_id: JobId) -> None:
     """Ask a job to stop. One that has ended stays as it is."""
     request = CancelJobRequest(job_id=job_id, request_id=str(uuid.uuid4()))
     stub = IngestServiceStub(session.channel)
-    _show(session, stub.CancelJob(request, timeout=session.unary_timeout_s).job)
+    show(session, stub.CancelJob(request, timeout=session.unary_timeout_s).job)
 
 
-def _chunks(job: Job) -> str:
-    """Return `embedded/total` while the job embeds, the total afterwards; empty before."""
-    progress = job.progress
-    if not progress.HasField("chunk_count"):
-        return ""
-    if job.state == JobState.JOB_STATE_EMBEDDING:
-        return f"{progress.embedded_chunk_count}/{progress.chunk_count}"
-    return str(progress.chunk_count)
-
-
-def _show(session: Session, job: Job) -> None:
-    if session.output.is_json:
-        session.output.document(job)
-        return
-    progress = job.progress
-    session.output.fields(
-        [
-            ("id", job.id),
-            ("collection", job.collection_id),
-            ("document", job.document_id),
-            ("revision", str(job.document_revision)),
-            ("state", state_name(job.state)),
-            ("cancel asked", "yes" if job.cancel_requested else ""),
-            ("attempts", str(job.attempt_count)),
-            ("bytes", str(progress.size_bytes) if progress.HasField("size_bytes") else ""),
-            ("pages", str(progress.page_count) if progress.HasField("page_count") else ""),
-            ("chunks", _chunks(job)),
-            ("tokens", str(progress.token_count) if progress.HasField("token_count") else ""),
-            ("reason", job.error.reason),
-            ("message", job.error.message),
-            ("accepted", shown_time(job, "create_time")),
-            ("began", shown_time(job, "start_time")),
-            ("changed", shown_time(job, "update_time")),
-            ("ended", shown_time(job, "end_time")),
-        ]
-    )
+@app.command("retry")
+@command
+def retry_job(session: Session, job_id: JobId) -> None:
+    """Take up a failed job again, as if its document had been handed in just now."""
+    request = RetryJobRequest(job_id=job_id, request_id=str(uuid.uuid4()))
+    stub = IngestServiceStub(session.channel)
+    show(session, stub.RetryJob(request, timeout=session.unary_timeout_s).job)

@@ -16,13 +16,18 @@ from ragctl import (
     analysis,
     ask,
     collections_commands,
+    crawl,
     doctor,
     documents_commands,
     ingest,
     jobs_commands,
+    reconcile,
+    revisions_commands,
     search,
     serve,
     server_commands,
+    upload_command,
+    uploads_commands,
 )
 from ragctl.exit_codes import EPILOG
 from ragctl.options import Json, NoColor, RootServer, Timeout
@@ -63,16 +68,24 @@ def root(
 
 app.command("serve")(serve.serve)
 app.command("ingest")(ingest.ingest)
+app.command("upload")(upload_command.upload)
+app.command("crawl")(crawl.crawl)
 app.command("search")(search.search)
 app.command("ask")(ask.ask)
 app.add_typer(collections_commands.app, name="collections")
+documents_commands.app.command("revisions")(revisions_commands.list_revisions)
+documents_commands.app.command("restore")(revisions_commands.restore)
+documents_commands.app.command("download")(revisions_commands.download)
+documents_commands.app.command("delete-all")(revisions_commands.delete_all)
 app.add_typer(documents_commands.app, name="documents")
 app.add_typer(jobs_commands.app, name="jobs")
+app.add_typer(uploads_commands.app, name="uploads")
 app.command("analyze")(analysis.analyze)
 app.command("embed")(analysis.embed)
 app.command("rerank")(analysis.rerank)
 app.command("info")(server_commands.info)
 app.command("health")(server_commands.health)
+app.command("reconcile")(reconcile.reconcile)
 app.command("doctor")(doctor.doctor)
 
 

@@ -18,15 +18,19 @@ from rag.v1.ingest_service_pb2 import (
     Job,
     UploadDocumentRequest,
     UploadStart,
+    Webhook,
 )
 from rag.v1.ingest_service_pb2_grpc import IngestServiceStub
 from rag.v1.metadata_pb2 import MetadataValue
+from rag.v1.records_pb2 import Records
 from ragctl.errors import CommandFailed, Problem, from_rpc, local_io_message
 from ragctl.output import printable
 from ragctl.retry import Retry
 from ragctl.sources import FileSource, Source, TextSource, UrlSource
 
 PIECE_BYTES = 1024 * 1024
+MAX_DATA_BYTES = 33_554_432
+"""Of a document in one message."""
 MAX_FILE_NAME = 255
 MAX_SOURCE_URI = 2048
 
@@ -38,6 +42,8 @@ class Submission:
     collection_id: str
     metadata: Mapping[str, MetadataValue] = field(default_factory=dict)
     chunking: Chunking | None = None
+    records: Records | None = None
+    webhook: Webhook | None = None
     title: str = ""
     media_type: str = ""
     unary_timeout_s: float | None = None
@@ -91,7 +97,7 @@ def submit(
         try:
             if isinstance(source, FileSource):
                 return _upload(stub, submission, source, request_id, sent)
-            request = _request(submission, source, request_id)
+            request = whole_request(submission, source, request_id)
             return stub.IngestDocument(request, timeout=submission.unary_timeout_s).job
         except grpc.RpcError as error:
             failure_count += 1
@@ -115,6 +121,8 @@ def _upload(
         collection_id=submission.collection_id,
         document=_document(submission, source),
         chunking=submission.chunking,
+        records=submission.records,
+        webhook=submission.webhook,
         sha256=sha256,
         request_id=request_id,
     )
@@ -144,17 +152,45 @@ def _document(submission: Submission, source: Source) -> DocumentSpec:
     return document
 
 
-def _request(
-    submission: Submission, source: UrlSource | TextSource, request_id: str
-) -> IngestDocumentRequest:
+def is_for_upload(source: Source) -> bool:
+    """Whether a source is too large to be handed in with one message."""
+    return isinstance(source, FileSource) and source.size_bytes > MAX_DATA_BYTES
+
+
+def whole_request(submission: Submission, source: Source, request_id: str) -> IngestDocumentRequest:
+    """Return the request that hands in a source with one message.
+
+    Raises:
+        CommandFailed: The file cannot be read, or is too large for that.
+    """
     request = IngestDocumentRequest(
         collection_id=submission.collection_id,
         document=_document(submission, source),
         chunking=submission.chunking,
+        records=submission.records,
+        webhook=submission.webhook,
         request_id=request_id,
     )
-    if isinstance(source, UrlSource):
-        request.uri = source.label
-    else:
-        request.text = source.text
+    match source:
+        case UrlSource():
+            request.uri = source.label
+        case TextSource():
+            request.text = source.text
+        case FileSource():
+            request.data = _data_of(source)
     return request
+
+
+def _data_of(source: FileSource) -> bytes:
+    try:
+        with source.path.open("rb") as file:
+            data = file.read(MAX_DATA_BYTES + 1)
+    except OSError as error:
+        raise _unreadable(error) from error
+    if len(data) > MAX_DATA_BYTES:
+        raise CommandFailed(
+            Problem("FILE_TOO_LARGE", f"more than {MAX_DATA_BYTES} bytes, which one message cannot hold")
+        )
+    if not data:
+        raise CommandFailed(Problem("DOCUMENT_EMPTY", "the file has no bytes"))
+    return data

@@ -12,8 +12,14 @@ from rag.v1.ingest_service_pb2_grpc import IngestServiceStub
 from ragctl.errors import CommandFailed, Problem, from_rpc
 from ragctl.retry import Retry
 
+SUCCESSES = frozenset({JobState.JOB_STATE_SUCCEEDED, JobState.JOB_STATE_PARTIALLY_SUCCEEDED})
 FINAL_STATES = frozenset(
-    {JobState.JOB_STATE_SUCCEEDED, JobState.JOB_STATE_FAILED, JobState.JOB_STATE_CANCELLED}
+    {
+        JobState.JOB_STATE_SUCCEEDED,
+        JobState.JOB_STATE_PARTIALLY_SUCCEEDED,
+        JobState.JOB_STATE_FAILED,
+        JobState.JOB_STATE_CANCELLED,
+    }
 )
 
 

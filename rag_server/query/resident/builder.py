@@ -12,6 +12,7 @@ from rag_server.domain.stored import StoredChunks
 from rag_server.query.resident.documents import Documents
 from rag_server.query.resident.passages import Passages, Rows, concatenate_passages
 from rag_server.query.resident.postings import Postings, ranges
+from rag_server.query.resident.records import RecordColumns
 from rag_server.query.resident.segment import Segment, merge
 from rag_server.query.resident.vocabulary import Vocabulary
 
@@ -64,10 +65,12 @@ class SegmentBuilder:
         present = self._sources >= 0
         order = self._sources[present]
         row_documents = np.repeat(np.arange(len(self._heads), dtype=np.int32), self._counts)
+        passages, documents = self._passages(order), Documents.of(self._heads)
         segment = Segment(
-            passages=self._passages(order),
-            documents=Documents.of(self._heads),
+            passages=passages,
+            documents=documents,
             row_documents=row_documents[present],
+            records=RecordColumns.of(passages, documents, row_documents[present]),
             postings=self._postings(order),
             vectors=self._vectors if present.all() else self._vectors[present],
         )

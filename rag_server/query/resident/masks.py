@@ -15,7 +15,6 @@ from cachetools import LRUCache
 
 from rag_server.domain.filter import Filter
 from rag_server.domain.lexical import LexicalQuery, Phrase
-from rag_server.query.resident.filter_mask import matching
 from rag_server.query.resident.phrases import containing
 from rag_server.query.resident.segment import Mask, Segment
 from rag_server.query.resident.state import Part, State
@@ -65,7 +64,7 @@ class MaskCache:
         with self._lock:
             mask = self._masks.get((segment.id, key))
         if mask is None:
-            mask = matching(segment.documents.columns, filter)[segment.row_documents]
+            mask = segment.matching(filter)
             with self._lock:
                 if _size(mask) <= self._masks.maxsize:
                     self._masks[segment.id, key] = mask

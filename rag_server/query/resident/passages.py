@@ -10,6 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from rag_server.domain.document import Chunk, Span
+from rag_server.domain.metadata import Metadata
+from rag_server.metadata.codecs import metadata_from_json, metadata_to_json
 from rag_server.query.resident.strings import Strings, concatenate_strings
 
 Rows = npt.NDArray[np.int64]
@@ -17,6 +19,7 @@ Array = npt.NDArray[np.generic]
 _NUMBERS = ("ordinals", "span_starts", "span_ends", "token_counts", "page_starts", "page_ends")
 _NO_PAGE = -1
 _NO_HEADINGS = "[]"
+_NO_METADATA = "{}"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -28,6 +31,9 @@ class Passages:
     headings: Strings
     """Distinct heading paths, each a JSON list."""
     heading_codes: npt.NDArray[np.int32]
+    metadata: Strings
+    """Distinct metadata of records, each JSON with types; first what chunks have that are no records."""
+    metadata_codes: npt.NDArray[np.int32]
     ordinals: npt.NDArray[np.int32]
     span_starts: npt.NDArray[np.int32]
     span_ends: npt.NDArray[np.int32]
@@ -41,11 +47,15 @@ class Passages:
         """Take what is needed of `chunks`."""
         codes: dict[tuple[str, ...], int] = {}
         heading_codes = [codes.setdefault(chunk.heading_path, len(codes)) for chunk in chunks]
+        own = {_NO_METADATA: 0}
+        metadata_codes = [own.setdefault(_encoded(chunk.metadata), len(own)) for chunk in chunks]
         return cls(
             ids=np.array([chunk.id.encode() for chunk in chunks], np.bytes_),
             texts=Strings.of(chunk.text for chunk in chunks),
             headings=Strings.of(json.dumps(path, ensure_ascii=False) for path in codes),
             heading_codes=np.array(heading_codes, np.int32),
+            metadata=Strings.of(own),
+            metadata_codes=np.array(metadata_codes, np.int32),
             ordinals=_int32(chunk.ordinal for chunk in chunks),
             span_starts=_int32(chunk.span.start for chunk in chunks),
             span_ends=_int32(chunk.span.end for chunk in chunks),
@@ -68,18 +78,21 @@ class Passages:
         return {
             "ids": self.ids,
             "heading_codes": self.heading_codes,
+            "metadata_codes": self.metadata_codes,
             **numbers,
             **self.texts.arrays("texts"),
             **self.headings.arrays("headings"),
+            **self.metadata.arrays("metadata"),
         }
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, Array]) -> Passages:
         """Return the passages that `arrays` was made from."""
-        columns = {name: arrays[name] for name in ("ids", "heading_codes", *_NUMBERS)}
+        columns = {name: arrays[name] for name in ("ids", "heading_codes", "metadata_codes", *_NUMBERS)}
         return cls(
             texts=Strings.from_arrays(arrays, "texts"),
             headings=Strings.from_arrays(arrays, "headings"),
+            metadata=Strings.from_arrays(arrays, "metadata"),
             **columns,  # type: ignore[arg-type]  # as written by `arrays`
         )
 
@@ -94,7 +107,12 @@ class Passages:
     def chunks(self, rows: Rows, sources: Sequence[ChunkSource]) -> list[Chunk]:
         """Return the passages at `rows`, which `sources`, one for each, say the rest about."""
         # column by column: taking a number out of an array by itself costs as much as taking ten
-        columns = (self.ids, self.heading_codes, *(getattr(self, name) for name in _NUMBERS))
+        columns = (
+            self.ids,
+            self.heading_codes,
+            self.metadata_codes,
+            *(getattr(self, name) for name in _NUMBERS),
+        )
         values = zip(*(column[rows].tolist() for column in columns), strict=True)
         return [
             Chunk(
@@ -113,11 +131,16 @@ class Passages:
                 title=source.title,
                 source_uri=source.source_uri,
                 media_type=source.media_type,
+                metadata=self.metadata_of(own) if own else {},
             )
-            for source, text, (chunk_id, heading, ordinal, start, end, tokens, first, last) in zip(
+            for source, text, (chunk_id, heading, own, ordinal, start, end, tokens, first, last) in zip(
                 sources, self.texts.at(rows), values, strict=True
             )
         ]
+
+    def metadata_of(self, code: int) -> Metadata:
+        """Return what a code of `metadata_codes` stands for."""
+        return metadata_from_json(json.loads(self.metadata[code]))
 
     def _heading_path(self, code: int) -> tuple[str, ...]:
         encoded = self.headings[code]
@@ -139,24 +162,41 @@ class ChunkSource:
 
 def concatenate_passages(parts: Sequence[tuple[Passages, Rows]]) -> Passages:
     """Return the passages at the rows of each part, one part after the other."""
-    headings: dict[str, int] = {}
-    codes = []
-    for passages, rows in parts:
-        old_codes = passages.heading_codes[rows]
-        renumbered = np.zeros(len(passages.headings), np.int32)
-        for index in np.unique(old_codes).tolist():  # headings of no passage are left out
-            renumbered[index] = headings.setdefault(passages.headings[index], len(headings))
-        codes.append(renumbered[old_codes])
+    headings, heading_codes = _concatenate_coded(
+        [(passages.headings, passages.heading_codes[rows]) for passages, rows in parts], {}
+    )
+    metadata, metadata_codes = _concatenate_coded(
+        [(passages.metadata, passages.metadata_codes[rows]) for passages, rows in parts], {_NO_METADATA: 0}
+    )
     numbers = {
         name: np.concatenate([getattr(passages, name)[rows] for passages, rows in parts])
         for name in ("ids", *_NUMBERS)
     }
     return Passages(
         texts=concatenate_strings([(passages.texts, rows) for passages, rows in parts]),
-        headings=Strings.of(headings),
-        heading_codes=np.concatenate(codes),
+        headings=headings,
+        heading_codes=heading_codes,
+        metadata=metadata,
+        metadata_codes=metadata_codes,
         **numbers,
     )
+
+
+def _concatenate_coded(
+    parts: Sequence[tuple[Strings, npt.NDArray[np.int32]]], known: dict[str, int]
+) -> tuple[Strings, npt.NDArray[np.int32]]:
+    """Return one dictionary and the codes in it; texts that no code stands for are left out, save `known`."""
+    codes = []
+    for texts, old_codes in parts:
+        renumbered = np.zeros(len(texts), np.int32)
+        for index in np.unique(old_codes).tolist():
+            renumbered[index] = known.setdefault(texts[index], len(known))
+        codes.append(renumbered[old_codes])
+    return Strings.of(known), np.concatenate(codes)
+
+
+def _encoded(metadata: Metadata) -> str:
+    return json.dumps(metadata_to_json(metadata), ensure_ascii=False) if metadata else _NO_METADATA
 
 
 def _int32(values: object) -> npt.NDArray[np.int32]:

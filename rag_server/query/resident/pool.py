@@ -139,6 +139,10 @@ class ResidentPool:
         """Bytes of all collections in memory."""
         return sum(entry.resident.state.nbytes for entry in self._entries.values())
 
+    def known(self) -> set[str]:
+        """Return the uids of the collections in memory, and of those on their way there."""
+        return set(self._entries)
+
     def announce(self, changes: Sequence[CollectionChange]) -> None:
         """Follow a commit: what is in memory catches up at once, what was deleted goes."""
         for change in changes:

@@ -14,13 +14,16 @@ import numpy as np
 import numpy.typing as npt
 
 from rag_server.backends.protocols import Embeddings
+from rag_server.domain.filter import Filter
 from rag_server.domain.ids import new_id
 from rag_server.query.resident.codes import Codes
 from rag_server.query.resident.dense import CODES_THRESHOLD_ROWS, GRAPH_THRESHOLD_ROWS
 from rag_server.query.resident.documents import Documents, concatenate_documents
+from rag_server.query.resident.filter_mask import matching
 from rag_server.query.resident.graph import Graph
 from rag_server.query.resident.passages import Array, Passages, Rows, concatenate_passages
 from rag_server.query.resident.postings import Postings, ranges
+from rag_server.query.resident.records import RecordColumns
 
 Mask = npt.NDArray[np.bool_]
 """Shape `(n,)`: the rows that count."""
@@ -39,6 +42,8 @@ class Segment:
     """Shape `(n, d)`; those inside the graph where there is one."""
     codes: Codes | None = None
     graph: Graph | None = None
+    records: RecordColumns | None = None
+    """Of the rows that have metadata of their own; None: there are none."""
     id: str = field(default_factory=new_id)
 
     def __len__(self) -> int:
@@ -50,6 +55,7 @@ class Segment:
         vectors = self.graph.nbytes if self.graph is not None else self.vectors.nbytes
         vectors += self.codes.nbytes if self.codes is not None else 0
         parts = self.passages.nbytes + self.documents.nbytes + self.row_documents.nbytes
+        parts += self.records.nbytes if self.records is not None else 0
         return int(parts + self.postings.nbytes + vectors)
 
     @property
@@ -76,6 +82,13 @@ class Segment:
         vectors = self.vectors if graph is None else graph.vectors
         return replace(self, codes=codes, graph=graph, vectors=vectors)
 
+    def matching(self, filter: Filter) -> Mask:
+        """Return which rows pass `filter`: by their document's fields, records by their own as well."""
+        mask = matching(self.documents.columns, filter)[self.row_documents]
+        if self.records is not None:
+            mask[self.records.rows] = matching(self.records.columns, filter)
+        return mask
+
     def rows_of(self, document: int) -> tuple[int, int]:
         """Return the first row of a document and the one after its last."""
         start, end = np.searchsorted(self.row_documents, [document, document + 1])
@@ -84,7 +97,7 @@ class Segment:
     def arrays(self) -> dict[str, Array]:
         """Return everything but vectors, codes and graph."""
         arrays: dict[str, Array] = {"row_documents": self.row_documents}
-        for name in ("passages", "documents", "postings"):
+        for name in ("passages", "documents", "postings", *(["records"] if self.records else [])):
             arrays |= {f"{name}.{key}": value for key, value in getattr(self, name).arrays().items()}
         return arrays
 
@@ -112,6 +125,7 @@ class Segment:
             vectors=vectors,
             codes=codes,
             graph=graph,
+            records=RecordColumns.from_arrays(below("records")),
             id=id,
         )
 
@@ -131,15 +145,19 @@ def merge(parts: Sequence[tuple[Segment, Mask | None]]) -> Segment:
         (codes + base).astype(np.int32) for (_, codes), base in zip(kept, bases[:-1], strict=True)
     ]
     segments = [segment for segment, _ in parts]
+    passages = concatenate_passages(list(zip([s.passages for s in segments], rows, strict=True)))
+    documents = concatenate_documents(
+        [
+            (segment.documents, documents.astype(np.int64))
+            for segment, (documents, _) in zip(segments, kept, strict=True)
+        ]
+    )
+    of_rows = np.concatenate(row_documents)
     return Segment(
-        passages=concatenate_passages(list(zip([s.passages for s in segments], rows, strict=True))),
-        documents=concatenate_documents(
-            [
-                (segment.documents, documents.astype(np.int64))
-                for segment, (documents, _) in zip(segments, kept, strict=True)
-            ]
-        ),
-        row_documents=np.concatenate(row_documents),
+        passages=passages,
+        documents=documents,
+        row_documents=of_rows,
+        records=RecordColumns.of(passages, documents, of_rows),
         postings=_merge_postings(
             [(segment.postings, chosen) for segment, chosen in zip(segments, rows, strict=True)]
         ),

@@ -33,7 +33,7 @@ from rag_server.query.resident.strings import Strings
 from rag_server.query.resident.vocabulary import Vocabulary
 
 _log = structlog.get_logger(__name__)
-FORMAT: Final = 1
+FORMAT: Final = 2
 """Raised whenever files of before can no longer be read, or mean something else."""
 _MANIFEST: Final = "manifest.json"
 _VECTORS: Final = "vectors.npy"

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from rag.v1 import chunk_pb2, retrieved_chunk_pb2, timings_pb2
 from rag_server.domain.document import Chunk, Span
 from rag_server.domain.retrieval import Degradation, Leg, LegSignal, ScoredChunk, ScoreScale, Timings
+from rag_server.services.wire.metadata import to_value
 from rag_server.timing import TOTAL
 
 _DEGRADATIONS = {
@@ -52,6 +53,7 @@ def to_chunk(chunk: Chunk) -> chunk_pb2.Chunk:
         title=chunk.title,
         source_uri=chunk.source_uri,
         media_type=chunk.media_type,
+        metadata={name: to_value(value) for name, value in chunk.metadata.items()} or None,
     )
 
 

@@ -10,15 +10,15 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from rag.v1 import metadata_pb2 as pb
 from rag_server.domain.metadata import Metadata, MetadataType, MetadataValue
 
-_TYPES = {
-    pb.METADATA_TYPE_STRING: MetadataType.STRING,
-    pb.METADATA_TYPE_INTEGER: MetadataType.INTEGER,
-    pb.METADATA_TYPE_DOUBLE: MetadataType.DOUBLE,
-    pb.METADATA_TYPE_BOOLEAN: MetadataType.BOOLEAN,
-    pb.METADATA_TYPE_TIMESTAMP: MetadataType.TIMESTAMP,
-    pb.METADATA_TYPE_STRING_LIST: MetadataType.STRING_LIST,
+_TYPES_TO_PROTO: dict[MetadataType, pb.MetadataType.ValueType] = {
+    MetadataType.STRING: pb.METADATA_TYPE_STRING,
+    MetadataType.INTEGER: pb.METADATA_TYPE_INTEGER,
+    MetadataType.DOUBLE: pb.METADATA_TYPE_DOUBLE,
+    MetadataType.BOOLEAN: pb.METADATA_TYPE_BOOLEAN,
+    MetadataType.TIMESTAMP: pb.METADATA_TYPE_TIMESTAMP,
+    MetadataType.STRING_LIST: pb.METADATA_TYPE_STRING_LIST,
 }
-_TYPES_TO_PROTO = {domain: proto for proto, domain in _TYPES.items()}
+_TYPES: dict[int, MetadataType] = {proto: domain for domain, proto in _TYPES_TO_PROTO.items()}
 
 
 def to_timestamp(moment: datetime) -> Timestamp:
@@ -65,6 +65,11 @@ def to_value(value: MetadataValue) -> pb.MetadataValue:
 def from_map(values: Mapping[str, pb.MetadataValue]) -> Metadata:
     """Return a document's metadata."""
     return {name: from_value(value) for name, value in values.items()}
+
+
+def from_type(kind: int) -> MetadataType:
+    """Return the type that a caller names; an unspecified one was refused before."""
+    return _TYPES[kind]
 
 
 def from_fields(fields: Iterable[pb.MetadataField]) -> dict[str, MetadataType]:

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from rag_server.concurrency import finish, run_all
+from rag_server.concurrency import beside, finish, run_all
 
 
 async def value_of(value: int) -> int:
@@ -113,3 +113,37 @@ async def test_finish_passes_on_result_and_error() -> None:
     assert await finish(one()) == 1
     with pytest.raises(KeyError):
         await finish(broken())
+
+
+async def test_beside_returns_what_the_work_returns_and_ends_the_other() -> None:
+    ends: list[str] = []
+
+    async def keep() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ends.append("kept")
+
+    assert await beside(keep(), value_of(3)) == 3
+    assert ends == ["kept"]
+
+
+async def test_beside_whose_other_fails_first_cancels_the_work_and_raises_that() -> None:
+    ends: list[str] = []
+    started = asyncio.Event()
+
+    async def keep() -> None:
+        await started.wait()
+        raise KeyError("lost")
+
+    async def work() -> int:
+        try:
+            started.set()
+            await asyncio.Event().wait()
+        finally:
+            ends.append("worked")
+        return 0
+
+    with pytest.raises(KeyError, match="lost"):
+        await beside(keep(), work())
+    assert ends == ["worked"]

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from rag_server.config import Group, Settings, describe_invalid, settings_table
+from rag_server.config import Group, ParserSettings, Settings, describe_invalid, settings_table
 from rag_server.errors import FailedPrecondition
 
 GROUPS = {
@@ -138,13 +138,54 @@ def test_secrets_are_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     assert settings.database.url.get_secret_value().endswith("hunter2")
 
 
-def test_database_of_another_kind_is_refused_without_showing_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("RAG_DATABASE__URL", "postgresql://rag:hunter2@db/rag")
+@pytest.mark.parametrize(
+    "url",
+    [
+        "mysql://rag:hunter2@db/rag",
+        "postgresql+psycopg2://rag:hunter2@db/rag",
+        "postgresql://rag:hunter2@db",
+        "postgresql://rag:hunter2@db:port/rag",
+        "postgres rag hunter2",
+        "sqlite:///hunter2",
+    ],
+)
+def test_database_of_another_kind_is_refused_without_showing_it(
+    monkeypatch: pytest.MonkeyPatch, url: str
+) -> None:
+    monkeypatch.setenv("RAG_DATABASE__URL", url)
     with pytest.raises(ValidationError) as caught:
         Settings()
     described = describe_invalid(caught.value)
     assert "RAG_DATABASE__URL" in described
     assert "hunter2" not in described
+
+
+@pytest.mark.parametrize("scheme", ["postgres", "postgresql", "postgresql+asyncpg"])
+def test_postgresql_url_is_taken_as_any_client_writes_it(
+    monkeypatch: pytest.MonkeyPatch, scheme: str
+) -> None:
+    monkeypatch.setenv("RAG_DATABASE__URL", f"{scheme}://rag:hunter%402@db:5433/rag?sslmode=verify-full")
+    settings = Settings()
+    found = settings.database.url.get_secret_value()
+    assert found == "postgresql+asyncpg://rag:hunter%402@db:5433/rag?sslmode=verify-full"
+    assert "hunter" not in repr(settings)
+    assert "hunter" not in settings.model_dump_json()
+
+
+@pytest.mark.parametrize(
+    "url", ["s3:", "s3://", "s3:///folder", "/srv/blobs", "file:///srv", "https://s3/b", "s3://key:secret@b"]
+)
+def test_blob_url_of_another_kind_is_refused(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    monkeypatch.setenv("RAG_STORAGE__BLOB_URL", url)
+    with pytest.raises(ValidationError) as caught:
+        Settings()
+    assert "RAG_STORAGE__BLOB_URL" in describe_invalid(caught.value)
+
+
+@pytest.mark.parametrize("url", ["", "s3://bucket", "s3://bucket/a/prefix"])
+def test_blob_url_of_a_bucket_is_taken(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    monkeypatch.setenv("RAG_STORAGE__BLOB_URL", url)
+    assert Settings().storage.blob_url == url
 
 
 def test_infinite_numbers_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -155,3 +196,26 @@ def test_infinite_numbers_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_ambient_variables_do_not_reach_tests() -> None:
     assert not [name for name in os.environ if name.startswith("RAG_")]
+
+
+def test_secrets_of_webhooks_come_as_json_and_are_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAG_WEBHOOKS__SECRETS", '{"billing": "0123456789abcdef"}')
+    secrets = Settings().webhooks.secrets
+    assert secrets["billing"].get_secret_value() == "0123456789abcdef"
+    assert "0123456789abcdef" not in repr(Settings())
+
+
+@pytest.mark.parametrize("secrets", [{"billing": "too short"}, {"bad name": "0123456789abcdef"}])
+def test_secret_of_webhooks_that_is_weak_or_misnamed_is_refused(secrets: dict[str, str]) -> None:
+    with pytest.raises(ValidationError) as caught:
+        Settings.model_validate({"webhooks": {"secrets": secrets}})
+    told = describe_invalid(caught.value)
+    assert "RAG_WEBHOOKS__SECRETS" in told
+    assert not any(secret in told for secret in secrets.values())
+
+
+def test_ocr_with_less_memory_than_its_models_need_is_refused() -> None:
+    with pytest.raises(ValidationError, match="memory_bytes of 805306368 or more"):
+        ParserSettings(ocr=True, memory_bytes=805306367)
+    assert ParserSettings(ocr=True, memory_bytes=805306368).ocr
+    assert not ParserSettings(memory_bytes=805306367).ocr

@@ -24,6 +24,7 @@ from rag.v1 import (
     collection_service_pb2_grpc,
     document_service_pb2,
     document_service_pb2_grpc,
+    dry_run_pb2,
     generate_service_pb2,
     generate_service_pb2_grpc,
     ingest_service_pb2,
@@ -31,7 +32,7 @@ from rag.v1 import (
     retrieve_service_pb2,
     retrieve_service_pb2_grpc,
 )
-from rag.v1.ingest_service_pb2 import Job, JobError, JobProgress, JobState
+from rag.v1.ingest_service_pb2 import ItemError, Job, JobError, JobKind, JobProgress, JobState
 
 REQUEST_ID = "request-0042"
 
@@ -84,10 +85,28 @@ class FakeRag:
         self.collections: dict[str, collection_service_pb2.Collection] = {}
         self.documents: list[document_service_pb2.Document] = []
         self.chunks: list[Any] = []
+        self.batch_deletions: list[document_service_pb2.BatchDeleteDocumentsResponse] = []
+        self.revisions: list[document_service_pb2.DocumentRevision] = []
+        self.download: list[document_service_pb2.DownloadDocumentResponse] = []
+        self.reconciliation: list[admin_service_pb2.ReconcileResponse] = []
         self.uploads: dict[str, bytes] = {}
+        self.open_uploads: dict[str, ingest_service_pb2.Upload] = {}
+        self.upload_breaks = 0
+        """Which piece of a resumable upload, from 1 on, breaks its stream; 0: none."""
+        self.dry_run_report = dry_run_pb2.DryRunReport()
+        self.stream_window = 2
+        self.stream_break_status = grpc.StatusCode.UNAVAILABLE
+        self.stream_breaks = 0
+        """Number of answers after which a stream of documents breaks, once; 0: it does not."""
+        self.item_errors: dict[str, list[ingest_service_pb2.IngestDocumentsItemError]] = {}
+        """Document to what its next items are answered with."""
         self.jobs: dict[str, Job] = {}
         self.job_failures: dict[str, JobError] = {}
+        self.left_out: list[ItemError] = []
         """Document to the error that its job ends with."""
+        self.is_crawl_queued = False
+        self.crawl_errors: list[ItemError] = []
+        """Of every crawl; without any it succeeds."""
         self.watch_breaks: int = 0
         """Watches that break with UNAVAILABLE after their first response."""
         self.events: list[generate_service_pb2.StreamGenerateResponse] = []
@@ -161,11 +180,16 @@ class FakeRag:
 
     def IngestDocument(self, request: Any, context: grpc.ServicerContext) -> Any:
         self.note("IngestDocument", request, context)
+        if request.HasField("dry_run"):
+            return ingest_service_pb2.IngestDocumentResponse(dry_run=self.dry_run_report)
         document_id = request.document.document_id or request.uri.rpartition("/")[2]
         return ingest_service_pb2.IngestDocumentResponse(job=self._accept(request.collection_id, document_id))
 
     def UploadDocument(self, requests: Iterator[Any], context: grpc.ServicerContext) -> Any:
-        start = next(requests).start
+        first = next(requests)
+        if first.WhichOneof("part") == "resume":
+            return self._resume(first.resume, requests, context)
+        start = first.start
         pieces = [each.data for each in requests]
         self.note("UploadDocument", start, context)
         self.calls["pieces"].append([len(each) for each in pieces])
@@ -173,6 +197,76 @@ class FakeRag:
             self.uploads[start.document.document_id] = b"".join(pieces)
         job = self._accept(start.collection_id, start.document.document_id)
         return ingest_service_pb2.UploadDocumentResponse(job=job)
+
+    def _resume(self, resume: Any, requests: Iterator[Any], context: grpc.ServicerContext) -> Any:
+        """Take pieces of an upload; the stream breaks before the piece that `upload_breaks` counts."""
+        upload = self.open_uploads[resume.upload_id]
+        if resume.offset != upload.offset:
+            refusal(grpc.StatusCode.FAILED_PRECONDITION, "elsewhere", reason="UPLOAD_OFFSET_MISMATCH")(
+                context
+            )
+        for request in requests:
+            if self.upload_breaks > 0:
+                self.upload_breaks -= 1
+                if self.upload_breaks == 0:
+                    context.abort(grpc.StatusCode.UNAVAILABLE, "connection lost")
+            self.uploads[upload.id] = self.uploads.get(upload.id, b"") + request.data
+            upload.offset += len(request.data)
+        self.note("UploadDocument", resume, context)
+        upload.job.CopyFrom(self._accept(upload.collection_id, "uploaded"))
+        return ingest_service_pb2.UploadDocumentResponse(job=upload.job)
+
+    def StartUpload(self, request: Any, context: grpc.ServicerContext) -> Any:
+        self.note("StartUpload", request, context)
+        upload = ingest_service_pb2.Upload(
+            id=f"upload-{len(self.open_uploads)}", collection_id=request.collection_id
+        )
+        self.open_uploads[upload.id] = upload
+        return ingest_service_pb2.StartUploadResponse(upload=upload)
+
+    def GetUpload(self, request: Any, context: grpc.ServicerContext) -> Any:
+        self.note("GetUpload", request, context)
+        if request.upload_id not in self.open_uploads:
+            refusal(grpc.StatusCode.NOT_FOUND, "no upload", reason="UPLOAD_NOT_FOUND")(context)
+        return ingest_service_pb2.GetUploadResponse(upload=self.open_uploads[request.upload_id])
+
+    def CancelUpload(self, request: Any, context: grpc.ServicerContext) -> Any:
+        self.note("CancelUpload", request, context)
+        return ingest_service_pb2.CancelUploadResponse(upload=self.open_uploads[request.upload_id])
+
+    def IngestDocuments(self, requests: Iterator[Any], context: grpc.ServicerContext) -> Iterator[Any]:
+        """Answer items within a window of `stream_window` items; after `stream_breaks` answers break once."""
+        start = next(requests).start
+        self.note("IngestDocuments", start, context)
+        count = 0
+
+        def response(answer: Any = None) -> Any:
+            window = ingest_service_pb2.IngestDocumentsWindow(
+                item_count=count + self.stream_window, content_bytes=1 << 30
+            )
+            return ingest_service_pb2.IngestDocumentsResponse(item=answer, window=window)
+
+        yield response()
+        for request in requests:
+            item = request.item
+            if self.stream_breaks and count == self.stream_breaks:
+                self.stream_breaks = 0
+                context.abort(self.stream_break_status, "connection lost")
+            self.calls["items"].append(item)
+            errors = self.item_errors.get(item.document.document_id, [])
+            answer = ingest_service_pb2.IngestDocumentsAnswer(item_id=item.item_id)
+            if errors:
+                answer.error.CopyFrom(errors.pop(0))
+            else:
+                answer.job.CopyFrom(self._accept(start.collection_id, item.document.document_id))
+            count += 1
+            yield response(answer)
+
+    def CrawlSite(self, request: Any, context: grpc.ServicerContext) -> Any:
+        self.note("CrawlSite", request, context)
+        job = self._accept(request.collection_id, "")
+        job.kind = JobKind.JOB_KIND_CRAWL
+        return ingest_service_pb2.CrawlSiteResponse(job=job, is_queued=self.is_crawl_queued)
 
     def GetJob(self, request: Any, context: grpc.ServicerContext) -> Any:
         self.note("GetJob", request, context)
@@ -188,12 +282,24 @@ class FakeRag:
         self.jobs[request.job_id].cancel_requested = True
         return ingest_service_pb2.CancelJobResponse(job=self.jobs[request.job_id])
 
+    def RetryJob(self, request: Any, context: grpc.ServicerContext) -> Any:
+        self.note("RetryJob", request, context)
+        self.jobs[request.job_id].state = JobState.JOB_STATE_QUEUED
+        return ingest_service_pb2.RetryJobResponse(job=self.jobs[request.job_id])
+
     def changes(self, job: Job) -> list[Job]:
         """Return the states that a job goes through, by sequence from 1."""
         states = [JobState.JOB_STATE_QUEUED, JobState.JOB_STATE_EMBEDDING]
         failure = self.job_failures.get(job.document_id)
         final = JobState.JOB_STATE_FAILED if failure else JobState.JOB_STATE_SUCCEEDED
-        progress = JobProgress(chunk_count=4, embedded_chunk_count=2)
+        if self.left_out and not failure:
+            final = JobState.JOB_STATE_PARTIALLY_SUCCEEDED
+        progress = JobProgress(chunk_count=4, embedded_chunk_count=2, failed_item_count=len(self.left_out))
+        if job.kind == JobKind.JOB_KIND_CRAWL:
+            failed = len(self.crawl_errors)
+            progress = JobProgress(found_item_count=3, done_item_count=3 - failed, failed_item_count=failed)
+            if failed:
+                final = JobState.JOB_STATE_PARTIALLY_SUCCEEDED
         return [
             Job(
                 id=job.id,
@@ -203,6 +309,8 @@ class FakeRag:
                 sequence=sequence,
                 progress=progress,
                 error=failure if state == JobState.JOB_STATE_FAILED else None,
+                kind=job.kind,
+                item_errors=[*self.left_out, *self.crawl_errors] if state == final else (),
             )
             for sequence, state in enumerate([*states, final], start=1)
         ]
@@ -236,6 +344,29 @@ class FakeRag:
         self.note("ListChunks", request, context)
         page, token = _page(self.chunks, request)
         return document_service_pb2.ListChunksResponse(chunks=page, next_page_token=token)
+
+    def BatchDeleteDocuments(self, request: Any, context: grpc.ServicerContext) -> Any:
+        self.note("BatchDeleteDocuments", request, context)
+        return self.batch_deletions.pop(0)
+
+    def ListDocumentRevisions(self, request: Any, context: grpc.ServicerContext) -> Any:
+        self.note("ListDocumentRevisions", request, context)
+        page, token = _page(self.revisions, request)
+        return document_service_pb2.ListDocumentRevisionsResponse(revisions=page, next_page_token=token)
+
+    def RestoreDocumentRevision(self, request: Any, context: grpc.ServicerContext) -> Any:
+        self.note("RestoreDocumentRevision", request, context)
+        job = Job(id="restoring", collection_id=request.collection_id, document_id=request.document_id)
+        self.jobs[job.id] = job
+        return document_service_pb2.RestoreDocumentRevisionResponse(job=job)
+
+    def DownloadDocument(self, request: Any, context: grpc.ServicerContext) -> Iterator[Any]:
+        self.note("DownloadDocument", request, context)
+        yield from self.download
+
+    def Reconcile(self, request: Any, context: grpc.ServicerContext) -> Iterator[Any]:
+        self.note("Reconcile", request, context)
+        yield from self.reconciliation
 
     # RetrieveService
 

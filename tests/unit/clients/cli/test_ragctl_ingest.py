@@ -11,7 +11,8 @@ import pytest
 from rich.console import Console
 
 from rag.v1.collection_service_pb2 import Collection
-from rag.v1.ingest_service_pb2 import Job, JobError, JobState
+from rag.v1.ingest_service_pb2 import ItemError, Job, JobError, JobState
+from rag.v1.metadata_pb2 import MetadataType
 from ragctl.ingest_progress import Bars
 from ragctl.ingestion import Outcome
 from ragctl.sources import FileSource, UrlSource
@@ -279,3 +280,51 @@ def test_bars_follow_sources_to_their_end(tmp_path: Path) -> None:
     screen.seek(0)
     assert "2/2" in screen.read()
     screen.close()
+
+
+def test_ingest_with_records_sends_the_mapping_and_the_webhook(
+    run: Any, rag: FakeRag, tmp_path: Path
+) -> None:
+    (tmp_path / "goods.csv").write_text("sku,name,price\nA,Heron,1\n")
+    arguments = ["--template", "{name}", "--field", "price:float", "--field", "brand=Brand: name:str?"]
+    arguments += ["--key", "sku", "--sheet", "S", "--webhook", "https://a.example/h", "--webhook-secret", "s"]
+    assert run("ingest", str(tmp_path / "goods.csv"), "-c", "docs", *arguments).exit_code == 0
+    start = rag.calls["UploadDocument"][0]
+    assert (start.records.template, start.records.key_column, start.records.sheet) == ("{name}", "sku", "S")
+    assert [(each.column, each.field, each.type, each.is_optional) for each in start.records.fields] == [
+        ("price", "", MetadataType.METADATA_TYPE_DOUBLE, False),
+        ("Brand: name", "brand", MetadataType.METADATA_TYPE_STRING, True),
+    ]
+    assert (start.webhook.url, start.webhook.secret_name) == ("https://a.example/h", "s")
+
+
+def test_ingest_without_those_options_sends_neither(run: Any, rag: FakeRag) -> None:
+    assert run("ingest", "https://example.org/goods.csv", "-c", "docs").exit_code == 0
+    request = rag.calls["IngestDocument"][0]
+    assert not request.HasField("records")
+    assert not request.HasField("webhook")
+    assert run("ingest", "https://example.org/goods.csv", "-c", "docs", "--records").exit_code == 0
+    assert rag.calls["IngestDocument"][1].HasField("records")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["--field", "price"], ["--field", "price:money"], ["--webhook", "https://a"], ["--webhook-secret", "s"]],
+)
+def test_ingest_with_half_an_option_is_wrong_usage(run: Any, rag: FakeRag, arguments: list[str]) -> None:
+    result = run("ingest", "https://example.org/goods.csv", "-c", "docs", *arguments)
+    assert result.exit_code == 2
+    assert "IngestDocument" not in rag.calls
+
+
+def test_ingest_that_leaves_rows_out_says_which_and_exits_with_3(run: Any, rag: FakeRag) -> None:
+    error = ItemError(item="row 5", reason="RECORD_VALUE_MISSING", message="row 5: the column has no value")
+    rag.left_out = [error]
+    result = run("ingest", "https://example.org/goods.csv", "-c", "docs", "--records")
+    assert result.exit_code == 3
+    assert "1 left out" in result.stdout
+    assert "RECORD_VALUE_MISSING: row 5: the column has no value" in result.stdout
+    told = json.loads(run("ingest", "https://example.org/goods.csv", "-c", "docs", "--json").stdout)
+    (document,) = told["documents"]
+    assert (document["state"], document["failed_item_count"]) == ("PARTIALLY_SUCCEEDED", 1)
+    assert document["item_errors"][0]["item"] == "row 5"

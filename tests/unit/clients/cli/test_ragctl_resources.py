@@ -165,6 +165,13 @@ def test_jobs_get_and_cancel_show_the_job(run: Any, json_of: Any, rag: FakeRag) 
     assert json_of(run("jobs", "cancel", "j1", "--json"))["cancel_requested"] is True
 
 
+def test_jobs_retry_shows_the_job_that_waits_again(run: Any, rag: FakeRag) -> None:
+    _job(rag)
+    rag.jobs["j1"].state = JobState.JOB_STATE_FAILED
+    assert "QUEUED" in run("jobs", "retry", "j1").stdout
+    assert rag.calls["RetryJob"][0].request_id
+
+
 def test_jobs_watch_shows_each_change_to_the_end(run: Any, rag: FakeRag) -> None:
     _job(rag)
     result = run("jobs", "watch", "j1")

@@ -13,14 +13,15 @@ from rag_server.domain.collection import Collection, NewCollection, TokenChunkin
 from rag_server.domain.document import NewDocument
 from rag_server.domain.job import Job, JobState
 from rag_server.domain.publication import Publication
+from rag_server.domain.revision import KEPT_REVISIONS
 from rag_server.metadata.database import Database
 
 TENANT = "acme"
 
 
 @pytest.fixture
-async def database(tmp_path: Path) -> AsyncIterator[Database]:
-    database = await Database.open(f"sqlite+aiosqlite:///{tmp_path / 'metadata.db'}")
+async def database(database_url: str) -> AsyncIterator[Database]:
+    database = await Database.open(database_url)
     yield database
     await database.close()
 
@@ -67,12 +68,14 @@ def submit(database: Database, books: Collection, blobs: LocalBlobStore) -> Subm
 def change(database: Database) -> Change:
     """Change a job; publish its document when the state is SUCCEEDED."""
 
-    async def change(job: Job, state: JobState, **changes: Any) -> Job:
+    async def change(
+        job: Job, state: JobState, *, kept_revisions: int = KEPT_REVISIONS, **changes: Any
+    ) -> Job:
         async with database.transaction() as tx:
             if state is not JobState.SUCCEEDED:
                 return await tx.jobs.change(TENANT, job.id, state=state, **changes)
             publication = Publication("", "text/plain", job.content_sha256, 9, "en", 1, 3)
-            return await tx.documents.publish(TENANT, job.id, publication)
+            return await tx.documents.publish(TENANT, job.id, publication, kept_revisions=kept_revisions)
 
     return change
 

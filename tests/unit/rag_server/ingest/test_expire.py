@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from rag_server.errors import Unavailable
+from rag_server.domain.document import NewDocument
+from rag_server.errors import NotFound, Unavailable
 from rag_server.ingest.expire import Expirer
 from rag_server.metadata.database import Database
 from tests.unit.rag_server.ingest.conftest import TENANT
@@ -49,9 +50,22 @@ async def test_expire_forgets_old_records_and_keeps_young_ones(database: Databas
     await put(database, "old")
     clock.age = timedelta(seconds=50)
     await put(database, "young")
-    await Expirer(database, ttl_s=100).expire()
+    await Expirer(database, ttl_s=100, failed_ttl_s=100, upload_ttl_s=100).expire()
     assert not await kept(database, "old")
     assert await kept(database, "young")
+
+
+async def test_expire_forgets_uploads_that_nothing_comes_for(database: Database, clock: Clock) -> None:
+    ids = []
+    for age in (101, 50):
+        clock.age = timedelta(seconds=age)
+        async with database.transaction() as tx:
+            ids.append((await tx.uploads.create(TENANT, "uid", NewDocument("books", ""))).id)
+    await Expirer(database, ttl_s=1000, failed_ttl_s=1000, upload_ttl_s=100).expire()
+    async with database.snapshot() as tx:
+        with pytest.raises(NotFound):
+            await tx.uploads.get(TENANT, ids[0])
+        assert (await tx.uploads.get(TENANT, ids[1])).id == ids[1]
 
 
 async def test_expirer_goes_on_after_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -62,7 +76,7 @@ async def test_expirer_goes_on_after_a_failure(monkeypatch: pytest.MonkeyPatch) 
         raise Unavailable("METADATA_STORE_UNAVAILABLE", "m")
 
     monkeypatch.setattr(Expirer, "expire", fail)
-    expirer = Expirer(None, ttl_s=0.001)  # type: ignore[arg-type]  # never asked
+    expirer = Expirer(None, ttl_s=0.001, failed_ttl_s=0.001, upload_ttl_s=0.001)  # type: ignore[arg-type]  # never asked
     with capture_logs() as logs:
         task = asyncio.create_task(expirer.run())
         for _ in range(2):

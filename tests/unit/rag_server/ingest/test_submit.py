@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from rag_server.backends.in_process_queue import InProcessJobQueue
 from rag_server.backends.local_blobs import LocalBlobStore
-from rag_server.backends.protocols import JobRef
 from rag_server.domain.collection import CharacterChunking, Collection, TokenChunking
 from rag_server.domain.document import NewDocument
 from rag_server.domain.job import Job, JobState
+from rag_server.domain.outbox import OutboxEntry
+from rag_server.domain.priority import Priority
 from rag_server.errors import InvalidArgument, NotFound, ResourceExhausted
 from rag_server.ingest.submit import Content, Submitter, derive_document_id
 from rag_server.metadata.database import Database
@@ -30,7 +30,7 @@ class Staged:
 
 
 def name_of(uri: str = "", **fields: Any) -> str:
-    return derive_document_id(NewDocument("books", "", **fields), Content(Staged(), uri))
+    return derive_document_id(NewDocument("books", "", **fields), uri=uri, sha256=Staged().sha256)
 
 
 def test_document_id_is_of_the_uri_then_the_source_then_the_file_then_the_content() -> None:
@@ -45,7 +45,7 @@ class Accept:
     """Hands in documents to a queue with room for `room` more."""
 
     def __init__(self, database: Database, blobs: LocalBlobStore) -> None:
-        self.queue = InProcessJobQueue(1)
+        self.max_waiting = 2
         self.database = database
         self.blobs = blobs
 
@@ -56,7 +56,7 @@ class Accept:
         if data is not None:
             staged = await self.blobs.stage(TENANT, one(data), limit_bytes=1000)
         async with self.database.transaction() as tx:
-            return await Submitter(self.queue).accept(
+            return await Submitter(self.max_waiting).accept(
                 tx,
                 TENANT,
                 document,
@@ -99,12 +99,27 @@ async def test_submit_of_a_uri_has_its_content_fetched(accept: Accept, books: Co
 
 
 @pytest.mark.parametrize(
-    "media_type", ["text/plain", "TEXT/HTML; charset=utf-8", "application/pdf", " text/markdown "]
+    "media_type",
+    [
+        "text/plain",
+        "TEXT/HTML; charset=utf-8",
+        "application/pdf",
+        " text/markdown ",
+        "application/octet-stream",
+    ],
 )
 async def test_submit_of_a_supported_media_type_is_accepted(
     accept: Accept, books: Collection, media_type: str
 ) -> None:
     await accept(NewDocument("books", "a", media_type=media_type))
+
+
+@pytest.mark.parametrize("media_type", ["text/xml", "application/x-ndjson", "TEXT/RTF"])
+async def test_submit_of_another_name_of_a_supported_media_type_is_accepted(
+    accept: Accept, books: Collection, media_type: str
+) -> None:
+    job = await accept(NewDocument("books", "a", media_type=media_type))
+    assert job.document.media_type == media_type
 
 
 async def test_submit_of_an_unsupported_media_type_is_refused(accept: Accept, books: Collection) -> None:
@@ -143,11 +158,25 @@ async def test_submit_of_metadata_of_another_type_is_refused_and_keeps_no_bytes(
     assert len(kept) == 1
 
 
-async def test_submit_with_a_full_queue_is_refused_before_any_work(
+async def test_submit_with_as_many_waiting_as_may_is_refused_before_any_work(
     accept: Accept, books: Collection, database: Database
 ) -> None:
-    await accept.queue.publish(JobRef(TENANT, "waits"))
+    for name in ("a", "b"):
+        await accept(NewDocument("books", name))
     with pytest.raises(ResourceExhausted) as caught:
-        await accept(NewDocument("books", "a"))
-    assert caught.value.reason == "JOB_QUEUE_FULL"
-    assert await jobs_in(database) == []
+        await accept(NewDocument("books", "c"))
+    assert (caught.value.reason, caught.value.metadata) == ("JOB_QUEUE_FULL", {"limit": "2"})
+    assert caught.value.is_retryable
+    assert len(await jobs_in(database)) == 2
+    async with database.transaction() as tx:
+        await tx.outbox.remove(await tx.outbox.next_batch(Priority.INTERACTIVE, after_tenant="", limit=1))
+    await accept(NewDocument("books", "c"))
+
+
+async def test_submit_puts_the_job_into_the_outbox_with_its_priority_and_trace(
+    accept: Accept, books: Collection, database: Database
+) -> None:
+    job = await accept(NewDocument("books", "a"), priority=Priority.BULK, trace_parent="00-t")
+    async with database.transaction() as tx:
+        (entry,) = await tx.outbox.next_batch(Priority.BULK, after_tenant="", limit=9)
+    assert entry == OutboxEntry(TENANT, job.id, Priority.BULK, "00-t")

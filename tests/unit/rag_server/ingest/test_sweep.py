@@ -67,7 +67,18 @@ async def test_sweep_with_nothing_due_does_nothing(sweeper: Sweeper, chunks: Chu
     assert chunks.removed == []
 
 
-async def test_sweep_of_a_failed_job_removes_its_revision_and_bytes(
+async def test_sweep_of_a_failed_job_removes_its_revision_and_leaves_its_bytes(
+    sweeper: Sweeper, chunks: Chunks, books: Collection, blobs: LocalBlobStore, submit: Submit, change: Change
+) -> None:
+    job = await submit("a")
+    await change(job, JobState.FAILED)
+    assert await sweeper.sweep() == 1
+    assert chunks.removed == [(TENANT, books.uid, "a", 1, None)]
+    assert await sweeper.remove_unreferenced_blobs() == 0
+    assert await blobs.read(TENANT, job.content_sha256) == b"some text"
+
+
+async def test_sweep_of_a_cancelled_job_removes_its_revision_and_bytes(
     database: Database,
     sweeper: Sweeper,
     chunks: Chunks,
@@ -77,7 +88,7 @@ async def test_sweep_of_a_failed_job_removes_its_revision_and_bytes(
     change: Change,
 ) -> None:
     job = await submit("a")
-    await change(job, JobState.FAILED)
+    await change(job, JobState.CANCELLED)
     assert await sweeper.sweep() == 2
     assert chunks.removed == [(TENANT, books.uid, "a", 1, None)]
     with pytest.raises(NotFound):
@@ -101,6 +112,18 @@ async def test_sweep_of_a_replaced_document_removes_older_revisions_only(
     await change(second, JobState.SUCCEEDED)
     await sweeper.sweep()
     assert chunks.removed == [(TENANT, books.uid, "a", None, 2)]
+    assert await blobs.read(TENANT, second.content_sha256) == b"new"
+    assert await blobs.read(TENANT, first.content_sha256) == b"old"  # it can be restored
+
+
+async def test_sweep_of_a_revision_that_is_not_kept_removes_its_bytes(
+    sweeper: Sweeper, blobs: LocalBlobStore, submit: Submit, change: Change
+) -> None:
+    first = await submit("a", b"old")
+    await change(first, JobState.SUCCEEDED, kept_revisions=1)
+    second = await submit("a", b"new")
+    await change(second, JobState.SUCCEEDED, kept_revisions=1)
+    await sweeper.sweep()
     assert await blobs.read(TENANT, second.content_sha256) == b"new"
     with pytest.raises(NotFound):
         await blobs.read(TENANT, first.content_sha256)

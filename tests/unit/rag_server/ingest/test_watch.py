@@ -2,13 +2,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
 
 import pytest
 
 from rag_server.domain.job import Job, JobState
 from rag_server.errors import InvalidArgument, NotFound, Unavailable
 from rag_server.ingest.watch import JobFeed, watch_job
-from rag_server.metadata.database import Database
+from rag_server.metadata.database import Database, Transaction
+from tests.databases import ONLY_SQLITE
 from tests.unit.rag_server.ingest.conftest import TENANT, Change, Submit
 
 STAGES = (JobState.FETCHING, JobState.PARSING, JobState.CHUNKING, JobState.EMBEDDING, JobState.INDEXING)
@@ -158,3 +160,32 @@ async def test_feed_forgets_watchers_that_left(database: Database, feed: JobFeed
     assert len(feed._watchers) == 0
     feed.notify([job])
     assert len(feed._watchers) == 0
+
+
+@ONLY_SQLITE
+async def test_watchers_that_wait_ask_the_store_nothing(
+    database: Database, feed: JobFeed, submit: Submit, change: Change, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks = 0
+    snapshot = database.snapshot
+
+    def counted() -> AbstractAsyncContextManager[Transaction]:
+        nonlocal looks
+        looks += 1
+        return snapshot()
+
+    watched, other = await submit("watched"), await submit("other")
+    watches = [watch_job(database, feed, TENANT, watched.id, after_sequence=None) for _ in range(200)]
+    for watch in watches:
+        await anext(watch)
+    monkeypatch.setattr(database, "snapshot", counted)
+    waiting = [asyncio.ensure_future(anext(watch)) for watch in watches]
+    while looks < len(watches):  # noqa: ASYNC110 - each looks once more before it waits, and tells nobody
+        await asyncio.sleep(0.01)
+    for state in STAGES:
+        await change(other, state)
+    assert looks == len(watches)
+    await change(watched, STAGES[0])
+    assert {(await each).state for each in waiting} == {STAGES[0]}
+    for watch in watches:
+        await watch.aclose()

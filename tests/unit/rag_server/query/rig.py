@@ -16,10 +16,11 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from rag_server.backends.protocols import Embeddings, Priority
+from rag_server.backends.protocols import Embeddings
 from rag_server.catalog import CollectionDirectory
 from rag_server.domain.collection import Collection, NewCollection
 from rag_server.domain.document import Chunk, NewDocument, Span, chunk_id
+from rag_server.domain.priority import Priority
 from rag_server.domain.publication import Publication
 from rag_server.domain.retrieval import (
     CrossEncoder,

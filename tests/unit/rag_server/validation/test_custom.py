@@ -34,6 +34,18 @@ def paths(message: Any) -> list[str]:
     return [violation.field for violation in validate(message)]
 
 
+def test_chunking_of_an_unknown_strategy_is_refused() -> None:
+    chunking = chunking_pb2.Chunking()
+    # field 15, as a client of a later contract would send it
+    chunking.MergeFromString(b"\x7a\x00")
+    (violation,) = validate(chunking)
+    assert violation == FieldViolation("strategy", "is not one that this server knows: tokens, characters")
+
+
+def test_chunking_without_a_strategy_passes() -> None:
+    assert validate(chunking_pb2.Chunking()) == []
+
+
 @pytest.mark.parametrize(
     "fields",
     [

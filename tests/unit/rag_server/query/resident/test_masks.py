@@ -10,6 +10,7 @@ from rag_server.domain.filter import Comparison, Filter, Membership, Operator
 from rag_server.domain.lexical import LexicalQuery
 from rag_server.query.resident import filter_mask
 from rag_server.query.resident import masks as masks_module
+from rag_server.query.resident import segment as segment_module
 from rag_server.query.resident.masks import MaskCache
 from rag_server.query.resident.state import State
 from rag_server.testing.chunk_store_suite import make_collection
@@ -65,7 +66,7 @@ def evaluated(monkeypatch: pytest.MonkeyPatch) -> list[Filter]:
         return original(columns, filter)  # type: ignore[arg-type]
 
     original = filter_mask.matching
-    monkeypatch.setattr(masks_module, "matching", matching)
+    monkeypatch.setattr(segment_module, "matching", matching)
     return seen
 
 

@@ -42,7 +42,8 @@ class SeededLibrary(ResidentLibrary):
 
     async def put(self, documents: Sequence[CorpusDocument]) -> None:
         is_first = not self.shelf.visible
-        if is_first and [each.id for each in documents] == list(self._corpus.visible):
+        has_records = any(passage.metadata for each in documents for passage in each.passages)
+        if is_first and not has_records and [each.id for each in documents] == list(self._corpus.visible):
             self.shelf = self._corpus
         else:
             await super().put(documents)

@@ -47,7 +47,8 @@ from rag_server.domain.generation import (
     Started,
     Usage,
 )
-from rag_server.domain.job import Job, JobError, JobProgress, JobState
+from rag_server.domain.job import Job, JobError, JobKind, JobProgress, JobState, Waiting
+from rag_server.domain.job_items import ItemError
 from rag_server.domain.lexical import Bm25
 from rag_server.domain.metadata import MetadataType, MetadataValue
 from rag_server.domain.retrieval import (
@@ -60,6 +61,7 @@ from rag_server.domain.retrieval import (
     ScoredChunk,
     ScoreScale,
 )
+from rag_server.domain.webhook import DeliveryState, Webhook, WebhookDelivery
 from rag_server.services.wire.analysis import to_token
 from rag_server.services.wire.chunk import from_score_scale, to_chunk, to_retrieved, to_score_scale
 from rag_server.services.wire.collection import (
@@ -236,6 +238,7 @@ CHUNK = Chunk(
     title="A",
     source_uri="file:a",
     media_type="text/plain",
+    metadata={"price": 1.5},
 )
 
 
@@ -245,6 +248,8 @@ def test_chunk_has_every_field() -> None:
     assert (message.span.start, message.span.end) == (3, 12)
     assert (message.pages.first, message.pages.last) == (5, 6)
     assert list(message.heading_path) == ["One", "Two"]
+    assert message.metadata["price"].double_value == 1.5
+    assert not to_chunk(replace(CHUNK, metadata={})).metadata
     assert "acme" not in str(message)
 
 
@@ -303,7 +308,16 @@ JOB = Job(
     fetch_uri="",
     document_revision=2,
     state=JobState.FAILED,
-    progress=JobProgress(10, 2, 3, 40, 3, 2),
+    progress=JobProgress(
+        *(10, 2, 3, 40, 3, 2, 1, 1),
+        is_unchanged=True,
+        failed_item_count=1,
+        found_item_count=9,
+        done_item_count=5,
+        skipped_item_count=2,
+        unchanged_item_count=4,
+        gone_item_count=1,
+    ),
     error=JobError("DOCUMENT_CORRUPT", "broken", {"page": "3"}),
     attempt_count=2,
     cancel_requested=True,
@@ -313,16 +327,56 @@ JOB = Job(
     start_time=NOW,
     update_time=LATER,
     end_time=LATER,
+    kind=JobKind.CRAWL,
+    parent_id="p" * 32,
+    waiting=Waiting.FOR_CRAWL,
+    item_errors=(ItemError("a/b.txt", "DOCUMENT_EMPTY", "empty", {"x": "y"}),),
+    webhook=Webhook("https://a.example/?token=hush", "billing"),
 )
+DELIVERY = WebhookDelivery(
+    "acme", "d" * 32, JOB.id, 7, Webhook("https://a.example/?token=hush", "billing"), DeliveryState.PENDING,
+    *(2, 500, "WEBHOOK_REFUSED", LATER, NOW),
+)  # fmt: skip
 
 
 def test_job_has_every_field() -> None:
-    message = to_job(JOB)
+    message = to_job(JOB, delivery=DELIVERY)
     assert absent(message) == set()
     progress = message.progress
     assert (progress.size_bytes, progress.page_count, progress.chunk_count) == (10, 2, 3)
     assert (progress.token_count, progress.embedded_chunk_count, progress.indexed_chunk_count) == (40, 3, 2)
+    assert (progress.parsed_page_count, progress.reused_chunk_count, progress.is_unchanged) == (1, 1, True)
     assert dict(message.error.metadata) == {"page": "3"}
+    assert (progress.found_item_count, progress.done_item_count, progress.failed_item_count) == (9, 5, 1)
+    assert (progress.skipped_item_count, progress.unchanged_item_count, progress.gone_item_count) == (2, 4, 1)
+    (error,) = message.item_errors
+    assert (error.item, error.reason, dict(error.metadata)) == ("a/b.txt", "DOCUMENT_EMPTY", {"x": "y"})
+    delivery = message.webhook_delivery
+    assert (delivery.attempt_count, delivery.http_status, delivery.reason) == (2, 500, "WEBHOOK_REFUSED")
+    assert "hush" not in str(message)
+    assert "billing" not in str(message)
+
+
+def test_job_in_a_list_leaves_out_the_errors_of_its_items() -> None:
+    assert absent(to_job(JOB, has_items=False)) == {"item_errors", "webhook_delivery"}
+
+
+@pytest.mark.parametrize("waiting", [Waiting.FOR_NOTHING, Waiting.FOR_CHILDREN])
+def test_job_that_waits_for_no_crawl_does_not_say_so(waiting: Waiting) -> None:
+    assert not to_job(replace(JOB, waiting=waiting)).is_waiting_for_crawl
+
+
+@pytest.mark.parametrize("kind", JobKind)
+def test_job_kind_has_a_name_of_its_own(kind: JobKind) -> None:
+    name = ingest_service_pb2.JobKind.Name(to_job(replace(JOB, kind=kind)).kind)
+    assert name == f"JOB_KIND_{kind.name}"
+
+
+@pytest.mark.parametrize("state", DeliveryState)
+def test_delivery_has_a_next_attempt_only_while_it_is_pending(state: DeliveryState) -> None:
+    message = to_job(JOB, delivery=replace(DELIVERY, state=state)).webhook_delivery
+    assert message.state != 0
+    assert message.HasField("next_attempt_time") is (state is DeliveryState.PENDING)
 
 
 def test_job_that_just_came_in_has_no_end_and_no_error() -> None:

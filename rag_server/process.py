@@ -1,0 +1,68 @@
+"""A process from its settings to its exit code, which servers and workers share.
+
+Exit codes: 0 stopped when asked to, 1 could not start or run, 2 wrong settings.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import signal
+import sys
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+
+import structlog
+from pydantic import ValidationError
+
+from rag_server.config import Settings, describe_invalid
+from rag_server.errors import RagError
+from rag_server.logs import configure_logs, where_raised
+
+log = structlog.get_logger()
+
+Running = Callable[[Settings], AbstractAsyncContextManager[object]]
+"""Runs the process for the length of its block, and stops it with grace."""
+
+
+async def _run_until_stopped(load: Callable[[], Running], settings: Settings) -> None:
+    running = load()
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for each in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(each, stop.set)
+    async with running(settings):
+        # What starting made lives as long as the process: the collector need not walk it again and again.
+        gc.collect()
+        gc.freeze()
+        await stop.wait()
+    # A document that is being parsed holds a thread, which nothing can interrupt and which Python would wait
+    # for. Its job is unfinished and runs again; all state is written and closed.
+    sys.stderr.flush()
+    os._exit(0)
+
+
+def run(load: Callable[[], Running]) -> int:
+    """Read the settings, run what `load` imports until SIGTERM or SIGINT, and return the exit code.
+
+    `load` is called after the settings were read: wrong ones are told without waiting for heavy imports.
+    """
+    try:
+        settings = Settings()
+    except ValidationError as error:
+        print(describe_invalid(error), file=sys.stderr)  # noqa: T201 - there is no log yet
+        return 2
+    except RagError as error:
+        print(f"wrong settings:\n  {error.message}", file=sys.stderr)  # noqa: T201 - likewise
+        return 2
+    configure_logs(settings.log)
+    try:
+        asyncio.run(_run_until_stopped(load, settings))
+    except RagError as error:
+        log.error("cannot serve", reason=error.reason, message=error.message)
+        return 1
+    except Exception as error:  # noqa: BLE001 - the boundary: Python would print the text, which may hold a secret
+        log.error("cannot serve", reason="INTERNAL", where=where_raised(error))
+        return 1
+    return 0
