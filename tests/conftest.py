@@ -8,7 +8,7 @@ The server runs in the loop of the session, and so have the tests that use it:
 from __future__ import annotations
 
 import uuid
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ import pytest_asyncio
 
 from rag_server.app import running_server
 from rag_server.config import Settings
+from tests import databases
 from tests.rag_client import RagClient, ServerUnderTest
 
 # How long an example takes says how busy the machine is, and nothing about the code.
@@ -58,6 +59,33 @@ def settings(tmp_path: Path) -> SettingsFactory:
     return make
 
 
+@pytest.fixture(scope="session")
+def migrated_postgres() -> Iterator[str]:
+    """Return the name of this process's PostgreSQL database, which all its tests share."""
+    with databases.migrated_database() as name:
+        yield name
+
+
+@pytest.fixture(params=databases.KINDS)
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Return the URL of an empty database: the test runs on each kind. A SQLite one has no tables yet."""
+    if request.param == "sqlite":
+        return f"sqlite+aiosqlite:///{tmp_path / 'metadata.db'}"
+    name = request.getfixturevalue("migrated_postgres")
+    databases.empty(name)
+    return databases.url_of(name)
+
+
+@pytest.fixture(params=databases.KINDS)
+def unmigrated_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """Give the URL of a database of the test's own, without tables: the test runs on each kind."""
+    if request.param == "sqlite":
+        yield f"sqlite+aiosqlite:///{tmp_path / 'metadata.db'}"
+        return
+    with databases.postgres_database() as name:
+        yield databases.url_of(name)
+
+
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[ServerUnderTest]:
     """Run one embedded server, with the real model and stores, for all tests of this process."""
@@ -68,6 +96,12 @@ async def server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Serv
         ingest={"embedding_batch_chunks": 4, "retry_backoff_s": 0.01},
         fetch={"allow_private_addresses": True, "timeout_s": 10.0},
         storage={"max_document_bytes": 4 * 1024 * 1024},
+        webhooks={
+            "secrets": {"billing": "0123456789abcdef"},
+            "allow_private_addresses": True,
+            "backoff_s": 0.05,
+            "poll_s": 0.1,
+        },
     )
     async with running_server(settings) as running, RagClient(running.address) as client:
         yield ServerUnderTest(running, settings, client)

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Sequence
+import struct
+import zipfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
-from reportlab.lib.pagesizes import A5
+import reportlab
+from PIL import Image, ImageDraw, ImageFont
+from reportlab.lib.pagesizes import A4, A5
 from reportlab.lib.pdfencrypt import StandardEncryption
 from reportlab.lib.styles import getSampleStyleSheet
+from reportlab.lib.utils import ImageReader
 from reportlab.pdfgen.canvas import Canvas
 from reportlab.platypus import PageBreak, Paragraph, SimpleDocTemplate
 
@@ -85,6 +91,23 @@ def pdf_scanned(page_count: int = 2) -> bytes:
     return target.getvalue()
 
 
+def pdf_of_pictures(pages: Sequence[Sequence[tuple[float, float, float, str]]]) -> bytes:
+    """Return a PDF in A4 of pictures, 150 dots per inch, with text at (left, top, size), in points."""
+    font = Path(reportlab.__file__).parent / "fonts" / "Vera.ttf"
+    dots = 150 / 72
+    target = io.BytesIO()
+    canvas = Canvas(target, pagesize=A4)
+    for page in pages:
+        picture = Image.new("L", (round(A4[0] * dots), round(A4[1] * dots)), 255)
+        for left, top, size, text in page:
+            place = (left * dots, top * dots)
+            ImageDraw.Draw(picture).text(place, text, font=ImageFont.truetype(font, size * dots), fill=0)
+        canvas.drawImage(ImageReader(picture), 0, 0, *A4)
+        canvas.showPage()
+    canvas.save()
+    return target.getvalue()
+
+
 def pdf_with_broken_page() -> bytes:
     """Return a PDF whose only page is no page object."""
     return re.sub(rb"/Type /Page\b(?!s)", b"/Type /Pagf", pdf_of_lines([(100, 700, "lost")]))
@@ -140,3 +163,46 @@ The winter
 
 [link]: https://example.org/
 """
+
+
+_OOXML_TYPES = """<?xml version="1.0" encoding="UTF-8"?>
+<Types xmlns="http://schemas.openxmlformats.org/package/2006/content-types">
+<Default Extension="xml" ContentType="application/xml"/>
+<Override PartName="/{part}" ContentType="{main}.main+xml"/></Types>"""
+
+
+def archive(members: Mapping[str, str | bytes]) -> bytes:
+    """Return a ZIP archive of `members`, in their order; one called `mimetype` is stored as it is."""
+    target = io.BytesIO()
+    with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as file:
+        for name, content in members.items():
+            kind = zipfile.ZIP_STORED if name == "mimetype" else zipfile.ZIP_DEFLATED
+            # not as a name: that would be dated, and the bytes differ from second to second
+            file.writestr(zipfile.ZipInfo(name), content, compress_type=kind)
+    return target.getvalue()
+
+
+def office_shell(part: str, main_type: str) -> bytes:
+    """Return the outside of an Office Open XML document: what its format is told by, and no content."""
+    types = _OOXML_TYPES.format(part=part, main=main_type)
+    return archive({"[Content_Types].xml": types, "_rels/.rels": "<Relationships/>", part: "<x/>"})
+
+
+def compound_file(stream: str) -> bytes:
+    """Return a compound file (OLE2, version 3) with one empty stream called `stream`."""
+    free, end, fat = 0xFFFFFFFF, 0xFFFFFFFE, 0xFFFFFFFD
+    signature = bytes.fromhex("d0cf11e0a1b11ae1")
+    header = signature + bytes(16) + struct.pack("<HHHHH6x", 0x3E, 3, 0xFFFE, 9, 6)
+    header += struct.pack("<9I", 0, 1, 1, 0, 4096, end, 0, end, 0)
+    header += struct.pack("<109I", 0, *[free] * 108)
+    table = struct.pack("<128I", fat, end, *[free] * 126)
+    entries = [("Root Entry", 5, 1), (stream, 2, free)]
+    directory = b"".join(
+        name.encode("utf-16-le").ljust(64, b"\0")
+        + struct.pack("<HBBIII", 2 * len(name) + 2, kind, 1, free, free, child)
+        + bytes(36)
+        + struct.pack("<IQ", end, 0)
+        for name, kind, child in entries
+    )
+    empty = bytes(66) + struct.pack("<BBIII", 0, 0, free, free, free) + bytes(36) + struct.pack("<IQ", 0, 0)
+    return header + table + directory + empty * 2

@@ -26,7 +26,14 @@ from rag.v1 import retrieve_service_pb2 as retrieve_pb
 from rag_server.app import RunningServer
 from rag_server.config import Settings
 
-FINAL = frozenset({ingest_pb.JOB_STATE_SUCCEEDED, ingest_pb.JOB_STATE_FAILED, ingest_pb.JOB_STATE_CANCELLED})
+FINAL = frozenset(
+    {
+        ingest_pb.JOB_STATE_SUCCEEDED,
+        ingest_pb.JOB_STATE_PARTIALLY_SUCCEEDED,
+        ingest_pb.JOB_STATE_FAILED,
+        ingest_pb.JOB_STATE_CANCELLED,
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +91,13 @@ async def failure(call: Any) -> Failure:
     raise AssertionError("the call succeeded")
 
 
+async def next_of(call: Any) -> Any:
+    """Return the next response of a stream, which has to have one."""
+    response = await call.read()
+    assert response is not grpc.aio.EOF
+    return response
+
+
 class RagClient:
     """A channel to one server and the stubs of its services."""
 
@@ -117,7 +131,7 @@ class RagClient:
         self, collection_id: str, text: str = "", document_id: str = "", **fields: Any
     ) -> ingest_pb.Job:
         """Hand in a document; `fields` are those of `IngestDocumentRequest` and of `DocumentSpec`."""
-        own = {"data", "uri", "chunking", "request_id"}
+        own = {"data", "uri", "chunking", "request_id", "records", "webhook"}
         spec = {name: value for name, value in fields.items() if name not in own}
         request = ingest_pb.IngestDocumentRequest(
             collection_id=collection_id,

@@ -15,7 +15,7 @@ from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
 
 import rag.v1
-from rag.v1 import collection_service_pb2, filter_pb2
+from rag.v1 import collection_service_pb2, filter_pb2, records_pb2
 from rag_server.validation.constraint import (
     Constraint,
     Content,
@@ -28,7 +28,7 @@ from rag_server.validation.constraint import (
     Required,
     Size,
 )
-from rag_server.validation.rules import FIELD_RULES, METADATA_KEY
+from rag_server.validation.rules import FIELD_RULES, METADATA_KEY, SECRET_NAME
 
 REQUEST_ID = "[0-9A-Fa-f]{8}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{12}"
 _UUID = "01234567-89ab-cdef-0123-456789abcdef"
@@ -51,6 +51,7 @@ PATTERN_EXAMPLES: dict[str, tuple[list[str], list[str]]] = {
         [".a", "/a", "a b", "a\n", "ñ", "a" * 256],
     ),
     "[0-9a-f]{64}": (["0" * 64, "f" * 64], ["0" * 63, "0" * 65, "F" * 64, "g" * 64, "0" * 64 + "\n"]),
+    SECRET_NAME: (["a", "_-9", "a" * 64], ["a.b", "a b", "a\n", "ñ", "a" * 65]),
     METADATA_KEY: (["a", "_", "Z_9", "a" * 64], ["9", "a-b", "a.b", "a\n", "ñ", "a" * 65]),
 }
 """Strings that match and strings that do not, for each pattern of the contract."""
@@ -138,6 +139,8 @@ def _satisfy_conditions(message: Message) -> None:
             message.must_not.add().exists.field = "source_uri"
         case filter_pb2.RangeFilter():
             message.greater_than.integer_value = 1
+        case records_pb2.RecordField():
+            message.field = "a"
         case collection_service_pb2.UpdateCollectionRequest():
             message.update_mask.paths.append("labels")
 
@@ -270,6 +273,8 @@ def _add_items(message: Any, field: FieldDescriptor, count: int) -> None:
             item = valid(entry.full_name)
             if entry.full_name == "rag.v1.MetadataField":
                 item.name = f"f{index}"  # type: ignore[attr-defined]  # made by name
+            if entry.full_name == "rag.v1.RecordField":
+                item.field = f"f{index}"  # type: ignore[attr-defined]  # likewise
             target.append(item)
         else:
             target.append(1 if field.enum_type is not None else f"x{index}")

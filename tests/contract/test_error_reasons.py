@@ -51,6 +51,9 @@ INDIRECT = frozenset(
         "rag_server/backends/onnx/loading.py",  # likewise
         "rag_server/backends/onnx/worker.py",  # the reasons of its ModelRole, one of CARRIERS
         "ingest_worker/consumer.py",  # a job's error takes over the reason of what was raised
+        "rag_server/metadata/parents.py",  # of an archive that is not whole, what was the first in it
+        "ingest_worker/items/hand_in.py",  # likewise, for an item
+        "ingest_worker/crawl/spec.py",  # names the field of what `normalize_url` raises
     }
 )
 """Files where a reason is handed on rather than named."""

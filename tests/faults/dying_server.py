@@ -17,11 +17,14 @@ from rag_server.backends.in_process_queue import InProcessJobQueue
 from rag_server.backends.milvus.store import MilvusChunkStore
 from rag_server.ingest.sweep import Sweeper
 from rag_server.metadata.documents import DocumentRepository
+from rag_server.metadata.parents import ParentRepository
 
 STEPS: dict[str, tuple[type, str]] = {
-    "publish-job": (InProcessJobQueue, "put"),
+    "publish-job": (InProcessJobQueue, "publish"),
     "write-chunks": (MilvusChunkStore, "upsert"),
     "publish-document": (DocumentRepository, "publish"),
+    "take-item": (ParentRepository, "add_child"),
+    "end-search": (ParentRepository, "all_found"),
     "sweep": (Sweeper, "_remove"),
 }
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import Any, NoReturn
 
-from ingest_worker import pipeline
+from ingest_worker.sandbox.pool import ParserPool
 from rag_server.__main__ import main
 from rag_server.backends.onnx.session import EmbeddingSession
 from rag_server.ingest.expire import Expirer
@@ -33,7 +33,7 @@ def break_all(secret: str) -> None:
         (Retrieval, "retrieve"),
         (Retrieval, "retrieve_batch"),
         (Expirer, "expire"),
-        (pipeline, "parse_document"),
+        (ParserPool, "parse"),
     ):
         setattr(owner, name, fail)
 

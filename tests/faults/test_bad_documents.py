@@ -13,15 +13,19 @@ import pytest
 from rag.v1 import document_service_pb2 as document_pb
 from rag.v1 import generate_service_pb2 as generate_pb
 from rag.v1 import ingest_service_pb2 as ingest_pb
+from rag_server.ingest.expire import Expirer
 from rag_server.ingest.sweep import Sweeper
 from tests.documents import (
     PNG,
+    compound_file,
+    office_shell,
     pdf,
     pdf_encrypted,
     pdf_scanned,
     pdf_truncated,
     pdf_with_broken_page,
 )
+from tests.documents_compound import word
 from tests.rag_client import RagClient, ServerUnderTest, failure
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -41,8 +45,12 @@ def blob_files(server: ServerUnderTest, data: bytes) -> list[str]:
 
 
 async def assert_nothing_written(server: ServerUnderTest, collection: str, data: bytes) -> None:
-    """Check metadata, chunk store and blob folder, once what is due has been swept; and that all goes on."""
+    """Check metadata, chunk store and blob folder, once what is due has been swept; and that all goes on.
+
+    The bytes of a failed job are due when it can no longer be retried: the time for that is made to be over.
+    """
     parts, client = server.running.parts, server.client
+    await Expirer(parts.database, 86_400.0, failed_ttl_s=0.0, upload_ttl_s=86_400.0).expire()
     await Sweeper(parts.database, parts.chunks, parts.blobs).sweep()
     async with parts.database.snapshot() as tx:
         found = await tx.collections.get("default", collection)
@@ -53,6 +61,11 @@ async def assert_nothing_written(server: ServerUnderTest, collection: str, data:
     assert blob_files(server, data) == []
     await client.ingest_text(collection, "The server goes on.", "afterwards")
     assert (await client.search(collection, "does it go on?")).results
+
+
+DOCX = office_shell(
+    "word/document.xml", "application/vnd.openxmlformats-officedocument.wordprocessingml.document"
+)
 
 
 @dataclass(frozen=True)
@@ -76,6 +89,17 @@ ON_THE_JOB = {
     "PDF said to be text": BadDocument(lambda: pdf(title="lie"), "MEDIA_TYPE_MISMATCH", "text/plain"),
     "text named as a PDF": BadDocument(lambda: b"no PDF", "MEDIA_TYPE_MISMATCH", file_name="a.pdf"),
     "PNG": BadDocument(lambda: PNG + b"2", "UNSUPPORTED_MEDIA_TYPE"),
+    "truncated DOCX": BadDocument(lambda: DOCX[: len(DOCX) // 2], "DOCUMENT_CORRUPT", file_name="a.docx"),
+    "encrypted DOCX": BadDocument(
+        lambda: compound_file("EncryptedPackage"), "DOCUMENT_ENCRYPTED", file_name="a.docx"
+    ),
+    "DOCX said to be a PDF": BadDocument(lambda: DOCX + b" ", "MEDIA_TYPE_MISMATCH", "application/pdf"),
+    "Word 95 document": BadDocument(
+        lambda: word("Bees.", identity=0xA5DC, version=104), "UNSUPPORTED_MEDIA_TYPE"
+    ),
+    "damaged DOC": BadDocument(lambda: compound_file("WordDocument"), "DOCUMENT_CORRUPT"),
+    "encrypted DOC": BadDocument(lambda: word("Bees.", flags=0x0300), "DOCUMENT_ENCRYPTED"),
+    "old presentation": BadDocument(lambda: compound_file("PowerPoint Document"), "UNSUPPORTED_MEDIA_TYPE"),
     "HTML without text": BadDocument(
         lambda: b"<!DOCTYPE html><html><body><script>1</script></body></html>", "DOCUMENT_HAS_NO_TEXT"
     ),

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 import grpc
 import pytest
@@ -12,7 +13,7 @@ import pytest
 from rag.v1 import chunking_pb2, retrieved_chunk_pb2
 from rag.v1 import document_service_pb2 as document_pb
 from rag.v1 import ingest_service_pb2 as ingest_pb
-from rag_server.ingest.sweep import Sweeper
+from rag_server.testing.orphans import assert_no_orphans
 from tests.rag_client import RagClient, ServerUnderTest
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -116,8 +117,116 @@ async def test_delete_beside_ingest_and_search_is_final(
             document_pb.GetDocumentRequest(collection_id=collection, document_id="doomed")
         )
     parts = server.running.parts
-    await Sweeper(parts.database, parts.chunks, parts.blobs).sweep()
+    await assert_no_orphans(parts.database, parts.chunks, parts.blobs, collection_id=collection)
     async with parts.database.snapshot() as tx:
         found = await tx.collections.get("default", collection)
     assert (found.document_count, found.chunk_count) == (0, 0)
     assert await parts.chunks.count(found) == 0
+
+
+class Doomed:
+    """A document that is ingested, restored and deleted at once, by callers that may come too late."""
+
+    def __init__(self, client: RagClient, collection: str) -> None:
+        self._client = client
+        self._collection = collection
+        self._named = {"collection_id": collection, "document_id": "doomed"}
+        self.job_ids: list[str] = []
+        self.is_over = asyncio.Event()
+        self.gone_since: int | None = None
+        """Number of the turn whose last delete was answered, until somebody ingests again."""
+        self.answers_without = 0
+
+    async def ingest(self, number: int) -> None:
+        job = await self._client.submit(self._collection, version(number), "doomed", chunking=CHUNKING)
+        self.job_ids.append(job.id)
+
+    async def restore(self, revision: int | None = None) -> None:
+        request = document_pb.RestoreDocumentRevisionRequest(**self._named, revision=revision)
+        with suppress_not_found():
+            self.job_ids.append((await self._client.documents.RestoreDocumentRevision(request)).job.id)
+
+    async def delete(self) -> None:
+        with suppress_not_found():
+            await self._client.documents.DeleteDocument(document_pb.DeleteDocumentRequest(**self._named))
+
+    async def read(self) -> None:
+        while not self.is_over.is_set():
+            gone_before = self.gone_since
+            response = await self._client.search(self._collection, QUERY, top_k=50)
+            assert len({result.chunk.document_revision for result in response.results}) <= 1
+            if gone_before is not None and gone_before == self.gone_since:
+                assert not response.results
+                self.answers_without += 1
+
+    async def some_answers(self) -> None:
+        enough = self.answers_without + 8
+        while self.answers_without < enough:  # noqa: ASYNC110 - counted by the readers
+            await asyncio.sleep(0.01)
+
+
+@contextmanager
+def suppress_not_found() -> Iterator[None]:
+    try:
+        yield
+    except grpc.aio.AioRpcError as error:
+        if error.code() is not grpc.StatusCode.NOT_FOUND:
+            raise
+
+
+async def test_delete_beside_ingest_restore_and_search_is_final(
+    server: ServerUnderTest, client: RagClient, collection: str
+) -> None:
+    """F15: once a delete has answered, what was handed in before it is not found, for ever."""
+    doomed = Doomed(client, collection)
+    readers = [asyncio.create_task(doomed.read()) for _ in range(4)]
+    try:
+        for turn in range(4):
+            for number in range(2):
+                await client.ingest_text(collection, version(10 * turn + number), "doomed", chunking=CHUNKING)
+            await asyncio.gather(
+                doomed.ingest(10 * turn + 2),
+                doomed.restore(),
+                doomed.ingest(10 * turn + 3),
+                doomed.delete(),
+                doomed.restore(),
+                doomed.ingest(10 * turn + 4),
+            )
+            await doomed.delete()
+            doomed.gone_since = turn
+            for job_id in doomed.job_ids:
+                await client.end_of(job_id)
+            await doomed.some_answers()
+            doomed.gone_since = None
+    finally:
+        doomed.is_over.set()
+        await asyncio.gather(*readers)
+
+    assert not (await client.search(collection, QUERY)).results
+    before = len(doomed.job_ids)
+    await doomed.restore(1)
+    assert len(doomed.job_ids) == before
+    parts = server.running.parts
+    await assert_no_orphans(parts.database, parts.chunks, parts.blobs, collection_id=collection)
+    async with parts.database.snapshot() as tx:
+        found = await tx.collections.get("default", collection)
+    assert (found.document_count, found.chunk_count) == (0, 0)
+    assert await parts.chunks.count(found) == 0
+
+
+async def test_two_workers_ingesting_one_document_leave_the_later_whole(
+    server: ServerUnderTest, client: RagClient, collection: str
+) -> None:
+    """The server works on two jobs at once; each reuses the vectors of what it finds visible."""
+    await client.ingest_text(collection, version(0), "doc", chunking=CHUNKING)
+    jobs = [
+        (await client.submit(collection, version(number % 3), "doc", chunking=CHUNKING)).id
+        for number in range(1, 9)
+    ]
+    ended = [await client.end_of(job_id) for job_id in jobs]
+    assert ended[-1].state == ingest_pb.JOB_STATE_SUCCEEDED
+    assert {job.error.reason for job in ended} <= {"", "SUPERSEDED"}
+    found = versions_in((await client.search(collection, QUERY, top_k=50)).results)
+    assert found == {"doc": ["2"] * PARTS}
+    parts = server.running.parts
+    await assert_no_orphans(parts.database, parts.chunks, parts.blobs, collection_id=collection)

@@ -21,8 +21,8 @@ from rag.v1 import options_pb2, retrieved_chunk_pb2, retriever_pb2
 from rag.v1 import retrieve_service_pb2 as retrieve_pb
 from rag_server.app import RunningServer, running_server
 from rag_server.errors import Unavailable
+from rag_server.testing.store_process import StoreProcess
 from tests.conftest import make_settings
-from tests.faults.store_process import StoreProcess
 from tests.rag_client import RagClient, failure
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")

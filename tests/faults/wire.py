@@ -62,8 +62,10 @@ async def send(
 ) -> grpc.aio.AioRpcError | None:
     """Send `data` as the request message; return the error of the call, or None."""
     try:
-        if method.takes_stream:
-            assert not method.gives_stream
+        if method.takes_stream and method.gives_stream:
+            async for _ in channel.stream_stream(method.path)(_one(data), timeout=timeout_s):
+                pass
+        elif method.takes_stream:
             await channel.stream_unary(method.path)(_one(data), timeout=timeout_s)
         elif method.gives_stream:
             async for _ in channel.unary_stream(method.path)(data, timeout=timeout_s):

@@ -26,6 +26,7 @@ from rag.v1 import generate_service_pb2 as generate_pb
 from rag.v1 import ingest_service_pb2 as ingest_pb
 from rag.v1 import metadata_pb2 as metadata_pb
 from rag.v1 import retrieve_service_pb2 as retrieve_pb
+from rag_server.domain.document import MediaType
 from tests.documents import pdf
 from tests.rag_client import RagClient, ServerUnderTest, failure
 
@@ -489,6 +490,7 @@ async def test_job_that_does_not_exist_is_not_found(client: RagClient) -> None:
         client.ingest.GetJob(ingest_pb.GetJobRequest(job_id="nope")),
         client.ingest.WatchJob(ingest_pb.WatchJobRequest(job_id="nope")),
         client.ingest.CancelJob(ingest_pb.CancelJobRequest(job_id="nope")),
+        client.ingest.RetryJob(ingest_pb.RetryJobRequest(job_id="nope")),
     ):
         assert (await failure(call)).reason == "JOB_NOT_FOUND"
 
@@ -509,6 +511,27 @@ async def test_cancel_job_that_has_succeeded_leaves_it(client: RagClient, collec
     job = await client.ingest_text(collection, HERON, "a")
     response = await client.ingest.CancelJob(ingest_pb.CancelJobRequest(job_id=job.id))
     assert response.job == job
+    assert found(await client.search(collection, "heron")) == ["a"]
+
+
+async def test_retry_job_takes_up_a_failed_one_under_a_new_revision(
+    client: RagClient, collection: str
+) -> None:
+    job = await client.submit(collection, document_id="broken", data=b"%PDF-1.7 and nothing else")
+    failed = await client.end_of(job.id)
+    assert failed.state == ingest_pb.JOB_STATE_FAILED
+    response = await client.ingest.RetryJob(ingest_pb.RetryJobRequest(job_id=job.id))
+    assert (response.job.id, response.job.attempt_count) == (job.id, 0)
+    assert not response.job.HasField("error")
+    again = await client.end_of(job.id)
+    assert (again.state, again.error.reason) == (failed.state, failed.error.reason)
+    assert (failed.document_revision, again.document_revision) == (1, 2)
+
+
+async def test_retry_job_that_has_not_failed_is_refused(client: RagClient, collection: str) -> None:
+    job = await client.ingest_text(collection, HERON, "a")
+    refused = await failure(client.ingest.RetryJob(ingest_pb.RetryJobRequest(job_id=job.id)))
+    assert (refused.code, refused.reason) == (CODE.FAILED_PRECONDITION, "JOB_NOT_FAILED")
     assert found(await client.search(collection, "heron")) == ["a"]
 
 
@@ -943,7 +966,8 @@ async def test_server_info_names_models_limits_and_parts(client: RagClient, serv
     assert info.embedding_model.dimension == 384
     assert info.embedding_model.window_tokens == 256
     assert list(info.generators)
-    assert set(info.media_types) == {"text/plain", "text/markdown", "text/html", "application/pdf"}
+    assert set(info.media_types) == set(MediaType)
+    assert {"text/plain", "text/markdown", "text/html", "application/pdf"} < set(info.media_types)
     assert {"en", "es", "mul"} <= set(info.languages)
     assert info.limits.document_bytes == server.settings.storage.max_document_bytes
     assert {each.name: each.is_serving for each in info.components} == dict.fromkeys(
