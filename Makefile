@@ -13,21 +13,29 @@ export PATH := $(CURDIR)/$(BIN):$(CURDIR)/node_modules/.bin:$(PATH)
 export HF_HUB_OFFLINE := 1
 export TRANSFORMERS_OFFLINE := 1
 
-.PHONY: help demo test check lint format types proto stubs stubs-check breaking constraints bench serve clean
+.PHONY: help demo demo-distributed test check compose lint format types proto stubs stubs-check breaking constraints bench serve clean
 
 help: ## show the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-17s %s\n", $$1, $$2}'
 
 demo: $(VENV)/.installed ## ingest documents, ask questions, stop; DOCS=folder takes your own and asks at a prompt
 	@$(BIN)/python demo/run.py
 
+demo-distributed: $(VENV)/.installed ## a server and two workers on RabbitMQ and PostgreSQL; one worker is killed
+	@$(BIN)/python scripts/test_services.py
+	@$(BIN)/python demo/distributed.py
+
 serve: $(VENV)/.installed ## run the embedded server on 127.0.0.1:50051, state in ./data
 	@$(BIN)/python -m rag_server
 
-test: $(VENV)/.installed-dev $(BUF) ## install what the tests need and run them all
+test: $(VENV)/.installed-dev $(BUF) ## install and start what the tests need and run them all
+	@$(BIN)/python scripts/test_services.py
 	@$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadscope
 
-check: proto breaking stubs-check lint types test ## everything that CI checks
+check: proto breaking stubs-check lint types compose test ## everything that CI checks
+
+compose: $(VENV)/.installed ## have docker compose read docker-compose.yml
+	@$(BIN)/python scripts/check_compose.py
 
 lint: $(VENV)/.installed-dev ## ruff: rules and format
 	@$(BIN)/ruff check $(SOURCES)

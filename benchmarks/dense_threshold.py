@@ -24,7 +24,8 @@ import numpy as np
 import numpy.typing as npt
 
 from rag_server.backends.onnx.embedder import OnnxEmbedder
-from rag_server.backends.protocols import Embeddings, Priority
+from rag_server.backends.protocols import Embeddings
+from rag_server.domain.priority import Priority
 from rag_server.query.resident import dense, exact, shortlist
 from rag_server.query.resident.codes import Codes
 from rag_server.query.resident.dense import DenseSegment, Method

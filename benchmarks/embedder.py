@@ -29,8 +29,8 @@ import psutil  # type: ignore[import-untyped]  # has no types of its own
 
 from rag_server.backends.onnx.embedder import DEFAULT_MODEL, OnnxEmbedder
 from rag_server.backends.onnx.source import resolve
-from rag_server.backends.protocols import Priority
 from rag_server.cores import usable_cores
+from rag_server.domain.priority import Priority
 
 QUERY = "How long does a refund take after the goods came back?"
 CHUNK_COUNT = 64

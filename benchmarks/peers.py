@@ -7,11 +7,12 @@ project's. The FOLDERs at the end are labelled sets in BEIR's layout.
 
 Ours is asked over gRPC, in a process of its own, and embeds each query: what a caller sees. A peer runs in a
 process of its own too, but is called as a library, and its embedding model is a table of the vectors that our
-embedder made: its p50 is that of its search plus that of one query embedding by our embedder, measured in the
-same turns. So all have the same model at the same speed, and ours alone pays for a call. What the ratios are
-with sentence-transformers, which peers run unless they are given an embedder, is printed below the table.
-Peers are set up as their documentation does for hybrid search, untuned (`benchmarks/peers_<peer>.py`); all
-return ten passages with their texts.
+embedder made, so that all have the same model. Its p50 is that of its search plus that of one query embedding
+by sentence-transformers, which the peers' documentation sets them up with, measured in the same turns. The
+ratios had they our embedder, so that their searches alone were held against our call, are printed below the
+table (docs/decisions/0019-peers-with-the-embedder-they-come-with.md). Peers are otherwise set up as their
+documentation does for hybrid search, untuned (`benchmarks/peers_<peer>.py`); all return ten passages with
+their texts.
 
 Quality is nDCG@10 over the labelled sets. Milvus Lite is there for comparison, without a target. Ends with
 status 1 where a target is missed.

@@ -21,9 +21,9 @@ from benchmarks.peers_worker import Corpus, Vectors
 from benchmarks.synthetic import CHUNKS_PER_DOCUMENT, TENANT, Texts, publish
 from rag_server.backends.milvus.store import MilvusChunkStore
 from rag_server.backends.onnx.embedder import OnnxEmbedder
-from rag_server.backends.protocols import Priority
 from rag_server.domain.collection import NewCollection
 from rag_server.domain.document import Chunk, NewDocument, Span, chunk_id
+from rag_server.domain.priority import Priority
 from rag_server.metadata.database import Database
 from rag_server.text.language import detect_language
 

@@ -23,7 +23,7 @@ Series = Mapping[str, Mapping[int, float]]
 
 TITLE = "Hybrid retrieval: median latency against corpus size"
 ACROSS = "passages in the collection"
-DOWN = "p50 of one query, ms (one query embedding included)"
+DOWN = "p50 of one query, ms (one embedding by ours included)"
 _WIDTH, _HEIGHT = 920, 480
 _LEFT, _RIGHT, _TOP, _BOTTOM = 76, 330, 58, 62
 _LABEL_GAP = 20

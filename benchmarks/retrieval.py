@@ -20,7 +20,6 @@ import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +28,7 @@ import numpy as np
 import psutil  # type: ignore[import-untyped]  # has no types of its own
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from benchmarks.figures import Figure
 from benchmarks.increment import measure_increment
 from benchmarks.synthetic import Texts, seed
 from rag.v1 import (
@@ -47,32 +47,6 @@ SHARES = (0.01, 0.1, 0.5)
 ROUNDS = 10
 CALLERS = 32
 _OPTIONS = [("grpc.max_receive_message_length", -1)]
-
-
-@dataclass(frozen=True)
-class Figure:
-    """One line of the table."""
-
-    name: str
-    value: float
-    unit: str
-    target: float | None = None
-    is_at_least: bool = False
-    """Whether the target is a lower bound."""
-
-    @property
-    def is_met(self) -> bool:
-        """Whether the target is reached; true where there is none."""
-        if self.target is None:
-            return True
-        return self.value >= self.target if self.is_at_least else self.value <= self.target
-
-    def __str__(self) -> str:
-        line = f"{self.name:<62}{self.value:>9.3g} {self.unit:<3}"
-        if self.target is None:
-            return line
-        bound = "at least" if self.is_at_least else "at most"
-        return f"{line} target: {bound} {self.target:g}{'' if self.is_met else '   MISSED'}"
 
 
 class Client:
