@@ -144,24 +144,24 @@ async def running_server(settings: Settings) -> AsyncIterator[RunningServer]:
                 registry,
                 stack,
             )
-            background.start("ingest", consumer.run())
-            background.start("dead letters", dead_letters.run())
-        background.start("outbox", relay.run())
-        background.start("follower", parts.follower.run())
-        background.start("resident", parts.retrieval.pool.run())
-        background.start("sweeper", sweeper.run())
+            background.start("ingest", consumer.run)
+            background.start("dead letters", dead_letters.run)
+        background.start("outbox", relay.run)
+        background.start("follower", parts.follower.run)
+        background.start("resident", parts.retrieval.pool.run)
+        background.start("sweeper", sweeper.run)
         expirer = Expirer(
             parts.database,
             settings.ingest.request_id_ttl_s,
             failed_ttl_s=settings.ingest.failed_job_ttl_s,
             upload_ttl_s=settings.ingest.upload_ttl_s,
         )
-        background.start("expirer", expirer.run())
+        background.start("expirer", expirer.run)
         webhooks = create_webhook_relay(settings.webhooks, parts.database, event_body, registry)
-        background.start("webhooks", webhooks.run())
+        background.start("webhooks", webhooks.run)
         await parts.retrieval.preload()
         await health.check()
-        background.start("health", health.run())
+        background.start("health", health.run)
         await server.start()
         address = address_of(settings.server.host, port)
         log.info("serving", address=address, data_dir=str(folder), embedding_model=parts.embedder.model.id)

@@ -78,10 +78,10 @@ async def running_worker(settings: Settings) -> AsyncIterator[RunningWorker]:
         address = await _serve_health(settings, health, stack)
         serve_metrics(settings.metrics, registry, stack)
         stack.push_async_callback(background.stop)
-        background.start("ingest", consumer.run())
-        background.start("dead letters", dead_letters.run())
+        background.start("ingest", consumer.run)
+        background.start("dead letters", dead_letters.run)
         await health.check()
-        background.start("health", health.run())
+        background.start("health", health.run)
         log.info("working", address=address, concurrency=settings.ingest.concurrency)
         try:
             yield RunningWorker(address, health, stores, consumer)

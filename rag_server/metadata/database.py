@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 
+import structlog
 from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession
 
 from rag_server.concurrency import finish
 from rag_server.domain.change import CollectionChange
 from rag_server.domain.job import Job
+from rag_server.logs import where_raised
 from rag_server.metadata import schema
 from rag_server.metadata.blobs import BlobRepository
 from rag_server.metadata.changes import ChangeRepository
@@ -35,6 +38,8 @@ from rag_server.metadata.session import Clock, Scope
 from rag_server.metadata.sweeps import SweepRepository
 from rag_server.metadata.uploads import UploadRepository
 from rag_server.metadata.webhooks import WebhookRepository
+
+log = structlog.get_logger()
 
 
 def utc_now() -> datetime:
@@ -187,14 +192,17 @@ class Database:
     async def _session(self, engine: AsyncEngine) -> AsyncIterator[AsyncSession]:
         if self._is_closed:
             raise unavailable()
-        # closing the session rolls back what is not committed and returns the connection, and goes on
-        # doing so when the caller is cancelled meanwhile
-        async with AsyncSession(engine, expire_on_commit=False) as session:
+        session = AsyncSession(engine, expire_on_commit=False)
+        connection: AsyncConnection | None = None
+        try:
             with translated(is_connecting=True):
                 # begin now: later, a refused connection could not be told from an `OSError` of the caller's
-                await session.connection()
+                connection = await session.connection()
             with translated():
                 yield session
+        finally:
+            # to its end also when the caller is cancelled meanwhile
+            await finish(_close(session, connection))
 
     async def check(self) -> None:
         """Raise `Unavailable` unless the store answers."""
@@ -206,3 +214,19 @@ class Database:
         self._is_closed = True
         await self._writer.dispose()
         await self._reader.dispose()
+
+
+async def _close(session: AsyncSession, connection: AsyncConnection | None) -> None:
+    """Roll back what is not committed and return the connection; throw it away when that fails.
+
+    Then the database ends the transaction by itself. The caller has what it has read, or has committed, or
+    has an error of its own on its way: none of these is changed by the failure.
+    """
+    try:
+        await session.close()
+    except SQLAlchemyError as error:
+        log.warning("transaction was not ended, its connection is closed", where=where_raised(error))
+        if connection is not None and not connection.closed:
+            await connection.invalidate()
+            with suppress(SQLAlchemyError):
+                await connection.close()

@@ -8,6 +8,7 @@ import uuid
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -55,10 +56,8 @@ async def messages(upload_id: str, data: bytes, offset: int) -> AsyncIterator[pb
         yield pb.UploadDocumentRequest(data=data[start : start + MESSAGE])
 
 
-async def send(
-    client: RagClient, upload: pb.Upload, data: bytes = TEXT, offset: int = 0
-) -> pb.UploadDocumentResponse:
-    return await client.ingest.UploadDocument(messages(upload.id, data, offset), timeout=60)
+def send(client: RagClient, upload: pb.Upload, data: bytes = TEXT, offset: int = 0) -> Any:
+    return client.ingest.UploadDocument(messages(upload.id, data, offset), timeout=60)
 
 
 async def offset_of(client: RagClient, upload: pb.Upload) -> int:
@@ -215,11 +214,14 @@ async def test_upload_of_no_bytes_is_refused(client: RagClient) -> None:
 
 async def test_two_callers_of_one_upload_do_not_mix_their_bytes(client: RagClient) -> None:
     upload = await begin(client)
-    both = await asyncio.gather(*(send(client, upload) for _ in range(2)), return_exceptions=True)
-    responses = [each for each in both if isinstance(each, pb.UploadDocumentResponse)]
-    for each in both:
-        if isinstance(each, grpc.aio.AioRpcError):
-            assert each.code() is CODE.FAILED_PRECONDITION
+    calls = [send(client, upload) for _ in range(2)]
+    await asyncio.gather(*calls, return_exceptions=True)
+    responses = []
+    for each in calls:
+        try:
+            responses.append(await each)
+        except grpc.aio.AioRpcError:
+            assert (await failure(each)).code is CODE.FAILED_PRECONDITION
     if not responses:  # each was in the other's way: then the caller goes on
         responses = [await send(client, upload, offset=await offset_of(client, upload))]
     await client.end_of(responses[0].job.id)

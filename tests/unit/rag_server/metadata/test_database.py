@@ -4,9 +4,10 @@ import asyncio
 import sqlite3
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import cast
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import QueuePool, event, text
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -413,3 +414,29 @@ async def test_transaction_commit_of_unknown_outcome_is_told_as_of_no_revision(
         CollectionChange(TENANT, "papers", collection.uid, 0),
         CollectionChange(TENANT, "c", uids[0], 0),
     ]
+
+
+async def test_end_that_fails_changes_nothing_of_what_was_read_or_committed(
+    database: Database, collection: Collection
+) -> None:
+    def fail(_connection: object) -> None:
+        raise DBAPIError("ROLLBACK", None, Exception("terminating connection"))
+
+    reader, writer = database._reader.sync_engine, database._writer.sync_engine
+    for each in (reader, writer):
+        event.listen(each, "rollback", fail)
+    async with database.snapshot() as tx:
+        assert [found.id for found in await tx.collections.list(TENANT, limit=10)] == ["papers"]
+
+    async def fail_in_the_block() -> None:
+        async with database.transaction() as tx:
+            await tx.collections.delete(TENANT, "papers")
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await fail_in_the_block()
+    for each in (reader, writer):
+        event.remove(each, "rollback", fail)
+        assert cast("QueuePool", each.pool).checkedout() == 0
+    async with database.transaction() as tx:  # what the failed end left behind holds no lock
+        await tx.collections.bump_revision(TENANT, collection.uid)
