@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Self
@@ -88,23 +87,8 @@ async def failure(call: Any) -> Failure:
         else:
             await call
     except grpc.aio.AioRpcError as error:
-        return failure_of(await _of_the_server(call, error))
+        return failure_of(error)
     raise AssertionError("the call succeeded")
-
-
-async def _of_the_server(call: Any, error: grpc.aio.AioRpcError) -> grpc.aio.AioRpcError:
-    """Return the server's error for a call that was refused while its messages were on their way.
-
-    grpc.aio may notice first that it cannot send on, and raise INTERNAL for that; the status follows.
-    """
-    if error.details() != "Internal error from Core" or not isinstance(call, grpc.aio.Call):
-        return error
-    async with asyncio.timeout(10):
-        while await call.details() == error.details():  # noqa: ASYNC110 - nothing sets an event here
-            await asyncio.sleep(0.01)
-    return grpc.aio.AioRpcError(
-        await call.code(), await call.initial_metadata(), await call.trailing_metadata(), await call.details()
-    )
 
 
 async def next_of(call: Any) -> Any:
