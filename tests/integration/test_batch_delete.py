@@ -142,5 +142,5 @@ async def test_delete_leaves_no_orphans(server: ServerUnderTest, client: RagClie
     parts = server.running.parts
     async with parts.database.snapshot() as tx:
         found = await tx.collections.get("default", shelf)
-    await assert_no_orphans(parts.database, parts.chunks, parts.blobs)
+    await assert_no_orphans(parts.database, parts.chunks, parts.blobs, collection_id=shelf)
     assert await parts.chunks.count(found) == 0

@@ -138,7 +138,7 @@ class CollectionCalls:
         """See to it that a call can be made; return False when the collection is not there."""
         if is_search or not self._is_single_writer or name in self._loaded:
             return await self._ensure_loaded(name, patience_s)
-        # the first question makes Milvus Lite open the collection
+        # the first question after a start may have to wait for Milvus Lite
         async with asyncio.timeout(_LOAD_TIMES * self._timeout_s):
             return bool(await self._connection.client.has_collection(name, retry_times=RETRIES))
 

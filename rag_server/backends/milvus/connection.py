@@ -57,6 +57,8 @@ class _Engine:
         from milvus_lite.adapter.grpc.server import start_server_in_thread
         from milvus_lite.exceptions import DataDirLockedError, MilvusLiteError
 
+        from rag_server.backends.milvus.lite import open_once
+
         try:
             folder.parent.mkdir(parents=True, exist_ok=True)
             server, database, port = start_server_in_thread(str(folder), max_workers=_ENGINE_THREADS)
@@ -69,6 +71,7 @@ class _Engine:
             ) from error
         except (OSError, MilvusLiteError) as error:
             raise unavailable("start", error) from error
+        open_once(database)  # nothing calls it yet
         return cls(server, database, f"http://127.0.0.1:{port}")
 
     def stop(self) -> None:

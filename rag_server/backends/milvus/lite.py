@@ -10,9 +10,10 @@ Everything here blocks, and raises what a server would: `MilvusException`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from threading import RLock
 from typing import Any
 from uuid import uuid4
 
@@ -40,6 +41,25 @@ _SEQUENCE = "_seq"
 _UNEXPECTED = 65_535
 
 Sequences = npt.NDArray[np.uint64]
+
+
+def open_once(database: MilvusLite) -> None:
+    """Have `database` open each collection once, whichever of its threads ask for it first.
+
+    By itself it opens one for each thread that asks before the first has it open, and keeps the last: what
+    the others have written by then is in no answer, and the files are written by all of them.
+    """
+    locks: dict[str, RLock] = {}
+
+    def one_at_a_time(call: Callable[..., Any]) -> Callable[..., Any]:
+        def locked(name: str, *arguments: Any, **options: Any) -> Any:
+            with locks.setdefault(name, RLock()):
+                return call(name, *arguments, **options)
+
+        return locked
+
+    for method in ("get_collection", "create_collection", "drop_collection"):
+        setattr(database, method, one_at_a_time(getattr(database, method)))
 
 
 def read_rows(database: MilvusLite, name: str, ids: Sequence[str]) -> list[dict[str, Any]]:

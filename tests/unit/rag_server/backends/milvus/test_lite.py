@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
+import milvus_lite.db
 import numpy as np
 import pytest
 
@@ -128,3 +131,55 @@ async def test_lexical_search_with_a_condition_scores_unflushed_rows_as_without(
     everything = await store.search_lexical(collection, ["word"], limit=9)
     within = await store.search_lexical(collection, ["word"], limit=9, scope=Scope(chunk_ids=(chunks[0].id,)))
     assert [(hit.chunk, hit.score) for hit in within] == [(everything[0].chunk, everything[0].score)]
+
+
+def slow_openings(monkeypatch: pytest.MonkeyPatch) -> list[object]:
+    """Have each opening of a collection take a while; return the list that they are added to."""
+    opened: list[object] = []
+    begin = milvus_lite.db.Collection.__init__
+
+    def begin_slowly(self: object, *arguments: Any, **options: Any) -> None:
+        opened.append(self)
+        time.sleep(0.1)
+        begin(self, *arguments, **options)
+
+    monkeypatch.setattr(milvus_lite.db.Collection, "__init__", begin_slowly)
+    return opened
+
+
+async def test_first_calls_at_once_work_on_one_and_the_same_collection(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else what is written through one of two open copies is not in the other, nor on disk in the end."""
+    collection = make_collection()
+    store = await MilvusChunkStore.open(str(tmp_path / "chunks.db"))
+    for name in "ab":
+        await write(store, collection, name, 3)
+    await store.close()
+    opened = slow_openings(monkeypatch)
+    store = await MilvusChunkStore.open(str(tmp_path / "chunks.db"))
+    await asyncio.gather(
+        store.search_dense(collection, axis(0)[0], limit=5),
+        store.delete_document(collection.tenant_id, collection.uid, "a"),
+        ids_in(store, collection),
+        store.count(collection),
+    )
+    assert len(opened) == 1
+    await store.close()
+    store = await MilvusChunkStore.open(str(tmp_path / "chunks.db"))
+    assert await store.count(collection) == len(await ids_in(store, collection)) == 3
+    await store.close()
+
+
+async def test_collection_is_made_and_opened_by_one_at_a_time(
+    store: MilvusChunkStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = slow_openings(monkeypatch)
+    collection = make_collection()
+    making = asyncio.create_task(store.ensure_collection(collection))
+    async with asyncio.timeout(10):
+        while not database(store).has_collection(f"rag_{collection.uid}"):  # noqa: ASYNC110 - there is no event
+            await asyncio.sleep(0)
+    assert await store.count(collection) == 0
+    await making
+    assert len(opened) == 1
