@@ -22,6 +22,7 @@ from rag.v1 import (
     ingest_service_pb2_grpc,
     retrieve_service_pb2_grpc,
 )
+from rag_server.app_generation import GenerationParts, open_generation
 from rag_server.app_ingest import (
     check_embedder,
     crawl_check,
@@ -33,14 +34,12 @@ from rag_server.app_ingest import (
 )
 from rag_server.app_ingest_service import create_ingest_servicer
 from rag_server.app_retrieval import RetrievalParts, open_retrieval
-from rag_server.backends.extractive.generator import ExtractiveGenerator
 from rag_server.backends.protocols import BlobStore, ChunkStore, Embedder, JobQueue
 from rag_server.backends.recent_chunks import RecentChunkStore
 from rag_server.background import Background
 from rag_server.config import Settings
 from rag_server.data_folder import locked
 from rag_server.events import Follower, tell_others
-from rag_server.generation.pipeline import Answering
 from rag_server.health import CHUNKS, EMBEDDER, INGEST, METADATA, NEEDS, QUEUE, Health
 from rag_server.ingest.crawl import CrawlSubmitter
 from rag_server.ingest.dry_run import DryRunner
@@ -79,6 +78,7 @@ class Parts:
     feed: JobFeed
     follower: Follower
     retrieval: RetrievalParts
+    generation: GenerationParts
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,7 +185,8 @@ async def _open_parts(settings: Settings, folder: Path, stack: AsyncExitStack) -
     retrieval = await open_retrieval(settings, folder / "resident", database, chunks, embedder, stack)
     tell_others(database, bus)
     follower = Follower(database, bus, feed, retrieval.directory, retrieval.pool)
-    return Parts(database, chunks, stores.blobs, embedder, queue, feed, follower, retrieval)
+    generation = await open_generation(settings, embedder, retrieval, stack)
+    return Parts(database, chunks, stores.blobs, embedder, queue, feed, follower, retrieval, generation)
 
 
 def _add_services(
@@ -201,9 +202,6 @@ def _add_services(
     analyzer_for = Analyzer.for_language
     retrieval, reranking = parts.retrieval.retrieval, parts.retrieval.reranking
     responses = parts.retrieval.responses
-    generator = ExtractiveGenerator(
-        parts.embedder, analyzer_for, max_sentences=settings.generation.max_quotes
-    )
     submitter = Submitter(settings.ingest.max_waiting_jobs, settings.webhooks.secrets)
     crawls = CrawlSubmitter(submitter, crawl_check(settings))
     ingest = create_ingest_servicer(
@@ -213,7 +211,7 @@ def _add_services(
         settings,
         database,
         model,
-        [generator.model],
+        parts.generation.models,
         health,
         parts.retrieval.figures,
         Reconciler(database, parts.chunks, parts.blobs, submitter, sweeper),
@@ -230,7 +228,7 @@ def _add_services(
         RetrieveServicer(retrieval, reranking, responses, parts.embedder, database, analyzer_for), server
     )
     generate_service_pb2_grpc.add_GenerateServiceServicer_to_server(
-        GenerateServicer(Answering(retrieval, generator)), server
+        GenerateServicer(parts.generation.answering), server
     )
     admin_service_pb2_grpc.add_AdminServiceServicer_to_server(admin, server)
     health_pb2_grpc.add_HealthServicer_to_server(health.servicer, server)

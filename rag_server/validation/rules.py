@@ -256,6 +256,12 @@ FIELD_RULES: Final[Mapping[str, FieldRules]] = {
     "rag.v1.GenerationOptions": {
         "max_answer_tokens": (Range(1, 8192), Default(512)),
         "language": (Length(0, _LANGUAGE),),
+        "model": (Length(0, 64),),
+        "temperature": (Range(0, 2),),
+        "top_p": (Range(0, 1),),
+        "seed": (Range(0, 2**53 - 1),),
+        "stop": (Items(0, 4), Length(1, 64)),
+        "max_cost": (Range(0, 1_000_000),),
     },
     # records.proto
     "rag.v1.Records": {

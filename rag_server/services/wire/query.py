@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from rag.v1 import generate_service_pb2, retrieve_service_pb2
+from rag.v1 import generate_service_pb2, options_pb2, retrieve_service_pb2
 from rag_server.domain.generation import (
     Citation,
+    CitationOrigin,
     Cited,
     Delta,
     Finished,
     FinishReason,
     GenerationEvent,
     GenerationRequest,
+    PromptReport,
     Retrieved,
+    Sampling,
     Started,
     Usage,
 )
+from rag_server.domain.priority import Priority
 from rag_server.domain.retrieval import QuerySyntax, RetrievalRequest, RetrievalResult, ScoredChunk
 from rag_server.services.wire.chunk import (
     to_degradations,
@@ -32,6 +36,12 @@ _FINISH_REASONS = {
     FinishReason.COMPLETE: generate_service_pb2.FINISH_REASON_COMPLETE,
     FinishReason.MAX_TOKENS: generate_service_pb2.FINISH_REASON_MAX_TOKENS,
     FinishReason.NO_RELEVANT_CONTENT: generate_service_pb2.FINISH_REASON_NO_RELEVANT_CONTENT,
+    FinishReason.POLICY: generate_service_pb2.FINISH_REASON_POLICY,
+}
+_ORIGINS = {
+    CitationOrigin.QUOTE: generate_service_pb2.CITATION_ORIGIN_QUOTE,
+    CitationOrigin.MARKER: generate_service_pb2.CITATION_ORIGIN_MARKER,
+    CitationOrigin.SIMILARITY: generate_service_pb2.CITATION_ORIGIN_SIMILARITY,
 }
 
 QuestionMessage = generate_service_pb2.GenerateRequest | generate_service_pb2.StreamGenerateRequest
@@ -58,13 +68,26 @@ def to_retrieve_response(result: RetrievalResult) -> retrieve_service_pb2.Retrie
 
 def from_question(message: QuestionMessage) -> GenerationRequest:
     """Return a validated question with its defaults filled in."""
+    options = message.generation
     return GenerationRequest(
         # Quotes and dashes of a question in natural language are not meant as operators.
         retrieval=from_options(
             message.collection_ids, message.question, message.retrieval, default_syntax=QuerySyntax.PLAIN
         ),
-        max_tokens=value_or_default(message.generation, "max_answer_tokens"),
-        language=message.generation.language,
+        max_tokens=value_or_default(options, "max_answer_tokens"),
+        language=options.language,
+        model=options.model,
+        sampling=Sampling(
+            temperature=options.temperature if options.HasField("temperature") else None,
+            top_p=options.top_p if options.HasField("top_p") else None,
+            seed=options.seed if options.HasField("seed") else None,
+            stop=tuple(options.stop),
+        ),
+        keeps_markers=options.citation_markers == options_pb2.CITATION_MARKERS_KEPT,
+        max_cost=options.max_cost if options.HasField("max_cost") else None,
+        priority=Priority.BULK
+        if options.priority == options_pb2.GENERATION_PRIORITY_BULK
+        else Priority.INTERACTIVE,
     )
 
 
@@ -78,8 +101,9 @@ class AnswerWriter:
         """Return an event as a message."""
         pb = generate_service_pb2
         match event:
-            case Started(model):
-                return pb.StreamGenerateResponse(started=pb.GenerationStarted(model=model))
+            case Started(model, prompt):
+                started = pb.GenerationStarted(model=model, prompt=_to_report(prompt))
+                return pb.StreamGenerateResponse(started=started)
             case Retrieved():
                 self._sources = event.sources
                 retrieved = pb.GenerationRetrieved(
@@ -96,9 +120,13 @@ class AnswerWriter:
             case Usage(prompt, answer):
                 usage = pb.Usage(prompt_token_count=prompt, answer_token_count=answer)
                 return pb.StreamGenerateResponse(usage=usage)
-            case Finished(reason, timings_us):
+            case Finished():
                 finished = pb.GenerationFinished(
-                    reason=_FINISH_REASONS[reason], timings=to_timings(timings_us)
+                    reason=_FINISH_REASONS[event.reason],
+                    timings=to_timings(event.timings_us),
+                    model=event.model,
+                    degradations=to_degradations(event.degradations),
+                    prompt=_to_report(event.prompt),
                 )
                 return pb.StreamGenerateResponse(finished=finished)
 
@@ -111,7 +139,23 @@ class AnswerWriter:
             answer_span=to_span(citation.answer_span),
             source_span=to_span(citation.source_span),
             quote=citation.quote,
+            origin=_ORIGINS[citation.origin],
+            similarity=citation.similarity,
         )
+
+
+def _to_report(report: PromptReport | None) -> generate_service_pb2.PromptReport | None:
+    if report is None:
+        return None
+    return generate_service_pb2.PromptReport(
+        token_count=report.token_count,
+        is_estimated=report.is_estimated,
+        window_tokens=report.window_tokens,
+        left_out_sources=report.left_out_sources,
+        left_out_message_count=report.left_out_message_count,
+        template=report.template,
+        max_cost=report.max_cost,
+    )
 
 
 def collect(
@@ -135,3 +179,7 @@ def collect(
         case "finished":
             response.finish_reason = event.finished.reason
             response.timings.CopyFrom(event.finished.timings)
+            response.model = event.finished.model
+            response.degradations.extend(event.finished.degradations)
+            if event.finished.HasField("prompt"):
+                response.prompt.CopyFrom(event.finished.prompt)

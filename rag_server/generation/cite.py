@@ -1,0 +1,113 @@
+"""Turns the raw words of a model into an answer that is safe to show and says where it comes from.
+
+deltas -> clean Markdown -> markers -> sentences -> citations, each right after its sentence
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Iterable, Iterator
+from contextlib import aclosing
+
+from rag_server.domain.generation import Citation, CitationOrigin, Cited, Delta, FinishReason, Usage
+from rag_server.generation.attribution import Attributor, SourceSentences, Support
+from rag_server.generation.compose import Composed
+from rag_server.generation.markdown import MarkdownCleaner, addresses_in
+from rag_server.generation.markers import Marker, MarkerParser
+from rag_server.generation.sentences import CitedSentence, SentenceCutter
+from rag_server.text.language import detect_language
+
+Words = Delta | Cited | Usage | FinishReason
+
+
+class Citer:
+    """Cites for answers of models that write."""
+
+    def __init__(self, attributor: Attributor) -> None:
+        self._attributor = attributor
+
+    async def cite(
+        self, words: AsyncGenerator[Words, None], composed: Composed
+    ) -> AsyncGenerator[Words, None]:
+        """Yield the cleaned deltas with their citations, then what else `words` has."""
+        request, sources = composed.prompt.request, composed.prompt.sources
+        offered = composed.offered
+        draft = _Draft(addresses_in(sources), offered, keeps_markers=request.keeps_markers)
+        known: SourceSentences | None = None
+        async with aclosing(words) as events:
+            async for event in events:
+                pieces = draft.add(event.text) if isinstance(event, Delta) else draft.end()
+                for piece in pieces:
+                    if isinstance(piece, Delta):
+                        yield piece
+                        continue
+                    if known is None:
+                        language = detect_language(request.question)
+                        known = await self._attributor.read(sources, offered, language)
+                    for cited in await self._citations(known, piece):
+                        yield cited
+                if not isinstance(event, Delta):
+                    yield event
+
+    async def _citations(self, known: SourceSentences, sentence: CitedSentence) -> list[Cited]:
+        if sentence.numbers:
+            return [
+                _cited(
+                    sentence,
+                    await self._attributor.support_within(known, sentence.text, number - 1),
+                    CitationOrigin.MARKER,
+                )
+                for number in sentence.numbers
+            ]
+        support = await self._attributor.support(known, sentence.text)
+        return [] if support is None else [_cited(sentence, support, CitationOrigin.SIMILARITY)]
+
+
+def _cited(sentence: CitedSentence, support: Support, origin: CitationOrigin) -> Cited:
+    similarity = support.similarity if origin is CitationOrigin.SIMILARITY else None
+    return Cited(
+        Citation(support.source_index, sentence.span, support.span, support.text, origin, similarity)
+    )
+
+
+class _Draft:
+    """The text of one answer on its way out."""
+
+    def __init__(self, addresses: frozenset[str], offered: frozenset[int], *, keeps_markers: bool) -> None:
+        self._offered = offered
+        self._keeps_markers = keeps_markers
+        self._cleaner = MarkdownCleaner(addresses)
+        self._markers = MarkerParser()
+        self._sentences = SentenceCutter()
+
+    def add(self, text: str) -> Iterator[Delta | CitedSentence]:
+        """Take what the model wrote; yield what the caller gets, and the sentences that are complete."""
+        return self._out(self._markers.feed(self._cleaner.feed(text)))
+
+    def end(self) -> Iterator[Delta | CitedSentence]:
+        """Yield the rest: nothing more comes. Once it has been told, there is none."""
+        yield from self._out(self._markers.feed(self._cleaner.end()))
+        yield from self._out(self._markers.end())
+        yield from self._sentences.end()
+
+    def _out(self, pieces: Iterable[str | Marker]) -> Iterator[Delta | CitedSentence]:
+        shown: list[str] = []
+        complete: list[CitedSentence] = []
+        for piece in pieces:
+            if isinstance(piece, str):
+                shown.append(piece)
+                complete += self._sentences.add_text(piece)
+                continue
+            # A number that no source in the prompt has is the model's invention.
+            numbers = tuple(number for number in piece.numbers if number - 1 in self._offered)
+            if not numbers:
+                continue
+            marker = f"[{', '.join(map(str, numbers))}]" if self._keeps_markers else ""
+            if marker:
+                shown.append(piece.space)
+                complete += self._sentences.add_text(piece.space)
+                shown.append(marker)
+            self._sentences.add_marker(numbers, len(marker))
+        text = "".join(shown)
+        if text:
+            yield Delta(text)
+        yield from complete
