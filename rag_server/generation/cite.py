@@ -5,8 +5,10 @@ deltas -> clean Markdown -> markers -> sentences -> citations, each right after 
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncGenerator, Iterable, Iterator
 from contextlib import aclosing
+from typing import Final
 
 from rag_server.domain.generation import Citation, CitationOrigin, Cited, Delta, FinishReason, Usage
 from rag_server.generation.attribution import Attributor, SourceSentences, Support
@@ -17,6 +19,11 @@ from rag_server.generation.sentences import CitedSentence, SentenceCutter
 from rag_server.text.language import detect_language
 
 Words = Delta | Cited | Usage | FinishReason
+
+_UNDECIDED: Final = re.compile(
+    r"(?:(?<=[.!?…])|(?<=[.!?…][\"'”’»)\]]))\s+\S*\Z|\n\s*\S*\Z",
+)
+"""The start of a word after what may be the end of a sentence: the next white space tells."""
 
 
 class Citer:
@@ -78,36 +85,58 @@ class _Draft:
         self._cleaner = MarkdownCleaner(addresses)
         self._markers = MarkerParser()
         self._sentences = SentenceCutter()
+        self._held = ""
+        """What waits until it is known whether a sentence ends before it."""
+        self._last = ""
+        """The end of what has been told."""
+        self._sent = 0
+        """Code points of the answer that have been told."""
 
     def add(self, text: str) -> Iterator[Delta | CitedSentence]:
-        """Take what the model wrote; yield what the caller gets, and the sentences that are complete."""
-        return self._out(self._markers.feed(self._cleaner.feed(text)))
+        """Take what the model wrote; yield what the caller gets, and each sentence right after its text."""
+        yield from self._out(self._markers.feed(self._cleaner.feed(text)))
+        known = self._last + self._held
+        undecided = _UNDECIDED.search(known)
+        yield from self._release(
+            self._sent + (undecided.start() if undecided else len(known)) - len(self._last)
+        )
 
     def end(self) -> Iterator[Delta | CitedSentence]:
         """Yield the rest: nothing more comes. Once it has been told, there is none."""
         yield from self._out(self._markers.feed(self._cleaner.end()))
         yield from self._out(self._markers.end())
-        yield from self._sentences.end()
+        yield from self._complete(self._sentences.end())
+        yield from self._release(self._sent + len(self._held))
 
     def _out(self, pieces: Iterable[str | Marker]) -> Iterator[Delta | CitedSentence]:
-        shown: list[str] = []
-        complete: list[CitedSentence] = []
         for piece in pieces:
             if isinstance(piece, str):
-                shown.append(piece)
-                complete += self._sentences.add_text(piece)
+                yield from self._show(piece)
                 continue
             # A number that no source in the prompt has is the model's invention.
             numbers = tuple(number for number in piece.numbers if number - 1 in self._offered)
-            if not numbers:
-                continue
-            marker = f"[{', '.join(map(str, numbers))}]" if self._keeps_markers else ""
-            if marker:
-                shown.append(piece.space)
-                complete += self._sentences.add_text(piece.space)
-                shown.append(marker)
-            self._sentences.add_marker(numbers, len(marker))
-        text = "".join(shown)
-        if text:
+            if numbers and self._keeps_markers:
+                yield from self._show(piece.space)
+                marker = f"[{', '.join(map(str, numbers))}]"
+                self._held += marker
+                self._sentences.add_marker(numbers, len(marker))
+            elif numbers:
+                self._sentences.add_marker(numbers, 0)
+
+    def _show(self, text: str) -> Iterator[Delta | CitedSentence]:
+        self._held += text
+        yield from self._complete(self._sentences.add_text(text))
+
+    def _complete(self, sentences: Iterable[CitedSentence]) -> Iterator[Delta | CitedSentence]:
+        for sentence in sentences:
+            yield from self._release(sentence.span.end)
+            yield sentence
+
+    def _release(self, end: int) -> Iterator[Delta]:
+        """Yield the answer up to `end`, as far as it has not been told."""
+        count = end - self._sent
+        if count > 0:
+            text, self._held = self._held[:count], self._held[count:]
+            self._sent = end
+            self._last = (self._last + text)[-2:]
             yield Delta(text)
-        yield from complete

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncGenerator, Sequence
 from typing import Any
 
@@ -243,6 +244,22 @@ async def test_written_answer_is_cleaned_and_cited_by_its_markers() -> None:
     finished = events[-1]
     assert isinstance(finished, Finished)
     assert finished.reason is FinishReason.COMPLETE
+
+
+@pytest.mark.parametrize("keeps_markers", [True, False])
+async def test_citation_comes_right_after_its_sentence(keeps_markers: bool) -> None:
+    answer = "It waits at dawn [1]. Dr. Heron eats fish [1]! - Bread [2]\n- Oven [2]\n\nThe end [1]"
+    text, ends = "", []
+    pipeline = answering(written(*answer))
+    async for event in pipeline.answer("acme", question(keeps_markers=keeps_markers), limit=LIMIT):
+        if isinstance(event, Delta):
+            text += event.text
+        elif isinstance(event, Cited):
+            after = text[event.citation.answer_span.end :]
+            assert re.fullmatch(r"( \[\d\])?", after), "nothing but the marker of a line without a full stop"
+            ends.append(text[-5:])
+    assert text == (answer if keeps_markers else re.sub(r" \[\d\]", "", answer))
+    assert len(ends) == 5
 
 
 async def test_citation_comes_before_the_rest_of_the_answer() -> None:

@@ -219,7 +219,7 @@ async def test_silence_ends_after_the_time_that_it_may_take(
     server: OpenAiServer, make_generator: MakeGenerator, silence: Any
 ) -> None:
     server.script(silence)
-    error, text = await error_of(make_generator(read_timeout_s=0.2))
+    error, text = await error_of(make_generator(read_timeout_s=1.0))
     assert (type(error), error.reason) == (Unavailable, "PROVIDER_TIMEOUT")
     assert text == "".join(getattr(silence, "tokens", ()))
     assert len(server.bodies) == 1, "what was begun is not begun again"
