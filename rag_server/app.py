@@ -115,6 +115,7 @@ async def running_server(settings: Settings) -> AsyncIterator[RunningServer]:
             CHUNKS: parts.chunks.check,
             EMBEDDER: lambda: check_embedder(parts.embedder),
             INGEST: background.check,
+            **parts.generation.checks,
         }
         if is_distributed:  # no service needs it: without the broker jobs wait in the outbox
             checks[QUEUE] = parts.queue.check
@@ -228,7 +229,7 @@ def _add_services(
         RetrieveServicer(retrieval, reranking, responses, parts.embedder, database, analyzer_for), server
     )
     generate_service_pb2_grpc.add_GenerateServiceServicer_to_server(
-        GenerateServicer(parts.generation.answering), server
+        GenerateServicer(parts.generation.answering, parts.generation.models), server
     )
     admin_service_pb2_grpc.add_AdminServiceServicer_to_server(admin, server)
     health_pb2_grpc.add_HealthServicer_to_server(health.servicer, server)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from typing import Final
 
 from rag_server.app_retrieval import RetrievalParts
 from rag_server.backends.extractive.generator import ExtractiveGenerator
@@ -12,6 +14,7 @@ from rag_server.backends.openai.generator import ModelOptions, OpenAiGenerator
 from rag_server.backends.openai.provider import Provider, ProviderOptions
 from rag_server.backends.openai.token_counts import EstimatedTokens, TokenizerFile
 from rag_server.backends.protocols import Embedder, Generator, Price
+from rag_server.backends.spaced_check import SpacedCheck
 from rag_server.config import Settings
 from rag_server.config.answering import ModelSettings, ProviderSettings
 from rag_server.domain.generation import Sampling
@@ -25,6 +28,9 @@ from rag_server.generation.pipeline import Answering
 from rag_server.generation.prompt import PromptTemplates
 from rag_server.text.analyzer import Analyzer
 
+CHECK_INTERVAL_S: Final = 60.0
+"""Between two looks at a provider, which may count them against a limit."""
+
 
 @dataclass(frozen=True, slots=True)
 class GenerationParts:
@@ -32,6 +38,8 @@ class GenerationParts:
 
     answering: Answering
     models: Models
+    checks: Mapping[str, Callable[[], Awaitable[None]]]
+    """Health of the providers, by name; no service needs one."""
 
 
 async def open_generation(
@@ -57,7 +65,12 @@ async def open_generation(
     models = Models(served, own.aliases, own.fallbacks)
     composer = Composer(PromptTemplates(), max_cost=own.max_cost)
     asking = Asking(composer, Citer(Attributor(embedder)))
-    return GenerationParts(Answering(retrieval.retrieval, models, composer, asking), models)
+    # A provider is asked through any of its models: what it is asked for is the list of them all.
+    by_provider = {each.generator.model.provider: each.generator for each in served[1:]}
+    checks = {
+        f"provider:{name}": SpacedCheck(each.check, CHECK_INTERVAL_S) for name, each in by_provider.items()
+    }
+    return GenerationParts(Answering(retrieval.retrieval, models, composer, asking), models, checks)
 
 
 def _served(generator: Generator, permits: int, queue: int) -> ServedModel:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from rag_server.backends.protocols import Generator
+from rag_server.backends.protocols import Generator, GeneratorModel
 from rag_server.errors import InvalidArgument
 from rag_server.generation.admission import Gate
 
@@ -67,23 +67,28 @@ class Models:
         """Names of the models that are asked when the chosen one cannot answer."""
         return self._fallbacks
 
-    def route(self, name: str) -> tuple[ServedModel, ...]:
+    def route(self, name: str, *, path: str = "generation.model") -> tuple[ServedModel, ...]:
         """Return the model for `name`, empty for the default, and the others to ask when it cannot answer.
 
         Raises:
-            InvalidArgument: `MODEL_UNKNOWN`, naming the field and the models that there are.
+            InvalidArgument: `MODEL_UNKNOWN`, naming the field `path` and the models that there are.
         """
         shares = self._aliases.get(name or DEFAULT)
         chosen = name if shares is None else self._drawn(shares)
         if chosen not in self._served:
             known = sorted({*self._served, *self._aliases})
             error = InvalidArgument.for_field(
-                "generation.model", f"must be one of {', '.join(known)}", reason="MODEL_UNKNOWN"
+                path, f"must be one of {', '.join(known)}", reason="MODEL_UNKNOWN"
             )
             error.metadata["models"] = ", ".join(known)
             raise error
         others = [each for each in self._fallbacks if each != chosen]
         return tuple(self._served[each] for each in (chosen, *others))
+
+    async def count_tokens(self, name: str, texts: Sequence[str]) -> tuple[GeneratorModel, list[int]]:
+        """Return the model for `name`, and the tokens that each text has for it."""
+        generator = self.route(name, path="model")[0].generator
+        return generator.model, await generator.count_tokens(texts)
 
     def _drawn(self, shares: Mapping[str, float]) -> str:
         left = self._draw() * sum(shares.values())

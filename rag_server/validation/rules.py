@@ -179,6 +179,7 @@ FIELD_RULES: Final[Mapping[str, FieldRules]] = {
     # generate_service.proto
     "rag.v1.GenerateRequest": _GENERATE,
     "rag.v1.StreamGenerateRequest": _GENERATE,
+    "rag.v1.CountTokensRequest": {"texts": (Items(1, 128), Length(0, 8192)), "model": (Length(0, 64),)},
     # ingest_service.proto
     "rag.v1.DocumentSpec": {
         "document_id": (Pattern("[A-Za-z0-9_][A-Za-z0-9_.:/@+=-]{0,254}"),),

@@ -209,6 +209,20 @@ async def test_failure_of_the_provider_has_a_reason_of_its_own(
     assert failed.metadata["provider"] == "local"
 
 
+async def test_tokens_are_counted_as_each_model_does(rig: Rig) -> None:
+    request = generate_pb.CountTokensRequest(texts=["The grey heron", ""], model="extractive")
+    exact = await rig.client.generate.CountTokens(request)
+    assert (list(exact.token_counts), exact.model, exact.is_estimated) == ([3, 0], "extractive", False)
+    assert not exact.HasField("window_tokens")
+    request.model = ""
+    estimated = await rig.client.generate.CountTokens(request)
+    assert (list(estimated.token_counts), estimated.model, estimated.is_estimated) == ([5, 0], "small", True)
+    assert estimated.window_tokens == 4096
+    request.model = "gpt"
+    failed = await failure(rig.client.generate.CountTokens(request))
+    assert (failed.reason, list(failed.violations)) == ("MODEL_UNKNOWN", ["model"])
+
+
 async def test_server_info_tells_of_models_aliases_and_prices(rig: Rig) -> None:
     info = await rig.client.admin.GetServerInfo(admin_pb.GetServerInfoRequest())
     assert list(info.generators) == ["extractive", "small", "large"]
@@ -219,6 +233,7 @@ async def test_server_info_tells_of_models_aliases_and_prices(rig: Rig) -> None:
     aliases = {alias.name: [share.model for share in alias.shares] for alias in info.model_aliases}
     assert aliases == {"default": ["small"], "careful": ["large"]}
     assert not info.fallback_models
+    assert {"provider:local", "provider:other"} <= {each.name for each in info.components if each.is_serving}
     assert "hunter2" not in str(info)
 
 

@@ -381,7 +381,9 @@ class ComponentHealth(_message.Message):
     IS_SERVING_FIELD_NUMBER: _builtins.int
     CHECK_TIME_FIELD_NUMBER: _builtins.int
     name: _builtins.str
-    """name is the part: `metadata`, `chunks`, `embedder` or `ingest`."""
+    """name is the part: `metadata`, `chunks`, `embedder`, `ingest`, `queue`, or `provider:` with the name of a
+    provider of models, which is asked once a minute and which no service needs.
+    """
     is_serving: _builtins.bool
     """is_serving says whether the part works."""
     @_builtins.property

@@ -39,3 +39,11 @@ def test_route_of_an_unknown_name_names_the_field_and_the_models() -> None:
     assert caught.value.reason == "MODEL_UNKNOWN"
     assert caught.value.metadata == {"models": "default, fast, new, old, quotes"}
     assert caught.value.violations[0].field == "generation.model"
+
+
+async def test_tokens_are_counted_by_the_model_for_the_name() -> None:
+    model, counts = await Models(SERVED, {"fast": {"new": 1.0}}).count_tokens("fast", ["a b", ""])
+    assert (model.name, counts) == ("new", [2, 0])
+    with pytest.raises(InvalidArgument) as caught:
+        await Models(SERVED).count_tokens("slow", ["a"])
+    assert caught.value.violations[0].field == "model"
