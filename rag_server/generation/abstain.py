@@ -14,6 +14,8 @@ Words = Delta | Cited | Usage | FinishReason
 
 _AROUND = " \t\n\r.`*\"'["
 """Signs that models put around a fixed reply."""
+_LONGEST = 64
+"""Code points after which no fixed reply is waited for any longer."""
 
 
 def phrase_for(request: GenerationRequest) -> str:
@@ -40,7 +42,7 @@ async def abstention_named(
                 held += event.text
                 start = held.lstrip(_AROUND)
                 abstains = start.startswith(NO_ANSWER)
-                is_decided = abstains or not NO_ANSWER.startswith(start)
+                is_decided = abstains or not NO_ANSWER.startswith(start) or len(held) > _LONGEST
                 if is_decided:
                     yield Delta(phrase_for(request) if abstains else held)
             elif isinstance(event, Delta):

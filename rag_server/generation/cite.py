@@ -5,7 +5,7 @@ deltas -> clean Markdown -> markers -> sentences -> citations, each right after 
 
 from __future__ import annotations
 
-import re
+import asyncio
 from collections.abc import AsyncGenerator, Iterable, Iterator
 from contextlib import aclosing
 from typing import Final
@@ -20,10 +20,8 @@ from rag_server.text.language import detect_language
 
 Words = Delta | Cited | Usage | FinishReason
 
-_UNDECIDED: Final = re.compile(
-    r"(?:(?<=[.!?…])|(?<=[.!?…][\"'”’»)\]]))\s+\S*\Z|\n\s*\S*\Z",
-)
-"""The start of a word after what may be the end of a sentence: the next white space tells."""
+_END: Final = ".!?…"
+_CLOSING: Final = "\"'”’»)]"
 
 
 class Citer:
@@ -38,7 +36,8 @@ class Citer:
         """Yield the cleaned deltas with their citations, then what else `words` has."""
         request, sources = composed.prompt.request, composed.prompt.sources
         offered = composed.offered
-        draft = _Draft(addresses_in(sources), offered, keeps_markers=request.keeps_markers)
+        addresses = await asyncio.to_thread(addresses_in, sources)
+        draft = _Draft(addresses, offered, keeps_markers=request.keeps_markers)
         known: SourceSentences | None = None
         async with aclosing(words) as events:
             async for event in events:
@@ -76,6 +75,19 @@ def _cited(sentence: CitedSentence, support: Support, origin: CitationOrigin) ->
     )
 
 
+def _decided(text: str) -> int:
+    """Return the length of `text` without the word that may be the first one of a sentence.
+
+    It follows the end of a line, or of what may be a sentence; the white space after it tells.
+    """
+    word = "" if text[-1:].isspace() else "".join(text.rsplit(maxsplit=1)[-1:])
+    before = text[: len(text) - len(word)]
+    body = before.rstrip()
+    has_ended = body.rstrip(_CLOSING)[-1:] in _END if body else False
+    is_undecided = len(body) < len(before) and (has_ended or "\n" in before[len(body) :])
+    return len(body) if is_undecided else len(text)
+
+
 class _Draft:
     """The text of one answer on its way out."""
 
@@ -96,10 +108,7 @@ class _Draft:
         """Take what the model wrote; yield what the caller gets, and each sentence right after its text."""
         yield from self._out(self._markers.feed(self._cleaner.feed(text)))
         known = self._last + self._held
-        undecided = _UNDECIDED.search(known)
-        yield from self._release(
-            self._sent + (undecided.start() if undecided else len(known)) - len(self._last)
-        )
+        yield from self._release(self._sent + _decided(known) - len(self._last))
 
     def end(self) -> Iterator[Delta | CitedSentence]:
         """Yield the rest: nothing more comes. Once it has been told, there is none."""

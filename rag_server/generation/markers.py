@@ -15,7 +15,9 @@ _START: Final = re.compile(
     r"[\[【](?:[ ]?(?:\d{1,3}[ ]?[,;][ ]?){0,9}(?:\d{0,3}|\d{1,3}[ ]?|\d{1,3}[ ]?[,;][ ]?))?"
 )
 _NUMBER: Final = re.compile(r"\d+")
-_OPENING: Final = re.compile(r"[ \t]*[\[【]|[ \t]+\Z")
+_OPENING: Final = re.compile(r"[\[【]")
+MAX_SPACE: Final = 64
+"""White space before a marker that goes with it, in code points."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,27 +48,27 @@ class MarkerParser:
     def _advance(self, *, at_end: bool) -> Iterator[str | Marker]:
         text, position, shown = self._rest, 0, 0
         while (opening := _OPENING.search(text, position)) is not None:
-            start = opening.end() - 1
-            if text[start] in " \t":  # white space that may come before a marker
-                if not at_end:
-                    position = opening.start()
-                    break
-                position = len(text)
-                continue
+            start = opening.start()
             marker = _MARKER.match(text, start)
-            if marker is not None:
-                if opening.start() > shown:
-                    yield text[shown : opening.start()]
-                numbers = dict.fromkeys(int(number) for number in _NUMBER.findall(marker.group()))
-                yield Marker(tuple(numbers), text[opening.start() : start])
-                position = shown = marker.end()
-            elif not at_end and _START.fullmatch(text, start):
-                position = opening.start()
-                break
-            else:
+            if marker is None and (at_end or not _START.fullmatch(text, start)):
                 position = start + 1
-        else:
-            position = len(text)
-        if position > shown:
-            yield text[shown:position]
-        self._rest = text[position:]
+                continue
+            space = _space_before(text, shown, start)
+            if space > shown:
+                yield text[shown:space]
+            if marker is None:
+                self._rest = text[space:]
+                return
+            numbers = dict.fromkeys(int(number) for number in _NUMBER.findall(marker.group()))
+            yield Marker(tuple(numbers), text[space:start])
+            position = shown = marker.end()
+        end = len(text) if at_end else _space_before(text, shown, len(text))
+        if end > shown:
+            yield text[shown:end]
+        self._rest = text[end:]
+
+
+def _space_before(text: str, start: int, end: int) -> int:
+    """Return where the white space begins that ends at `end`: not before `start`, nor far before its end."""
+    start = max(start, end - MAX_SPACE)
+    return start + len(text[start:end].rstrip(" \t"))

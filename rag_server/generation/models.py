@@ -58,6 +58,12 @@ class Models:
         return tuple(self._served.values())
 
     @property
+    def names(self) -> tuple[str, ...]:
+        """Names of all models, the default one first."""
+        default = next(iter(self._aliases[DEFAULT]))
+        return (default, *(name for name in self._served if name != default))
+
+    @property
     def aliases(self) -> Mapping[str, Mapping[str, float]]:
         """Model and weight by alias."""
         return self._aliases

@@ -51,9 +51,14 @@ class SentenceCutter:
     def add_marker(self, numbers: tuple[int, ...], shown_length: int) -> None:
         """Take a marker of which `shown_length` code points stay in the answer."""
         place = len(self._tail)
+        if self._marks and self._marks[-1][0] == place:
+            numbers = tuple(dict.fromkeys((*self._marks.pop()[1], *numbers)))
         self._marks.append((place, numbers))
         if shown_length:
-            self._anchors.append((place, self._shown(place) + shown_length))
+            last_place, shown = self._anchors[-1]
+            if last_place == place and len(self._anchors) > 1:
+                self._anchors.pop()
+            self._anchors.append((place, shown + place - last_place + shown_length))
 
     def end(self) -> Iterator[CitedSentence]:
         """Yield what is left: nothing more comes."""
@@ -62,6 +67,9 @@ class SentenceCutter:
     def _completed(self, *, keep_last: bool) -> Iterator[CitedSentence]:
         spans = split_sentences(self._tail)
         count = len(spans) - keep_last
+        if not spans and not keep_last:  # rules and fences of code, say
+            self._marks.clear()
+            self._forget(len(self._tail))
         if count <= 0:
             return
         for index, span in enumerate(spans[:count]):

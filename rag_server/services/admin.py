@@ -85,7 +85,7 @@ class AdminServicer(pb_grpc.AdminServiceServicer):
                 window_tokens=self._model.window_tokens,
                 languages=self._model.languages,
             ),
-            generators=[each.name for each in self._models.served],
+            generators=self._models.names,
             languages=SUPPORTED_LANGUAGES,
             media_types=readable_media_types(),
             limits=pb.Limits(

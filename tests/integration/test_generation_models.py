@@ -225,7 +225,7 @@ async def test_tokens_are_counted_as_each_model_does(rig: Rig) -> None:
 
 async def test_server_info_tells_of_models_aliases_and_prices(rig: Rig) -> None:
     info = await rig.client.admin.GetServerInfo(admin_pb.GetServerInfoRequest())
-    assert list(info.generators) == ["extractive", "small", "large"]
+    assert list(info.generators) == ["small", "extractive", "large"]
     by_name = {model.name: model for model in info.models}
     assert (by_name["small"].provider, by_name["small"].window_tokens) == ("local", 4096)
     assert (by_name["small"].prompt_price, by_name["small"].answer_price) == (1.0, 2.0)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+from types import SimpleNamespace
 
 import pytest
 
@@ -82,7 +83,7 @@ async def test_queue_that_is_full_refuses_and_says_when_to_come_back() -> None:
 
 async def test_time_to_come_back_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 0.0
-    monkeypatch.setattr("rag_server.generation.admission.time.monotonic", lambda: now)
+    monkeypatch.setattr("rag_server.generation.admission.time", SimpleNamespace(monotonic=lambda: now))
     gate = Gate("small", permits=2, queue=0)
     async with gate.turn(INTERACTIVE):
         now += 40.0

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rag_server.generation.markers import Marker, MarkerParser
+from rag_server.generation.markers import MAX_SPACE, Marker, MarkerParser
 from tests.unit.rag_server.generation.splitting import CUTS, pieces
 
 
@@ -34,6 +34,8 @@ def parsed(parts: list[str]) -> tuple[str, list[tuple[int, Marker]]]:
         ("ends in spaces  ", "ends in spaces  ", []),
         ("a  \n[1] b", "a  \n b", [(4, (1,))]),
         ("[[1]]", "[]", [(1, (1,))]),
+        ("a" + " " * 100 + "[1]", "a" + " " * (100 - MAX_SPACE), [(101 - MAX_SPACE, (1,))]),
+        (" " * 5000 + "a", " " * 5000 + "a", []),
     ],
 )
 def test_markers_are_taken_out_with_the_space_before_them(
@@ -56,6 +58,11 @@ def test_text_is_told_as_soon_as_it_is_decided() -> None:
 @given(st.text(alphabet="ab 1234,;[]【】\n\t", max_size=80), CUTS)
 def test_markers_do_not_depend_on_how_the_stream_is_cut(text: str, cuts: list[int]) -> None:
     assert parsed(pieces(text, cuts)) == parsed([text])
+
+
+def test_no_more_is_held_back_than_may_belong_to_a_marker() -> None:
+    parser = MarkerParser()
+    assert sum(len(str(each)) for _ in range(500) for each in parser.feed(" ")) == 500 - MAX_SPACE
 
 
 @given(st.text(alphabet="ab 12,[]", max_size=60))

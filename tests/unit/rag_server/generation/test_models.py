@@ -19,6 +19,7 @@ def test_route_without_a_name_is_the_first_model_or_the_alias_default() -> None:
     assert names(Models(SERVED), "default") == ["quotes"]
     models = Models(SERVED, {"default": {"new": 1.0}})
     assert names(models, "") == names(models, "default") == ["new"]
+    assert models.names == ("new", "quotes", "old")
 
 
 def test_route_by_name_goes_on_to_the_fallbacks_each_once() -> None:

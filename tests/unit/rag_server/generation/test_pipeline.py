@@ -417,7 +417,7 @@ async def test_model_that_abstains_does_so_in_the_callers_language(tokens: tuple
     assert finished.reason is FinishReason.NO_RELEVANT_CONTENT
 
 
-@pytest.mark.parametrize("tokens", [("No.",), ("N",), ("NO_RELEV",), ("NO", " dawn")])
+@pytest.mark.parametrize("tokens", [("No.",), ("N",), ("NO_RELEV",), ("NO", " dawn"), (".",) * 100])
 async def test_words_that_begin_like_an_abstention_are_an_answer(tokens: tuple[str, ...]) -> None:
     events, _ = await read(answering(written(*tokens)))
     assert text_of(events) == "".join(tokens)

@@ -92,3 +92,22 @@ def test_every_marker_goes_to_one_sentence_and_spans_are_in_order(parts: list[Pa
         assert ends[-1] <= each.span.start < each.span.end <= len(answer)
         ends.append(each.span.end)
         assert each.text.strip() == each.text
+
+
+@pytest.mark.parametrize("shown", [True, False])
+def test_markers_without_words_are_one_mark(shown: bool) -> None:
+    cutter = SentenceCutter()
+    for number in range(1, 3000):
+        assert not list(cutter.add_text(""))
+        cutter.add_marker((number % 5 + 1,), 3 if shown else 0)
+    assert len(cutter._marks) == 1
+    assert len(cutter._anchors) <= 2
+    assert list(cutter.end()) == []
+
+
+def test_text_that_has_no_sentence_is_not_kept() -> None:
+    cutter = SentenceCutter()
+    assert list(cutter.add_text("---\n" * 3000)) == []
+    assert len(cutter._tail) <= MAX_SENTENCE + 8
+    (sentence,) = [*cutter.add_text("It waits."), *cutter.end()]
+    assert (sentence.text, sentence.span) == ("It waits.", Span(12_000, 12_009))

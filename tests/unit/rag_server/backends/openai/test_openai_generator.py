@@ -4,6 +4,7 @@ import asyncio
 import time
 from contextlib import aclosing
 from email.utils import formatdate
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -297,7 +298,9 @@ async def test_provider_that_keeps_failing_is_suspended_and_probed_later(
     server: OpenAiServer, make_generator: MakeGenerator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = 1000.0
-    monkeypatch.setattr("purgatory.domain.model.time.time", lambda: now)
+    clock = SimpleNamespace(time=lambda: now)
+    monkeypatch.setattr("purgatory.domain.model.time", clock)
+    monkeypatch.setattr("rag_server.backends.openai.breaker.time", clock)
     server.script(Status(500), Status(500), Status(500))
     generator = make_generator(attempts=1, breaker_failures=2, breaker_open_s=30.0)
     for _ in range(2):
