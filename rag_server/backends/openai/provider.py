@@ -23,7 +23,7 @@ from rag_server.backends.openai.failures import Failures, ProviderFailure
 from rag_server.domain.time_limit import TimeLimit
 
 _JSON = "application/json"
-_DRAIN_S = 0.1
+_DRAIN_S = 0.5
 """A provider that has more to send after the end is not waited for."""
 
 
