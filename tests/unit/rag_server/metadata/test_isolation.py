@@ -180,6 +180,7 @@ EMPTY: dict[str, Attempt] = {
     "crawls.pages": lambda tx, it: tx.crawls.pages(STRANGER, it.uid),
     "crawls.forget_page": lambda tx, it: tx.crawls.forget_page(STRANGER, it.uid, PAGE.url),
     "crawls.is_page_of": lambda tx, it: tx.crawls.is_page_of(STRANGER, it.uid, PAGE.document_id),
+    "leases.find": lambda tx, it: tx.leases.find(STRANGER, it.queued_id, it.lease.token),
     "leases.remaining_s": lambda tx, it: tx.leases.remaining_s(STRANGER, it.queued_id),
     "leases.renew": _renewed,
     "leases.release": lambda tx, it: tx.leases.release(STRANGER, it.lease),
