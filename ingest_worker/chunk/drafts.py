@@ -3,8 +3,16 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
+from collections.abc import Callable
 
 from rag_server.domain.document import ChunkDraft, ParsedDocument, Span
+
+OnChunk = Callable[[], None]
+"""Called once for about each chunk while they are made; what it raises ends the work."""
+
+
+def ignore() -> None:
+    """Listen to nothing: an `OnChunk`."""
 
 
 class DraftMaker:

@@ -26,7 +26,7 @@ class IngestSettings(Group):
     """Starts of one job, those included that ended with the process, before it is given up as harmful."""
     retry_backoff_s: Annotated[float, Field(gt=0)] = 1.0
     """Wait before the second attempt, in seconds; doubled each time, with jitter, up to a minute."""
-    embedding_batch_chunks: Annotated[int, Field(ge=1, le=1024)] = 32
+    embedding_batch_chunks: Annotated[int, Field(ge=1, le=1024)] = 16
     """Chunks embedded and written at a time; a cancelled job stops between two batches."""
     lease_s: Annotated[float, Field(ge=0.1)] = 30.0
     """How long a job belongs to a worker that is not heard of, in seconds; renewed three times in between."""
