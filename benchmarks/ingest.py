@@ -199,7 +199,7 @@ def main() -> int:
     options = parser.parse_args()
     parts: dict[str, Callable[[], Awaitable[list[Figure]]]] = {
         "embedded": lambda: measure_embedded(options.rounds),
-        "workers": lambda: measure_workers(documents_of(500)),
+        "workers": lambda: measure_workers(documents_of(500)[::3]),
         "publish": measure_publishing,
         "pages": measure_pages,
     }
