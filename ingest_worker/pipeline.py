@@ -32,7 +32,7 @@ from rag_server.domain.document import Chunk, ChunkDraft, MediaType, NewDocument
 from rag_server.domain.job import SUCCESSES, Job, JobKind, JobProgress, JobState
 from rag_server.domain.media_type_names import is_archive_type
 from rag_server.domain.publication import Publication
-from rag_server.domain.records import RecordMapping
+from rag_server.domain.records import RecordMapping, wants_page_boxes
 from rag_server.domain.revision import KEPT_REVISIONS, DocumentRevision
 from rag_server.errors import InvalidArgument
 from rag_server.failpoints import step
@@ -196,7 +196,12 @@ class IngestPipeline:
 
         parsing = asyncio.create_task(
             self.parser.parse(
-                content.data, declared, content.document.file_name, on_pages=on_pages, records=mapping
+                content.data,
+                declared,
+                content.document.file_name,
+                on_pages=on_pages,
+                records=mapping,
+                page_boxes=wants_page_boxes(job.chunking),
             )
         )
         recorded = pages[0]
@@ -299,6 +304,7 @@ def _to_chunks(
             source_uri=document.source_uri,
             media_type=media_type,
             metadata=draft.metadata,
+            boxes=draft.boxes,
         )
         for ordinal, draft in enumerate(drafts)
     ]
