@@ -70,6 +70,8 @@ class IngestPipeline:
     """What is done with archives; None: they are not supported."""
     reads_scans: bool = False
     """Whether `parser` reads scanned pages."""
+    docling: tuple[str, ...] = ()
+    """Media types that `parser` has docling read."""
 
     async def run(self, job: Job, lease: HeldLease) -> Job:
         """Take `job`, which is FETCHING, to its end and return it; an archive, until it waits for its files.
@@ -90,7 +92,9 @@ class IngestPipeline:
         progress = JobProgress(size_bytes=len(content.data))
 
         await self._enter(job, lease, JobState.PARSING, progress)
-        recipe = recipe_of(job.chunking, self.embedder.model, reads_scans=self.reads_scans)
+        recipe = recipe_of(
+            job.chunking, self.embedder.model, reads_scans=self.reads_scans, docling=self.docling
+        )
         if visible is not None and _is_same(visible, content, recipe):
             async with lease.transaction() as tx:
                 kept = await tx.documents.keep(job.tenant_id, job.id, visible.revision)

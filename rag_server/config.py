@@ -28,11 +28,18 @@ from pydantic_settings import (
 )
 
 from rag_server.domain.archive import MAX_ENTRIES, MAX_UNPACKED_BYTES
+from rag_server.domain.document import MediaType
 from rag_server.domain.revision import KEPT_REVISIONS
 from rag_server.errors import FailedPrecondition
 
 MEBIBYTE = 1024 * 1024
 _OCR_MEMORY_BYTES = 768 * MEBIBYTE
+_DOCLING_MEMORY_BYTES = 512 * MEBIBYTE
+_DOCLING_FORMATS = {
+    each.name.lower(): each
+    for each in (MediaType.DOCX, MediaType.HTML, MediaType.MARKDOWN, MediaType.PPTX, MediaType.XLSX)
+}
+"""Those whose readers need no model."""
 MIN_SECRET_CHARACTERS = 16
 SECRET_NAME_PATTERN = "^[A-Za-z0-9_-]{1,64}$"  # noqa: S105 - a pattern
 
@@ -228,6 +235,10 @@ class IngestSettings(Group):
     """How long a `request_id` is remembered, in seconds."""
 
 
+def _docling_names(setting: str) -> list[str]:
+    return [name for each in setting.split(",") if (name := each.strip().lower())]
+
+
 class ParserSettings(Group):
     """The processes that read documents, and what one of them may use."""
 
@@ -249,6 +260,9 @@ class ParserSettings(Group):
     ocr_s: Annotated[float, Field(gt=0, le=86_400)] = 600.0
     """Time for the scanned pages of one PDF, in seconds, beyond `cpu_s` and `wall_s`; those that it does not
     suffice for stay unread."""
+    docling: str = ""
+    """Formats that docling reads instead, separated by commas: docx, html, markdown, pptx, xlsx (needs the
+    extra `docling`, and `memory_bytes` of 512 MiB or more); empty: none."""
 
     @field_validator("ocr")
     @classmethod
@@ -256,6 +270,26 @@ class ParserSettings(Group):
         if ocr and info.data.get("memory_bytes", _OCR_MEMORY_BYTES) < _OCR_MEMORY_BYTES:
             raise ValueError(f"needs memory_bytes of {_OCR_MEMORY_BYTES} or more")
         return ocr
+
+    @field_validator("docling")
+    @classmethod
+    def _check_docling(cls, docling: str, info: ValidationInfo) -> str:
+        names = _docling_names(docling)
+        unknown = [name for name in names if name not in _DOCLING_FORMATS]
+        if "pdf" in unknown:
+            raise ValueError(
+                "PDF is not among the formats: docling needs models for it; PDFs are read as ever"
+            )
+        if unknown:
+            raise ValueError(f"{unknown[0]!r} is not one of {', '.join(_DOCLING_FORMATS)}")
+        if names and info.data.get("memory_bytes", _DOCLING_MEMORY_BYTES) < _DOCLING_MEMORY_BYTES:
+            raise ValueError(f"needs memory_bytes of {_DOCLING_MEMORY_BYTES} or more")
+        return docling
+
+    @property
+    def docling_media_types(self) -> tuple[str, ...]:
+        """Media types of the documents that docling reads, in order."""
+        return tuple(sorted({_DOCLING_FORMATS[name].value for name in _docling_names(self.docling)}))
 
 
 class QueueSettings(Group):

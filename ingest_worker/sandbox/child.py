@@ -2,7 +2,7 @@
 
 It reads documents from the pipe that was its standard input, one after the other, and writes what became
 of each to the pipe that was its standard output. It imports the parsers, the recogniser of scanned pages
-where that is asked for, and nothing else: no store, no gRPC.
+and docling where they are asked for, and nothing else: no store, no gRPC.
 """
 
 from __future__ import annotations
@@ -13,10 +13,11 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from ingest_worker.parse.page_progress import listen
+from ingest_worker.parse.protocol import Parser
 from ingest_worker.sandbox.codec import encode, is_encodable
 from ingest_worker.sandbox.confine import allow_cpu, confine, die_with
 from ingest_worker.sandbox.failures import encode_failure, too_much_output
@@ -130,6 +131,16 @@ def _scan_readers(ocr_s: float) -> Callable[[], ScanReader] | None:
     return lambda: ScanReader(recogniser, ocr_s)
 
 
+def _docling_parsers(media_types: Sequence[str]) -> Sequence[Parser]:
+    """Return those that take the place of others; docling is imported where there are any."""
+    if not media_types:
+        return ()
+    from ingest_worker.parse.docling_parser import docling_parsers
+
+    os.environ["PATH"] = ""  # it would try LibreOffice for drawings, and fail: no program starts from here
+    return docling_parsers(map(MediaType, media_types))
+
+
 def main() -> None:
     """Read documents with the parsers of `ingest_worker.parse`, imported here: before the limits hold."""
     from ingest_worker.parse.detect import detect_media_type
@@ -137,10 +148,12 @@ def main() -> None:
     from ingest_worker.parse.records.read import read_records, table_type
     from ingest_worker.parse.registry import parse_document, parsers_with
 
-    scan_readers = _scan_readers(ParserLimits.from_json(sys.argv[1]).ocr_s)
+    limits = ParserLimits.from_json(sys.argv[1])
+    scan_readers = _scan_readers(limits.ocr_s)
+    others = _docling_parsers(limits.docling)
 
     def parse_with(pdf_parser: PdfParser) -> ParseFunction:
-        parsers = parsers_with(pdf_parser)
+        parsers = parsers_with(pdf_parser, *others)
 
         def parse(data: bytes, declared: str, file_name: str) -> tuple[MediaType, ParsedDocument]:
             media_type = detect_media_type(data, declared, file_name)
