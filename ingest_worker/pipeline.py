@@ -33,7 +33,7 @@ from rag_server.domain.document import Chunk, ChunkDraft, MediaType, NewDocument
 from rag_server.domain.job import SUCCESSES, Job, JobKind, JobProgress, JobState
 from rag_server.domain.media_type_names import is_archive_type
 from rag_server.domain.publication import Publication
-from rag_server.domain.records import RecordMapping
+from rag_server.domain.records import RecordMapping, wants_page_boxes
 from rag_server.domain.revision import KEPT_REVISIONS, DocumentRevision
 from rag_server.errors import InvalidArgument
 from rag_server.failpoints import step
@@ -75,6 +75,8 @@ class IngestPipeline:
     """What is done with archives; None: they are not supported."""
     reads_scans: bool = False
     """Whether `parser` reads scanned pages."""
+    docling: tuple[str, ...] = ()
+    """Media types that `parser` has docling read."""
 
     async def run(self, job: Job, lease: HeldLease) -> Job:
         """Take `job`, which is FETCHING, to its end and return it; an archive, until it waits for its files.
@@ -95,7 +97,9 @@ class IngestPipeline:
         progress = JobProgress(size_bytes=len(content.data))
 
         await self._enter(job, lease, JobState.PARSING, progress)
-        recipe = recipe_of(job.chunking, self.embedder.model, reads_scans=self.reads_scans)
+        recipe = recipe_of(
+            job.chunking, self.embedder.model, reads_scans=self.reads_scans, docling=self.docling
+        )
         if visible is not None and _is_same(visible, content, recipe):
             async with lease.transaction() as tx:
                 kept = await tx.documents.keep(job.tenant_id, job.id, visible.revision)
@@ -200,7 +204,12 @@ class IngestPipeline:
 
         parsing = asyncio.create_task(
             self.parser.parse(
-                content.data, declared, content.document.file_name, on_pages=on_pages, records=mapping
+                content.data,
+                declared,
+                content.document.file_name,
+                on_pages=on_pages,
+                records=mapping,
+                page_boxes=wants_page_boxes(job.chunking),
             )
         )
 
@@ -350,6 +359,7 @@ def _to_chunks(
             source_uri=document.source_uri,
             media_type=media_type,
             metadata=draft.metadata,
+            boxes=draft.boxes,
         )
         for ordinal, draft in enumerate(drafts)
     ]

@@ -13,11 +13,11 @@ from rag_server.config.fetching import CrawlSettings, FetchSettings
 from rag_server.config.group import Group
 from rag_server.config.ingesting import (
     IngestSettings,
-    ParserSettings,
     QueueSettings,
     WebhookSettings,
     WorkerSettings,
 )
+from rag_server.config.parsing import ParserSettings
 from rag_server.config.serving import LogSettings, MetricsSettings, ServerSettings
 from rag_server.config.settings import Settings
 from rag_server.config.stores import DatabaseSettings, MilvusSettings, StorageSettings

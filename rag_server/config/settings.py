@@ -16,11 +16,11 @@ from rag_server.config.answering import EmbeddingSettings, GenerationSettings, R
 from rag_server.config.fetching import CrawlSettings, FetchSettings
 from rag_server.config.ingesting import (
     IngestSettings,
-    ParserSettings,
     QueueSettings,
     WebhookSettings,
     WorkerSettings,
 )
+from rag_server.config.parsing import ParserSettings
 from rag_server.config.serving import LogSettings, MetricsSettings, ServerSettings
 from rag_server.config.stores import DatabaseSettings, MilvusSettings, StorageSettings
 from rag_server.errors import FailedPrecondition

@@ -20,7 +20,8 @@ from rag_server.domain.metadata import MetadataType
 from rag_server.domain.records import RecordField, RecordMapping
 from rag_server.errors import FailedPrecondition, InvalidArgument, NotFound, Unavailable
 from rag_server.testing.fakes import HashEmbedder
-from tests.unit.ingest_worker.conftest import BATCH, LONG, TENANT, Workshop
+from tests.documents import pdf
+from tests.unit.ingest_worker.conftest import BATCH, CHUNKING, LONG, TENANT, Workshop
 
 
 async def events(workshop: Workshop, job: Job) -> list[Job]:
@@ -255,6 +256,20 @@ async def test_pipeline_collection_of_another_embedding_model_is_not_written_to(
     assert workshop.rows.rows == {}
 
 
+async def test_pipeline_boxes_asked_for_later_are_found_without_embedding_again(workshop: Workshop) -> None:
+    data = pdf()
+    await workshop.run(await workshop.accept(data))
+    before = workshop.visible()
+    assert {chunk.boxes for chunk in before} == {()}
+    job = await workshop.run(await workshop.accept(data, chunking=replace(CHUNKING, page_boxes=True)))
+    after = [chunk for chunk in workshop.visible() if chunk.document_revision == 2]
+    assert [chunk.text for chunk in after] == [chunk.text for chunk in before]
+    assert all(chunk.boxes for chunk in after)
+    assert (job.progress.embedded_chunk_count, job.progress.is_unchanged) == (0, False)
+    again = await workshop.run(await workshop.accept(data, chunking=replace(CHUNKING, page_boxes=True)))
+    assert again.progress.is_unchanged
+
+
 @dataclass
 class SlowParser:
     """Reads `total` pages, each when it is told to."""
@@ -272,6 +287,7 @@ class SlowParser:
         *,
         on_pages: PagesDone | None = None,
         records: RecordMapping | None = None,
+        page_boxes: bool = False,
     ) -> tuple[MediaType, ParsedDocument]:
         assert on_pages is not None
         try:

@@ -362,6 +362,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """ERROR_REASON_EXTRA_NOT_INSTALLED (FAILED_PRECONDITION, Start-up): a setting asks for what only an optional
     extra of the package has. Metadata: `settings`, `extra`.
     """
+    ERROR_REASON_DOCLING_FAILED: _ErrorReason.ValueType  # 126
+    """ERROR_REASON_DOCLING_FAILED (INVALID_ARGUMENT): docling fails at a document, which may be intact; the setting
+    `parser.docling` says which formats it reads. Metadata: `media_type`, and `error`, the kind of its error.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """ErrorReason lists the reasons that `google.rpc.ErrorInfo` (domain `rag-server`) and `JobError` carry,
@@ -708,5 +712,9 @@ deliveries carry it. Metadata: `http_status`.
 ERROR_REASON_EXTRA_NOT_INSTALLED: ErrorReason.ValueType  # 125
 """ERROR_REASON_EXTRA_NOT_INSTALLED (FAILED_PRECONDITION, Start-up): a setting asks for what only an optional
 extra of the package has. Metadata: `settings`, `extra`.
+"""
+ERROR_REASON_DOCLING_FAILED: ErrorReason.ValueType  # 126
+"""ERROR_REASON_DOCLING_FAILED (INVALID_ARGUMENT): docling fails at a document, which may be intact; the setting
+`parser.docling` says which formats it reads. Metadata: `media_type`, and `error`, the kind of its error.
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

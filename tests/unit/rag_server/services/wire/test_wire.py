@@ -51,6 +51,7 @@ from rag_server.domain.job import Job, JobError, JobKind, JobProgress, JobState,
 from rag_server.domain.job_items import ItemError
 from rag_server.domain.lexical import Bm25
 from rag_server.domain.metadata import MetadataType, MetadataValue
+from rag_server.domain.page_boxes import PageBox
 from rag_server.domain.retrieval import (
     Degradation,
     Leg,
@@ -135,8 +136,8 @@ def test_enum_of_the_contract_has_the_values_of_the_domain(proto: Any, domain: t
 
 
 chunkings = st.one_of(
-    st.builds(TokenChunking, st.integers(1, 512), st.floats(0, 0.5)),
-    st.builds(CharacterChunking, st.integers(1, 10_000), st.integers(0, 5_000)),
+    st.builds(TokenChunking, st.integers(1, 512), st.floats(0, 0.5), st.booleans()),
+    st.builds(CharacterChunking, st.integers(1, 10_000), st.integers(0, 5_000), st.booleans()),
 )
 
 
@@ -176,7 +177,7 @@ COLLECTION = Collection(
     language="es",
     embedding_model="hash-64",
     dimension=64,
-    chunking=CharacterChunking(1000, 100),
+    chunking=CharacterChunking(1000, 100, page_boxes=True),
     bm25=Bm25(0.9, 0.4),
     labels={"team": "a"},
     metadata_fields={"year": MetadataType.INTEGER},
@@ -239,6 +240,7 @@ CHUNK = Chunk(
     source_uri="file:a",
     media_type="text/plain",
     metadata={"price": 1.5},
+    boxes=(PageBox(5, 0, 2500, 10_000, 3333),),
 )
 
 
@@ -251,6 +253,8 @@ def test_chunk_has_every_field() -> None:
     assert message.metadata["price"].double_value == 1.5
     assert not to_chunk(replace(CHUNK, metadata={})).metadata
     assert "acme" not in str(message)
+    (box,) = message.boxes
+    assert (box.page, box.left, box.top, box.right, box.bottom) == (5, 0, 0.25, 1, 0.3333)
 
 
 def test_chunk_without_pages_has_none() -> None:
