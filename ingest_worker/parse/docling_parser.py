@@ -27,7 +27,7 @@ from rag_server.domain.document import Block, BlockKind, MediaType, ParsedDocume
 
 _MODULES = ("docling", "docling_core", "docx", "pptx", "openpyxl", "bs4", "marko")
 _NOT_NEEDED = ("torch", "transformers")
-"""What docling imports where it is there: ten seconds and 200 MB for readers that do not use it."""
+"""What docling imports where it is there: seconds and 200 MB for readers that do not use it."""
 
 
 @dataclass(frozen=True, slots=True)
