@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import Field, SecretStr, ValidationInfo, field_validator
+from pydantic import Field, SecretStr, field_validator
 
 from rag_server.config.group import MEBIBYTE, Group
 from rag_server.domain.archive import MAX_ENTRIES, MAX_UNPACKED_BYTES
