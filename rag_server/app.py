@@ -258,8 +258,8 @@ def _add_services(
 async def _take_up_unfinished(database: Database) -> None:
     """Have the jobs worked on that the last process left unfinished: the queue in memory knows none of them.
 
-    Conversations whose answers it left unfinished go on. This process has the data folder to itself, so nobody
-    can hold a lease.
+    Conversations whose answers it left unfinished go on. This process has the data folder to itself, so
+    nobody can hold a lease.
     """
     async with database.transaction() as tx:
         await tx.leases.release_all()

@@ -2,8 +2,8 @@
 
 "And in Chile?" after "How many days of leave do I have?" is searched with as "And in Chile? days leave". The
 words are appended, not put in: word order means little to BM25, and to a mean of token vectors. To resolve a
-question by terms of its history is the idea of Voskarides et al., "Query Resolution for Conversational Search with
-Limited Supervision", 2020; a model chooses the terms there, rules do here. See `docs/decisions/0025`.
+question by terms of its history is the idea of Voskarides et al., "Query Resolution for Conversational Search
+with Limited Supervision", 2020; a model chooses the terms there, rules do here. See `docs/decisions/0025`.
 """
 
 from __future__ import annotations
