@@ -17,6 +17,7 @@ from rag.v1 import conversation_pb2
 from rag.v1 import conversation_service_pb2 as pb
 from rag.v1 import generate_service_pb2 as generate_pb
 from rag_server.backends.extractive.generator import ExtractiveGenerator
+from rag_server.domain.generation import GenerationRequest
 from rag_server.services import conversations as servicer
 from tests.rag_client import RagClient, failure, failure_of, next_of
 
@@ -25,6 +26,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 USER, ASSISTANT = conversation_pb2.MESSAGE_ROLE_USER, conversation_pb2.MESSAGE_ROLE_ASSISTANT
 FIRST = "How many days of annual leave do employees get?"
 FOLLOW_UP = "And in Chile?"
+OTHER = "In which Chilean city does the office stand above the harbour?"
 GERMAN_LEAVE = "Employees in Germany get 30 days of annual leave per year."
 CHILEAN_LEAVE = "Employees in Chile get 15 days of annual leave per year."
 CHILEAN_OFFICE = "The office in Chile stands in Valparaíso, above the harbour."
@@ -70,18 +72,20 @@ def streamed(client: RagClient, collection: str, question: str, **fields: Any) -
 
 
 class Gate:
-    """The first answer waits here until it is open; later ones pass."""
+    """Answers to `FIRST` wait here until it is open; others pass."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.is_open = asyncio.Event()
         self.reached = asyncio.Event()
         generate = ExtractiveGenerator.generate
 
-        async def gated(*arguments: Any) -> AsyncGenerator[Any, None]:
-            if not self.reached.is_set():
+        async def gated(
+            generator: ExtractiveGenerator, request: GenerationRequest, sources: Any
+        ) -> AsyncGenerator[Any, None]:
+            if request.question == FIRST:
                 self.reached.set()
                 await self.is_open.wait()
-            async with aclosing(generate(*arguments)) as events:
+            async with aclosing(generate(generator, request, sources)) as events:
                 async for event in events:
                     yield event
 
@@ -204,8 +208,7 @@ async def test_question_that_makes_sense_alone_is_searched_with_as_it_is(
 ) -> None:
     conversation = await created(client)
     await ask(client, handbook, FIRST, conversation_id=conversation.id)
-    question = "In which Chilean city does the office stand above the harbour?"
-    response = await ask(client, handbook, question, conversation_id=conversation.id)
+    response = await ask(client, handbook, OTHER, conversation_id=conversation.id)
     assert response.turn.search_question == ""
     assert response.answer.splitlines()[0] == CHILEAN_OFFICE
 
@@ -296,7 +299,7 @@ async def test_conversations_do_not_wait_for_each_other(client: RagClient, handb
     one, two = await created(client), await created(client)
     waiting = asyncio.ensure_future(client.generate.Generate(asking(handbook, FIRST, conversation_id=one.id)))
     await gate.reached.wait()
-    assert (await ask(client, handbook, FIRST, conversation_id=two.id)).answer
+    assert (await ask(client, handbook, OTHER, conversation_id=two.id)).answer
     assert not waiting.done()
     gate.is_open.set()
     assert (await waiting).answer
@@ -309,7 +312,7 @@ async def asked_until_free(
     async with asyncio.timeout(60):
         while True:
             try:
-                return await ask(client, collection, FIRST, conversation_id=conversation_id)
+                return await ask(client, collection, OTHER, conversation_id=conversation_id)
             except grpc.aio.AioRpcError as error:
                 if failure_of(error).reason != "CONVERSATION_BUSY":
                     raise
@@ -328,7 +331,7 @@ async def test_answer_that_is_cancelled_leaves_its_question_and_frees_the_conver
     listed = (await messages(client, conversation.id)).messages
     assert [(each.role, each.text) for each in listed] == [
         (USER, FIRST),
-        (USER, FIRST),
+        (USER, OTHER),
         (ASSISTANT, response.answer),
     ]
     assert (response.turn.history_message_count, response.turn.history_left_out_count) == (0, 1)
@@ -341,10 +344,9 @@ async def test_answer_whose_deadline_passes_is_not_recorded_and_frees_the_conver
     request = asking(handbook, FIRST, conversation_id=conversation.id)
     late = await failure_code(client.generate.Generate(request, timeout=1.0))
     assert late is grpc.StatusCode.DEADLINE_EXCEEDED
-    gate.reached.set()  # perhaps it has not come so far
     response = await asked_until_free(client, handbook, conversation.id)
     *before, question, answer = (await messages(client, conversation.id)).messages
-    assert (question.text, answer.text) == (FIRST, response.answer)
+    assert (question.text, answer.text) == (OTHER, response.answer)
     # how far it came by then is up to the machine; no answer was recorded
     assert [(each.role, each.text) for each in before] in ([], [(USER, FIRST)])
 
