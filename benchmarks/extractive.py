@@ -26,9 +26,10 @@ from rag_server.backends.extractive import ExtractiveGenerator
 from rag_server.backends.onnx.embedder import OnnxEmbedder
 from rag_server.backends.protocols import Embedder, EmbeddingModel, Embeddings, Tokenizer
 from rag_server.domain.document import Chunk, Span
+from rag_server.domain.fusion import RrfFusion
 from rag_server.domain.generation import Cited, FinishReason, GenerationRequest
 from rag_server.domain.priority import Priority
-from rag_server.domain.retrieval import Leg, LegSignal, RetrievalRequest, RrfFusion, ScoredChunk
+from rag_server.domain.retrieval import Leg, LegSignal, RetrievalRequest, ScoredChunk
 from rag_server.text.analyzer import Analyzer
 
 TOP_K = 10

@@ -7,7 +7,12 @@ module (`python -m rag_server.config`) and checked by a test.
 
 from __future__ import annotations
 
-from rag_server.config.answering import EmbeddingSettings, GenerationSettings, RetrievalSettings
+from rag_server.config.answering import (
+    ConversationSettings,
+    EmbeddingSettings,
+    GenerationSettings,
+    RetrievalSettings,
+)
 from rag_server.config.describe import describe_invalid, settings_table
 from rag_server.config.fetching import CrawlSettings, FetchSettings
 from rag_server.config.group import Group
@@ -23,6 +28,7 @@ from rag_server.config.settings import Settings
 from rag_server.config.stores import DatabaseSettings, MilvusSettings, StorageSettings
 
 __all__ = [
+    "ConversationSettings",
     "CrawlSettings",
     "DatabaseSettings",
     "EmbeddingSettings",

@@ -12,7 +12,12 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
-from rag_server.config.answering import EmbeddingSettings, GenerationSettings, RetrievalSettings
+from rag_server.config.answering import (
+    ConversationSettings,
+    EmbeddingSettings,
+    GenerationSettings,
+    RetrievalSettings,
+)
 from rag_server.config.fetching import CrawlSettings, FetchSettings
 from rag_server.config.ingesting import (
     IngestSettings,
@@ -44,6 +49,7 @@ class Settings(BaseSettings):
     embedding: EmbeddingSettings = EmbeddingSettings()
     retrieval: RetrievalSettings = RetrievalSettings()
     generation: GenerationSettings = GenerationSettings()
+    conversations: ConversationSettings = ConversationSettings()
     ingest: IngestSettings = IngestSettings()
     parser: ParserSettings = ParserSettings()
     queue: QueueSettings = QueueSettings()

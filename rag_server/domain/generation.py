@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from rag_server.domain.conversation import AnsweredBefore, ConversationRef, HistoryMessage, TurnInfo
 from rag_server.domain.document import Span
 from rag_server.domain.retrieval import Degradation, RetrievalRequest, ScoredChunk, ScoreScale, Timings
 
@@ -26,6 +27,17 @@ class GenerationRequest:
     """Upper bound of the answer, in the generator's tokens."""
     language: str = ""
     """Language of fixed phrases (`en`, `es`); empty: that of the question."""
+    history: tuple[HistoryMessage, ...] = ()
+    """What was said before, oldest first; for a stored conversation as much of it as the generator gets."""
+    conversation: ConversationRef | None = None
+    """The stored conversation that the question continues; None: nothing is stored."""
+    asked: str = ""
+    """The question as it was asked, where `retrieval.query` is another one; empty: it is the same."""
+
+    @property
+    def question(self) -> str:
+        """The question as it was asked."""
+        return self.asked or self.retrieval.query
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +55,11 @@ class Citation:
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """The first event: who answers."""
+    """The first event: who answers, and what the question continues."""
 
     model: str
+    turn: TurnInfo | None = None
+    """None: the question stands alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +99,14 @@ class Finished:
     """The last event of an answer that did not break."""
 
     reason: FinishReason
+    timings_us: Timings
+
+
+@dataclass(frozen=True, slots=True)
+class Repeated:
+    """All there is of a call that was answered before: what it was told then."""
+
+    answered: AnsweredBefore
     timings_us: Timings
 
 

@@ -23,12 +23,13 @@ _sym_db = _symbol_database.Default()
 
 
 from rag.v1 import chunk_pb2 as rag_dot_v1_dot_chunk__pb2
+from rag.v1 import conversation_pb2 as rag_dot_v1_dot_conversation__pb2
 from rag.v1 import options_pb2 as rag_dot_v1_dot_options__pb2
 from rag.v1 import retrieved_chunk_pb2 as rag_dot_v1_dot_retrieved__chunk__pb2
 from rag.v1 import timings_pb2 as rag_dot_v1_dot_timings__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1drag/v1/generate_service.proto\x12\x06rag.v1\x1a\x12rag/v1/chunk.proto\x1a\x14rag/v1/options.proto\x1a\x1crag/v1/retrieved_chunk.proto\x1a\x14rag/v1/timings.proto\"\xc7\x01\n\x0fGenerateRequest\x12%\n\x0e\x63ollection_ids\x18\x01 \x03(\tR\rcollectionIds\x12\x1a\n\x08question\x18\x02 \x01(\tR\x08question\x12\x36\n\tretrieval\x18\x03 \x01(\x0b\x32\x18.rag.v1.RetrievalOptionsR\tretrieval\x12\x39\n\ngeneration\x18\x04 \x01(\x0b\x32\x19.rag.v1.GenerationOptionsR\ngeneration\"\xea\x03\n\x10GenerateResponse\x12\x16\n\x06\x61nswer\x18\x01 \x01(\tR\x06\x61nswer\x12.\n\tcitations\x18\x02 \x03(\x0b\x32\x10.rag.v1.CitationR\tcitations\x12\x30\n\x07sources\x18\x03 \x03(\x0b\x32\x16.rag.v1.RetrievedChunkR\x07sources\x12\x39\n\rfinish_reason\x18\x04 \x01(\x0e\x32\x14.rag.v1.FinishReasonR\x0c\x66inishReason\x12\x14\n\x05model\x18\x05 \x01(\tR\x05model\x12#\n\x05usage\x18\x06 \x01(\x0b\x32\r.rag.v1.UsageR\x05usage\x12\x33\n\x0bscore_scale\x18\x07 \x01(\x0e\x32\x12.rag.v1.ScoreScaleR\nscoreScale\x12\x37\n\x0c\x64\x65gradations\x18\x08 \x03(\x0e\x32\x13.rag.v1.DegradationR\x0c\x64\x65gradations\x12M\n\x14\x63ollection_revisions\x18\t \x03(\x0b\x32\x1a.rag.v1.CollectionRevisionR\x13\x63ollectionRevisions\x12)\n\x07timings\x18\n \x01(\x0b\x32\x0f.rag.v1.TimingsR\x07timings\"\xcd\x01\n\x15StreamGenerateRequest\x12%\n\x0e\x63ollection_ids\x18\x01 \x03(\tR\rcollectionIds\x12\x1a\n\x08question\x18\x02 \x01(\tR\x08question\x12\x36\n\tretrieval\x18\x03 \x01(\x0b\x32\x18.rag.v1.RetrievalOptionsR\tretrieval\x12\x39\n\ngeneration\x18\x04 \x01(\x0b\x32\x19.rag.v1.GenerationOptionsR\ngeneration\"\xd3\x02\n\x16StreamGenerateResponse\x12\x35\n\x07started\x18\x01 \x01(\x0b\x32\x19.rag.v1.GenerationStartedH\x00R\x07started\x12;\n\tretrieved\x18\x02 \x01(\x0b\x32\x1b.rag.v1.GenerationRetrievedH\x00R\tretrieved\x12+\n\x05\x64\x65lta\x18\x03 \x01(\x0b\x32\x13.rag.v1.AnswerDeltaH\x00R\x05\x64\x65lta\x12.\n\x08\x63itation\x18\x04 \x01(\x0b\x32\x10.rag.v1.CitationH\x00R\x08\x63itation\x12%\n\x05usage\x18\x05 \x01(\x0b\x32\r.rag.v1.UsageH\x00R\x05usage\x12\x38\n\x08\x66inished\x18\x06 \x01(\x0b\x32\x1a.rag.v1.GenerationFinishedH\x00R\x08\x66inishedB\x07\n\x05\x65vent\")\n\x11GenerationStarted\x12\x14\n\x05model\x18\x01 \x01(\tR\x05model\"\x84\x02\n\x13GenerationRetrieved\x12\x30\n\x07sources\x18\x01 \x03(\x0b\x32\x16.rag.v1.RetrievedChunkR\x07sources\x12\x33\n\x0bscore_scale\x18\x02 \x01(\x0e\x32\x12.rag.v1.ScoreScaleR\nscoreScale\x12\x37\n\x0c\x64\x65gradations\x18\x03 \x03(\x0e\x32\x13.rag.v1.DegradationR\x0c\x64\x65gradations\x12M\n\x14\x63ollection_revisions\x18\x04 \x03(\x0b\x32\x1a.rag.v1.CollectionRevisionR\x13\x63ollectionRevisions\"!\n\x0b\x41nswerDelta\x12\x12\n\x04text\x18\x01 \x01(\tR\x04text\"\xdd\x01\n\x08\x43itation\x12!\n\x0csource_index\x18\x01 \x01(\x05R\x0bsourceIndex\x12\x19\n\x08\x63hunk_id\x18\x02 \x01(\tR\x07\x63hunkId\x12\x1f\n\x0b\x64ocument_id\x18\x03 \x01(\tR\ndocumentId\x12-\n\x0b\x61nswer_span\x18\x04 \x01(\x0b\x32\x0c.rag.v1.SpanR\nanswerSpan\x12-\n\x0bsource_span\x18\x05 \x01(\x0b\x32\x0c.rag.v1.SpanR\nsourceSpan\x12\x14\n\x05quote\x18\x06 \x01(\tR\x05quote\"c\n\x05Usage\x12,\n\x12prompt_token_count\x18\x01 \x01(\x05R\x10promptTokenCount\x12,\n\x12\x61nswer_token_count\x18\x02 \x01(\x05R\x10\x61nswerTokenCount\"m\n\x12GenerationFinished\x12,\n\x06reason\x18\x01 \x01(\x0e\x32\x14.rag.v1.FinishReasonR\x06reason\x12)\n\x07timings\x18\x02 \x01(\x0b\x32\x0f.rag.v1.TimingsR\x07timings*\x8e\x01\n\x0c\x46inishReason\x12\x1d\n\x19\x46INISH_REASON_UNSPECIFIED\x10\x00\x12\x1a\n\x16\x46INISH_REASON_COMPLETE\x10\x01\x12\x1c\n\x18\x46INISH_REASON_MAX_TOKENS\x10\x02\x12%\n!FINISH_REASON_NO_RELEVANT_CONTENT\x10\x03\x32\xa3\x01\n\x0fGenerateService\x12=\n\x08Generate\x12\x17.rag.v1.GenerateRequest\x1a\x18.rag.v1.GenerateResponse\x12Q\n\x0eStreamGenerate\x12\x1d.rag.v1.StreamGenerateRequest\x1a\x1e.rag.v1.StreamGenerateResponse0\x01\x42I\n\x0fio.ragserver.v1P\x01Z4github.com/rag-server/rag-server/gen/go/rag/v1;ragv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1drag/v1/generate_service.proto\x12\x06rag.v1\x1a\x12rag/v1/chunk.proto\x1a\x19rag/v1/conversation.proto\x1a\x14rag/v1/options.proto\x1a\x1crag/v1/retrieved_chunk.proto\x1a\x14rag/v1/timings.proto\"\xc3\x02\n\x0fGenerateRequest\x12%\n\x0e\x63ollection_ids\x18\x01 \x03(\tR\rcollectionIds\x12\x1a\n\x08question\x18\x02 \x01(\tR\x08question\x12\x36\n\tretrieval\x18\x03 \x01(\x0b\x32\x18.rag.v1.RetrievalOptionsR\tretrieval\x12\x39\n\ngeneration\x18\x04 \x01(\x0b\x32\x19.rag.v1.GenerationOptionsR\ngeneration\x12\'\n\x0f\x63onversation_id\x18\x05 \x01(\tR\x0e\x63onversationId\x12\x32\n\x08messages\x18\x06 \x03(\x0b\x32\x16.rag.v1.HistoryMessageR\x08messages\x12\x1d\n\nrequest_id\x18\x07 \x01(\tR\trequestId\"\x8c\x04\n\x10GenerateResponse\x12\x16\n\x06\x61nswer\x18\x01 \x01(\tR\x06\x61nswer\x12.\n\tcitations\x18\x02 \x03(\x0b\x32\x10.rag.v1.CitationR\tcitations\x12\x30\n\x07sources\x18\x03 \x03(\x0b\x32\x16.rag.v1.RetrievedChunkR\x07sources\x12\x39\n\rfinish_reason\x18\x04 \x01(\x0e\x32\x14.rag.v1.FinishReasonR\x0c\x66inishReason\x12\x14\n\x05model\x18\x05 \x01(\tR\x05model\x12#\n\x05usage\x18\x06 \x01(\x0b\x32\r.rag.v1.UsageR\x05usage\x12\x33\n\x0bscore_scale\x18\x07 \x01(\x0e\x32\x12.rag.v1.ScoreScaleR\nscoreScale\x12\x37\n\x0c\x64\x65gradations\x18\x08 \x03(\x0e\x32\x13.rag.v1.DegradationR\x0c\x64\x65gradations\x12M\n\x14\x63ollection_revisions\x18\t \x03(\x0b\x32\x1a.rag.v1.CollectionRevisionR\x13\x63ollectionRevisions\x12)\n\x07timings\x18\n \x01(\x0b\x32\x0f.rag.v1.TimingsR\x07timings\x12 \n\x04turn\x18\x14 \x01(\x0b\x32\x0c.rag.v1.TurnR\x04turn\"\xc9\x02\n\x15StreamGenerateRequest\x12%\n\x0e\x63ollection_ids\x18\x01 \x03(\tR\rcollectionIds\x12\x1a\n\x08question\x18\x02 \x01(\tR\x08question\x12\x36\n\tretrieval\x18\x03 \x01(\x0b\x32\x18.rag.v1.RetrievalOptionsR\tretrieval\x12\x39\n\ngeneration\x18\x04 \x01(\x0b\x32\x19.rag.v1.GenerationOptionsR\ngeneration\x12\'\n\x0f\x63onversation_id\x18\x05 \x01(\tR\x0e\x63onversationId\x12\x32\n\x08messages\x18\x06 \x03(\x0b\x32\x16.rag.v1.HistoryMessageR\x08messages\x12\x1d\n\nrequest_id\x18\x07 \x01(\tR\trequestId\"\xd3\x02\n\x16StreamGenerateResponse\x12\x35\n\x07started\x18\x01 \x01(\x0b\x32\x19.rag.v1.GenerationStartedH\x00R\x07started\x12;\n\tretrieved\x18\x02 \x01(\x0b\x32\x1b.rag.v1.GenerationRetrievedH\x00R\tretrieved\x12+\n\x05\x64\x65lta\x18\x03 \x01(\x0b\x32\x13.rag.v1.AnswerDeltaH\x00R\x05\x64\x65lta\x12.\n\x08\x63itation\x18\x04 \x01(\x0b\x32\x10.rag.v1.CitationH\x00R\x08\x63itation\x12%\n\x05usage\x18\x05 \x01(\x0b\x32\r.rag.v1.UsageH\x00R\x05usage\x12\x38\n\x08\x66inished\x18\x06 \x01(\x0b\x32\x1a.rag.v1.GenerationFinishedH\x00R\x08\x66inishedB\x07\n\x05\x65vent\"K\n\x11GenerationStarted\x12\x14\n\x05model\x18\x01 \x01(\tR\x05model\x12 \n\x04turn\x18\x14 \x01(\x0b\x32\x0c.rag.v1.TurnR\x04turn\"\x84\x02\n\x13GenerationRetrieved\x12\x30\n\x07sources\x18\x01 \x03(\x0b\x32\x16.rag.v1.RetrievedChunkR\x07sources\x12\x33\n\x0bscore_scale\x18\x02 \x01(\x0e\x32\x12.rag.v1.ScoreScaleR\nscoreScale\x12\x37\n\x0c\x64\x65gradations\x18\x03 \x03(\x0e\x32\x13.rag.v1.DegradationR\x0c\x64\x65gradations\x12M\n\x14\x63ollection_revisions\x18\x04 \x03(\x0b\x32\x1a.rag.v1.CollectionRevisionR\x13\x63ollectionRevisions\"!\n\x0b\x41nswerDelta\x12\x12\n\x04text\x18\x01 \x01(\tR\x04text\"\xdd\x01\n\x08\x43itation\x12!\n\x0csource_index\x18\x01 \x01(\x05R\x0bsourceIndex\x12\x19\n\x08\x63hunk_id\x18\x02 \x01(\tR\x07\x63hunkId\x12\x1f\n\x0b\x64ocument_id\x18\x03 \x01(\tR\ndocumentId\x12-\n\x0b\x61nswer_span\x18\x04 \x01(\x0b\x32\x0c.rag.v1.SpanR\nanswerSpan\x12-\n\x0bsource_span\x18\x05 \x01(\x0b\x32\x0c.rag.v1.SpanR\nsourceSpan\x12\x14\n\x05quote\x18\x06 \x01(\tR\x05quote\"c\n\x05Usage\x12,\n\x12prompt_token_count\x18\x01 \x01(\x05R\x10promptTokenCount\x12,\n\x12\x61nswer_token_count\x18\x02 \x01(\x05R\x10\x61nswerTokenCount\"m\n\x12GenerationFinished\x12,\n\x06reason\x18\x01 \x01(\x0e\x32\x14.rag.v1.FinishReasonR\x06reason\x12)\n\x07timings\x18\x02 \x01(\x0b\x32\x0f.rag.v1.TimingsR\x07timings*\x8e\x01\n\x0c\x46inishReason\x12\x1d\n\x19\x46INISH_REASON_UNSPECIFIED\x10\x00\x12\x1a\n\x16\x46INISH_REASON_COMPLETE\x10\x01\x12\x1c\n\x18\x46INISH_REASON_MAX_TOKENS\x10\x02\x12%\n!FINISH_REASON_NO_RELEVANT_CONTENT\x10\x03\x32\xa3\x01\n\x0fGenerateService\x12=\n\x08Generate\x12\x17.rag.v1.GenerateRequest\x1a\x18.rag.v1.GenerateResponse\x12Q\n\x0eStreamGenerate\x12\x1d.rag.v1.StreamGenerateRequest\x1a\x1e.rag.v1.StreamGenerateResponse0\x01\x42I\n\x0fio.ragserver.v1P\x01Z4github.com/rag-server/rag-server/gen/go/rag/v1;ragv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,28 +37,28 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'rag.v1.generate_service_pb2
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\017io.ragserver.v1P\001Z4github.com/rag-server/rag-server/gen/go/rag/v1;ragv1'
-  _globals['_FINISHREASON']._serialized_start=2158
-  _globals['_FINISHREASON']._serialized_end=2300
-  _globals['_GENERATEREQUEST']._serialized_start=136
-  _globals['_GENERATEREQUEST']._serialized_end=335
-  _globals['_GENERATERESPONSE']._serialized_start=338
-  _globals['_GENERATERESPONSE']._serialized_end=828
-  _globals['_STREAMGENERATEREQUEST']._serialized_start=831
-  _globals['_STREAMGENERATEREQUEST']._serialized_end=1036
-  _globals['_STREAMGENERATERESPONSE']._serialized_start=1039
-  _globals['_STREAMGENERATERESPONSE']._serialized_end=1378
-  _globals['_GENERATIONSTARTED']._serialized_start=1380
-  _globals['_GENERATIONSTARTED']._serialized_end=1421
-  _globals['_GENERATIONRETRIEVED']._serialized_start=1424
-  _globals['_GENERATIONRETRIEVED']._serialized_end=1684
-  _globals['_ANSWERDELTA']._serialized_start=1686
-  _globals['_ANSWERDELTA']._serialized_end=1719
-  _globals['_CITATION']._serialized_start=1722
-  _globals['_CITATION']._serialized_end=1943
-  _globals['_USAGE']._serialized_start=1945
-  _globals['_USAGE']._serialized_end=2044
-  _globals['_GENERATIONFINISHED']._serialized_start=2046
-  _globals['_GENERATIONFINISHED']._serialized_end=2155
-  _globals['_GENERATESERVICE']._serialized_start=2303
-  _globals['_GENERATESERVICE']._serialized_end=2466
+  _globals['_FINISHREASON']._serialized_start=2501
+  _globals['_FINISHREASON']._serialized_end=2643
+  _globals['_GENERATEREQUEST']._serialized_start=163
+  _globals['_GENERATEREQUEST']._serialized_end=486
+  _globals['_GENERATERESPONSE']._serialized_start=489
+  _globals['_GENERATERESPONSE']._serialized_end=1013
+  _globals['_STREAMGENERATEREQUEST']._serialized_start=1016
+  _globals['_STREAMGENERATEREQUEST']._serialized_end=1345
+  _globals['_STREAMGENERATERESPONSE']._serialized_start=1348
+  _globals['_STREAMGENERATERESPONSE']._serialized_end=1687
+  _globals['_GENERATIONSTARTED']._serialized_start=1689
+  _globals['_GENERATIONSTARTED']._serialized_end=1764
+  _globals['_GENERATIONRETRIEVED']._serialized_start=1767
+  _globals['_GENERATIONRETRIEVED']._serialized_end=2027
+  _globals['_ANSWERDELTA']._serialized_start=2029
+  _globals['_ANSWERDELTA']._serialized_end=2062
+  _globals['_CITATION']._serialized_start=2065
+  _globals['_CITATION']._serialized_end=2286
+  _globals['_USAGE']._serialized_start=2288
+  _globals['_USAGE']._serialized_end=2387
+  _globals['_GENERATIONFINISHED']._serialized_start=2389
+  _globals['_GENERATIONFINISHED']._serialized_end=2498
+  _globals['_GENERATESERVICE']._serialized_start=2646
+  _globals['_GENERATESERVICE']._serialized_end=2809
 # @@protoc_insertion_point(module_scope)

@@ -9,6 +9,7 @@ from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from rag.v1 import chunk_pb2 as _chunk_pb2
+from rag.v1 import conversation_pb2 as _conversation_pb2
 from rag.v1 import options_pb2 as _options_pb2
 from rag.v1 import retrieved_chunk_pb2 as _retrieved_chunk_pb2
 from rag.v1 import timings_pb2 as _timings_pb2
@@ -65,10 +66,26 @@ class GenerateRequest(_message.Message):
     QUESTION_FIELD_NUMBER: _builtins.int
     RETRIEVAL_FIELD_NUMBER: _builtins.int
     GENERATION_FIELD_NUMBER: _builtins.int
+    CONVERSATION_ID_FIELD_NUMBER: _builtins.int
+    MESSAGES_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
     question: _builtins.str
     """question is the question, in natural language; more than white space. Its signs are text, unless
     `retrieval.query_syntax` says otherwise.
     Required. Length: 1 to 8192 code points.
+    """
+    conversation_id: _builtins.str
+    """conversation_id is the conversation that the question continues: its messages are the history, and question
+    and answer become messages of it. One question at a time: another call gets CONVERSATION_BUSY. Absent means
+    that nothing is stored.
+    Length: 0 to 64 code points.
+    """
+    request_id: _builtins.str
+    """request_id makes a question of a conversation idempotent: the same id with the same request gives the
+    recorded answer again, its text in one piece, or goes on with the question where no answer was recorded; with
+    another request ALREADY_EXISTS. Remembered as long as the conversation. Not set without `conversation_id`.
+    Absent means no such check.
+    Pattern: `[0-9A-Fa-f]{8}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{12}`.
     """
     @_builtins.property
     def collection_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
@@ -86,6 +103,13 @@ class GenerateRequest(_message.Message):
     def generation(self) -> _options_pb2.GenerationOptions:
         """generation says how to write the answer. Absent means the defaults."""
 
+    @_builtins.property
+    def messages(self) -> _containers.RepeatedCompositeFieldContainer[_conversation_pb2.HistoryMessage]:
+        """messages are what was said before the question, oldest first, 262144 code points in all. Not set together
+        with `conversation_id`. Absent means that the question stands alone.
+        Items: 0 to 100.
+        """
+
     def __init__(
         self,
         *,
@@ -93,10 +117,13 @@ class GenerateRequest(_message.Message):
         question: _builtins.str = ...,
         retrieval: _options_pb2.RetrievalOptions | None = ...,
         generation: _options_pb2.GenerationOptions | None = ...,
+        conversation_id: _builtins.str = ...,
+        messages: _abc.Iterable[_conversation_pb2.HistoryMessage] | None = ...,
+        request_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["generation", b"generation", "retrieval", b"retrieval"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection_ids", b"collection_ids", "generation", b"generation", "question", b"question", "retrieval", b"retrieval"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection_ids", b"collection_ids", "conversation_id", b"conversation_id", "generation", b"generation", "messages", b"messages", "question", b"question", "request_id", b"request_id", "retrieval", b"retrieval"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -118,6 +145,7 @@ class GenerateResponse(_message.Message):
     DEGRADATIONS_FIELD_NUMBER: _builtins.int
     COLLECTION_REVISIONS_FIELD_NUMBER: _builtins.int
     TIMINGS_FIELD_NUMBER: _builtins.int
+    TURN_FIELD_NUMBER: _builtins.int
     answer: _builtins.str
     """answer is the text."""
     finish_reason: Global___FinishReason.ValueType
@@ -148,7 +176,13 @@ class GenerateResponse(_message.Message):
 
     @_builtins.property
     def timings(self) -> _timings_pb2.Timings:
-        """timings say where the time went: the stages of Retrieve, then `generate`."""
+        """timings say where the time went: the stages of Retrieve, then `generate`; with a history, `history` and
+        `rewrite` before, and `record` after.
+        """
+
+    @_builtins.property
+    def turn(self) -> _conversation_pb2.Turn:
+        """turn says what the question continues. Absent means that it stands alone."""
 
     def __init__(
         self,
@@ -163,10 +197,11 @@ class GenerateResponse(_message.Message):
         degradations: _abc.Iterable[_retrieved_chunk_pb2.Degradation.ValueType] | None = ...,
         collection_revisions: _abc.Iterable[_retrieved_chunk_pb2.CollectionRevision] | None = ...,
         timings: _timings_pb2.Timings | None = ...,
+        turn: _conversation_pb2.Turn | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["timings", b"timings", "usage", b"usage"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["timings", b"timings", "turn", b"turn", "usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "citations", b"citations", "collection_revisions", b"collection_revisions", "degradations", b"degradations", "finish_reason", b"finish_reason", "model", b"model", "score_scale", b"score_scale", "sources", b"sources", "timings", b"timings", "usage", b"usage"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "citations", b"citations", "collection_revisions", b"collection_revisions", "degradations", b"degradations", "finish_reason", b"finish_reason", "model", b"model", "score_scale", b"score_scale", "sources", b"sources", "timings", b"timings", "turn", b"turn", "usage", b"usage"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -182,10 +217,26 @@ class StreamGenerateRequest(_message.Message):
     QUESTION_FIELD_NUMBER: _builtins.int
     RETRIEVAL_FIELD_NUMBER: _builtins.int
     GENERATION_FIELD_NUMBER: _builtins.int
+    CONVERSATION_ID_FIELD_NUMBER: _builtins.int
+    MESSAGES_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
     question: _builtins.str
     """question is the question, in natural language; more than white space. Its signs are text, unless
     `retrieval.query_syntax` says otherwise.
     Required. Length: 1 to 8192 code points.
+    """
+    conversation_id: _builtins.str
+    """conversation_id is the conversation that the question continues: its messages are the history, and question
+    and answer become messages of it. One question at a time: another call gets CONVERSATION_BUSY. Absent means
+    that nothing is stored.
+    Length: 0 to 64 code points.
+    """
+    request_id: _builtins.str
+    """request_id makes a question of a conversation idempotent: the same id with the same request gives the
+    recorded answer again, its text in one piece, or goes on with the question where no answer was recorded; with
+    another request ALREADY_EXISTS. Remembered as long as the conversation. Not set without `conversation_id`.
+    Absent means no such check.
+    Pattern: `[0-9A-Fa-f]{8}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{12}`.
     """
     @_builtins.property
     def collection_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
@@ -203,6 +254,13 @@ class StreamGenerateRequest(_message.Message):
     def generation(self) -> _options_pb2.GenerationOptions:
         """generation says how to write the answer. Absent means the defaults."""
 
+    @_builtins.property
+    def messages(self) -> _containers.RepeatedCompositeFieldContainer[_conversation_pb2.HistoryMessage]:
+        """messages are what was said before the question, oldest first, 262144 code points in all. Not set together
+        with `conversation_id`. Absent means that the question stands alone.
+        Items: 0 to 100.
+        """
+
     def __init__(
         self,
         *,
@@ -210,10 +268,13 @@ class StreamGenerateRequest(_message.Message):
         question: _builtins.str = ...,
         retrieval: _options_pb2.RetrievalOptions | None = ...,
         generation: _options_pb2.GenerationOptions | None = ...,
+        conversation_id: _builtins.str = ...,
+        messages: _abc.Iterable[_conversation_pb2.HistoryMessage] | None = ...,
+        request_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["generation", b"generation", "retrieval", b"retrieval"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection_ids", b"collection_ids", "generation", b"generation", "question", b"question", "retrieval", b"retrieval"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection_ids", b"collection_ids", "conversation_id", b"conversation_id", "generation", b"generation", "messages", b"messages", "question", b"question", "request_id", b"request_id", "retrieval", b"retrieval"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -284,16 +345,22 @@ class GenerationStarted(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     MODEL_FIELD_NUMBER: _builtins.int
+    TURN_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """model is the generator."""
+    @_builtins.property
+    def turn(self) -> _conversation_pb2.Turn:
+        """turn says what the question continues. Absent means that it stands alone."""
+
     def __init__(
         self,
         *,
         model: _builtins.str = ...,
+        turn: _conversation_pb2.Turn | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["turn", b"turn"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["model", b"model"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["model", b"model", "turn", b"turn"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -445,7 +512,9 @@ class GenerationFinished(_message.Message):
     """reason says why the answer ended."""
     @_builtins.property
     def timings(self) -> _timings_pb2.Timings:
-        """timings say where the time went: the stages of Retrieve, then `generate`."""
+        """timings say where the time went: the stages of Retrieve, then `generate`; with a history, `history` and
+        `rewrite` before, and `record` after.
+        """
 
     def __init__(
         self,

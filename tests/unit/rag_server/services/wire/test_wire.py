@@ -24,6 +24,7 @@ from rag.v1 import (
     retrieved_chunk_pb2,
 )
 from rag_server.domain.collection import CharacterChunking, Chunking, Collection, TokenChunking
+from rag_server.domain.conversation import TurnInfo
 from rag_server.domain.document import Chunk, Document, NewDocument, Span
 from rag_server.domain.filter import (
     Bool,
@@ -490,12 +491,13 @@ def test_question_arrives_with_its_defaults(kind: Any) -> None:
         retrieval=full_options(),
         generation=options_pb2.GenerationOptions(max_answer_tokens=11, language="es"),
     )
-    assert absent(full) == set()
+    continued = {"conversation_id", "messages", "request_id"}  # what a question continues, see test_turn.py
+    assert absent(full) == continued
     assert from_question(full) == GenerationRequest(FULL, 11, "es")
 
 
 EVENTS: list[GenerationEvent] = [
-    Started("extractive"),
+    Started("extractive", TurnInfo("conversation", "question", "answer", 4, 2, "q words")),
     Retrieved((SCORED,), ScoreScale.RRF, (Degradation.DENSE_ONLY,), {"books": 3}),
     Delta("a pass"),
     Delta("age"),
