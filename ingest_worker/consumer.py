@@ -22,6 +22,7 @@ from ingest_worker.metrics import WorkerMetrics
 from ingest_worker.runner import Runner
 from rag_server.backends.protocols import Delivery, JobMessage, JobQueue
 from rag_server.concurrency import beside, finish
+from rag_server.domain.ids import new_id
 from rag_server.domain.job import Job, JobError, JobState
 from rag_server.domain.lease import LeaseLost
 from rag_server.errors import FailedPrecondition, Internal, NotFound, RagError, Unavailable
@@ -139,18 +140,38 @@ class Consumer:
         self._on_ended()
 
     async def _begin(self, delivery: Delivery) -> tuple[Job, HeldLease] | None:
-        """Take the job's lease and count the start; None: the message needs no work, and is answered."""
+        """Take the job's lease and count the start; None: the message needs no work, and is answered.
+
+        While the store of the jobs does not answer, that is tried again: perhaps only its answer was lost,
+        and the lease is ours and would keep everybody from the job until it ends.
+        """
+        token = new_id()
+        loop = asyncio.get_running_loop()
+        give_up = loop.time() + self._lease_s
+        while True:
+            try:
+                return await self._take(delivery, token)
+            except Unavailable:
+                if loop.time() >= give_up:
+                    raise
+                await asyncio.sleep(_RECORD_PAUSE_S * random.uniform(0.5, 1.5))  # noqa: S311 - jitter
+
+    async def _take(self, delivery: Delivery, token: str) -> tuple[Job, HeldLease] | None:
+        """As `_begin`, once; with a token that was tried before, it goes on from where that came to."""
         tenant_id, job_id = delivery.message.tenant_id, delivery.message.job_id
         try:
             async with self._database.transaction() as tx:
-                lease = await tx.leases.acquire(tenant_id, job_id, owner=self._owner, ttl_s=self._lease_s)
+                is_counted = await tx.leases.find(tenant_id, job_id, token) is not None
+                lease = await tx.leases.acquire(
+                    tenant_id, job_id, owner=self._owner, ttl_s=self._lease_s, token=token
+                )
                 job = await tx.jobs.get(tenant_id, job_id)
                 remaining_s = 0.0
                 if lease is None:
                     remaining_s = await tx.leases.remaining_s(tenant_id, job_id)
                 elif job.waiting:
                     await tx.leases.release(tenant_id, lease)
-                else:
+                elif not is_counted:
                     job = await tx.jobs.change(
                         tenant_id, job_id, state=JobState.FETCHING, attempt_count=job.attempt_count + 1
                     )

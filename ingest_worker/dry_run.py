@@ -17,7 +17,7 @@ from rag_server.backends.protocols import Embedder
 from rag_server.domain.collection import Collection
 from rag_server.domain.document import NewDocument
 from rag_server.domain.dry_run import DryRun
-from rag_server.domain.records import Cutting, RecordMapping
+from rag_server.domain.records import Cutting, RecordMapping, wants_page_boxes
 from rag_server.errors import ResourceExhausted
 
 _BUSY_RETRY_S = 5.0
@@ -72,6 +72,7 @@ class IngestDryRunner:
                 document.media_type,
                 document.file_name,
                 records=cutting if isinstance(cutting, RecordMapping) else None,
+                page_boxes=wants_page_boxes(cutting),
             )
             check_records(parsed)
             drafts = await asyncio.to_thread(

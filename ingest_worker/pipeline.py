@@ -14,6 +14,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
+from typing import TypeVar
 
 from ingest_worker.cancelled import JobCancelled
 from ingest_worker.chunk.registry import chunk_document
@@ -32,7 +33,7 @@ from rag_server.domain.document import Chunk, ChunkDraft, MediaType, NewDocument
 from rag_server.domain.job import SUCCESSES, Job, JobKind, JobProgress, JobState
 from rag_server.domain.media_type_names import is_archive_type
 from rag_server.domain.publication import Publication
-from rag_server.domain.records import RecordMapping
+from rag_server.domain.records import RecordMapping, wants_page_boxes
 from rag_server.domain.revision import KEPT_REVISIONS, DocumentRevision
 from rag_server.errors import InvalidArgument
 from rag_server.failpoints import step
@@ -40,8 +41,12 @@ from rag_server.metadata.codecs import metadata_to_json
 from rag_server.metadata.database import Database
 from rag_server.text.analyzer import Analyzer
 
-_PROGRESS_INTERVAL_S = 0.5
-"""Between two looks at a document that is being read: how far is it, and is it still wanted."""
+_LOOK_S = 0.45
+"""Between two looks at a document that is being read or cut: how far is it, and is it still wanted."""
+_SIGN_OF_LIFE_S = 0.9
+"""After which a job that has got no further is recorded all the same: who watches it sees that it lives."""
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +75,8 @@ class IngestPipeline:
     """What is done with archives; None: they are not supported."""
     reads_scans: bool = False
     """Whether `parser` reads scanned pages."""
+    docling: tuple[str, ...] = ()
+    """Media types that `parser` has docling read."""
 
     async def run(self, job: Job, lease: HeldLease) -> Job:
         """Take `job`, which is FETCHING, to its end and return it; an archive, until it waits for its files.
@@ -90,7 +97,9 @@ class IngestPipeline:
         progress = JobProgress(size_bytes=len(content.data))
 
         await self._enter(job, lease, JobState.PARSING, progress)
-        recipe = recipe_of(job.chunking, self.embedder.model, reads_scans=self.reads_scans)
+        recipe = recipe_of(
+            job.chunking, self.embedder.model, reads_scans=self.reads_scans, docling=self.docling
+        )
         if visible is not None and _is_same(visible, content, recipe):
             async with lease.transaction() as tx:
                 kept = await tx.documents.keep(job.tenant_id, job.id, visible.revision)
@@ -107,9 +116,7 @@ class IngestPipeline:
         progress = await self._record_left_out(job, lease, parsed, progress)
 
         await self._enter(job, lease, JobState.CHUNKING, progress)
-        drafts = await asyncio.to_thread(
-            chunk_document, parsed, job.chunking, self.embedder.tokenizer, self.embedder.model
-        )
+        drafts = await self._cut(job, lease, parsed, progress)
         token_count = sum(draft.token_count for draft in drafts)
         progress = replace(progress, chunk_count=len(drafts), token_count=token_count)
 
@@ -183,7 +190,7 @@ class IngestPipeline:
         self, job: Job, lease: HeldLease, content: _Content, progress: JobProgress
     ) -> tuple[MediaType, ParsedDocument]:
         """Have the document read, record how many pages are done, and stop at once when nobody wants it."""
-        pages: list[tuple[int, int]] = [(0, 0)]
+        pages = (0, 0)
         declared = content.document.media_type
         if is_archive_type(declared):
             if not is_archive(content.data):
@@ -192,26 +199,79 @@ class IngestPipeline:
         mapping = job.chunking if isinstance(job.chunking, RecordMapping) else None
 
         def on_pages(done: int, total: int) -> None:
-            pages[0] = (done, total)
+            nonlocal pages
+            pages = (done, total)
 
         parsing = asyncio.create_task(
             self.parser.parse(
-                content.data, declared, content.document.file_name, on_pages=on_pages, records=mapping
+                content.data,
+                declared,
+                content.document.file_name,
+                on_pages=on_pages,
+                records=mapping,
+                page_boxes=wants_page_boxes(job.chunking),
             )
         )
-        recorded = pages[0]
+
+        def so_far() -> JobProgress:
+            done, total = pages
+            return replace(progress, page_count=total, parsed_page_count=done) if total else progress
+
+        return await self._watch(job, lease, JobState.PARSING, parsing, so_far)
+
+    async def _cut(
+        self, job: Job, lease: HeldLease, parsed: ParsedDocument, progress: JobProgress
+    ) -> list[ChunkDraft]:
+        """Cut the document in a thread, which stops at its next chunk when nobody wants it any longer."""
+        count = 0
+        is_wanted = True
+
+        def on_chunk() -> None:
+            nonlocal count
+            count += 1
+            if not is_wanted:
+                raise JobCancelled
+
+        cutting = asyncio.create_task(
+            asyncio.to_thread(
+                chunk_document,
+                parsed,
+                job.chunking,
+                self.embedder.tokenizer,
+                self.embedder.model,
+                on_chunk=on_chunk,
+            )
+        )
         try:
-            while not (await asyncio.wait({parsing}, timeout=_PROGRESS_INTERVAL_S))[0]:
-                if pages[0] != recorded:
-                    recorded = done, total = pages[0]
-                    progress = replace(progress, page_count=total, parsed_page_count=done)
-                    await self._enter(job, lease, JobState.PARSING, progress)
+            return await self._watch(
+                job, lease, JobState.CHUNKING, cutting, lambda: replace(progress, chunk_count=count or None)
+            )
+        finally:
+            is_wanted = False
+
+    async def _watch(
+        self,
+        job: Job,
+        lease: HeldLease,
+        state: JobState,
+        work: asyncio.Task[T],
+        so_far: Callable[[], JobProgress],
+    ) -> T:
+        """Return what `work` does; record how far it is meanwhile, and end it when nobody wants it."""
+        loop = asyncio.get_running_loop()
+        recorded, recorded_at = so_far(), loop.time()
+        try:
+            while not (await asyncio.wait({work}, timeout=_LOOK_S))[0]:
+                progress = so_far()
+                if progress != recorded or loop.time() - recorded_at >= _SIGN_OF_LIFE_S:
+                    recorded, recorded_at = progress, loop.time()
+                    await self._enter(job, lease, state, progress)
                 else:
                     await self._check_wanted(job)
-            return await parsing
+            return await work
         finally:
-            parsing.cancel()
-            await asyncio.gather(parsing, return_exceptions=True)
+            work.cancel()
+            await asyncio.gather(work, return_exceptions=True)
 
     async def _check_wanted(self, job: Job) -> None:
         """Raise `JobCancelled` where somebody asked for the job to stop."""
@@ -299,6 +359,7 @@ def _to_chunks(
             source_uri=document.source_uri,
             media_type=media_type,
             metadata=draft.metadata,
+            boxes=draft.boxes,
         )
         for ordinal, draft in enumerate(drafts)
     ]

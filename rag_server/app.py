@@ -17,11 +17,13 @@ from prometheus_client import CollectorRegistry
 from rag.v1 import (
     admin_service_pb2_grpc,
     collection_service_pb2_grpc,
+    conversation_service_pb2_grpc,
     document_service_pb2_grpc,
     generate_service_pb2_grpc,
     ingest_service_pb2_grpc,
     retrieve_service_pb2_grpc,
 )
+from rag_server.app_conversation import create_conversing
 from rag_server.app_generation import GenerationParts, open_generation
 from rag_server.app_ingest import (
     check_embedder,
@@ -55,6 +57,7 @@ from rag_server.prometheus import serve_metrics
 from rag_server.reflection import add_reflection
 from rag_server.services.admin import AdminServicer
 from rag_server.services.collections import CollectionServicer
+from rag_server.services.conversations import ConversationServicer
 from rag_server.services.documents import DocumentServicer
 from rag_server.services.generate import GenerateServicer
 from rag_server.services.idempotency import Idempotency
@@ -229,7 +232,23 @@ def _add_services(
         RetrieveServicer(retrieval, reranking, responses, parts.embedder, database, analyzer_for), server
     )
     generate_service_pb2_grpc.add_GenerateServiceServicer_to_server(
-        GenerateServicer(parts.generation.answering, parts.generation.models), server
+        GenerateServicer(
+            create_conversing(
+                settings.conversations,
+                database,
+                parts.generation.answering,
+                parts.embedder.tokenizer.count,
+                analyzer_for,
+            ),
+            parts.generation.models,
+        ),
+        server,
+    )
+    conversation_service_pb2_grpc.add_ConversationServiceServicer_to_server(
+        ConversationServicer(
+            database, idempotency, max_conversations=settings.conversations.max_conversations
+        ),
+        server,
     )
     admin_service_pb2_grpc.add_AdminServiceServicer_to_server(admin, server)
     health_pb2_grpc.add_HealthServicer_to_server(health.servicer, server)
@@ -239,10 +258,12 @@ def _add_services(
 async def _take_up_unfinished(database: Database) -> None:
     """Have the jobs worked on that the last process left unfinished: the queue in memory knows none of them.
 
-    This process has the data folder to itself, so nobody can hold a lease.
+    Conversations whose answers it left unfinished go on. This process has the data folder to itself, so
+    nobody can hold a lease.
     """
     async with database.transaction() as tx:
         await tx.leases.release_all()
+        await tx.turns.release_all()
         count = await tx.outbox.add_unfinished()
         waiting = await tx.outbox.waiting(up_to=max(count, 1))
     if waiting:

@@ -20,6 +20,7 @@ from ingest_worker.items.archive import ArchiveExpansion
 from ingest_worker.items.hand_in import ItemDesk
 from ingest_worker.items.site import SiteCrawl, spec_of
 from ingest_worker.metrics import WorkerMetrics
+from ingest_worker.parse.docling_parser import is_installed as docling_is_installed
 from ingest_worker.parse.ocr.rapid import is_installed as ocr_is_installed
 from ingest_worker.pipeline import IngestPipeline
 from ingest_worker.runner import JobRunner
@@ -173,6 +174,7 @@ def create_consumer(
             ),
         ),
         reads_scans=settings.parser.ocr,
+        docling=settings.parser.docling_media_types,
     )
     crawler = Crawler(
         user_agent=settings.fetch.user_agent,
@@ -231,6 +233,13 @@ def _parser_limits(settings: Settings) -> ParserLimits:
             "turn the setting off",
             metadata={"settings": "RAG_PARSER__OCR", "extra": "ocr"},
         )
+    if limits.docling and not docling_is_installed():
+        raise FailedPrecondition(
+            "EXTRA_NOT_INSTALLED",
+            "RAG_PARSER__DOCLING asks for docling: install rag-server with the extra `docling`, or empty the "
+            "setting",
+            metadata={"settings": "RAG_PARSER__DOCLING", "extra": "docling"},
+        )
     return ParserLimits(
         cpu_s=limits.cpu_s,
         wall_s=limits.wall_s,
@@ -238,6 +247,7 @@ def _parser_limits(settings: Settings) -> ParserLimits:
         output_bytes=limits.output_bytes,
         documents_per_process=limits.documents_per_process,
         ocr_s=limits.ocr_s if limits.ocr else 0.0,
+        docling=limits.docling_media_types,
     )
 
 

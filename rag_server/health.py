@@ -26,6 +26,7 @@ NEEDS: Mapping[str, Sequence[str]] = {
     # Not the embedder: without it BM25 answers, and the response says so.
     "rag.v1.RetrieveService": (METADATA, CHUNKS),
     "rag.v1.GenerateService": (METADATA, CHUNKS, EMBEDDER),
+    "rag.v1.ConversationService": (METADATA,),
     "rag.v1.AdminService": (METADATA,),
 }
 """The parts without which a service cannot do its work."""

@@ -7,6 +7,7 @@ The server runs in the loop of the session, and so have the tests that use it:
 
 from __future__ import annotations
 
+import signal
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
@@ -20,6 +21,11 @@ from rag_server.app import running_server
 from rag_server.config import Settings
 from tests import databases
 from tests.rag_client import RagClient, ServerUnderTest
+
+# A shell starts what it puts in the background with this signal ignored, and all that is started from there:
+# the tests interrupt processes.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # How long an example takes says how busy the machine is, and nothing about the code.
 hypothesis.settings.register_profile(

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
+from collections.abc import Iterator
 
 from ingest_worker.chunk.anchors import EARLIEST, anchor
-from ingest_worker.chunk.drafts import DraftMaker
+from ingest_worker.chunk.drafts import DraftMaker, OnChunk, ignore
 from ingest_worker.chunk.sections import sections_of
 from ingest_worker.chunk.table_headers import TableHeaders
 from rag_server.backends.protocols import Tokenizer
@@ -19,7 +20,7 @@ _WORD_END = re.compile(r"(?<=\S)\s")
 
 
 def chunk_by_characters(
-    parsed: ParsedDocument, chunking: CharacterChunking, tokenizer: Tokenizer
+    parsed: ParsedDocument, chunking: CharacterChunking, tokenizer: Tokenizer, on_chunk: OnChunk = ignore
 ) -> list[ChunkDraft]:
     """Return the chunks of `parsed`, each of at most `chunking.max_characters` code points.
 
@@ -36,6 +37,7 @@ def chunk_by_characters(
     drafts: list[ChunkDraft] = []
     headers = TableHeaders(parsed, len, chunking.max_characters)
     for span in _spans(parsed.text, chunking, headers):
+        on_chunk()
         section = sections[max(bisect_right(starts, span.start) - 1, 0)]
         prefix = headers.at(span.start)
         count = tokenizer.count(prefix + parsed.text[span.start : span.end])
@@ -43,16 +45,14 @@ def chunk_by_characters(
     return drafts
 
 
-def _spans(text: str, chunking: CharacterChunking, headers: TableHeaders) -> list[Span]:
-    spans: list[Span] = []
+def _spans(text: str, chunking: CharacterChunking, headers: TableHeaders) -> Iterator[Span]:
     start = _next_visible(text, 0)
     while start < len(text):
         end = _end(text, start, chunking.max_characters, headers)
-        spans.append(Span(start, start + len(text[start:end].rstrip())))
+        yield Span(start, start + len(text[start:end].rstrip()))
         if _next_visible(text, end) >= len(text):
             break
         start = _overlapping_start(text, start, end, chunking, headers)
-    return spans
 
 
 def _end(text: str, start: int, most: int, headers: TableHeaders) -> int:

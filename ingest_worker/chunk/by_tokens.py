@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from collections import deque
+from collections.abc import Iterator
 
 from ingest_worker.chunk.anchors import EARLIEST, anchor
-from ingest_worker.chunk.drafts import DraftMaker
+from ingest_worker.chunk.drafts import DraftMaker, OnChunk, ignore
 from ingest_worker.chunk.ruler import TokenRuler, fit, weight_of
 from ingest_worker.chunk.sections import Section, merge_tiny_sections, sections_of
 from ingest_worker.chunk.splitting import BlockSplitter, Unit
@@ -25,7 +26,11 @@ _SPLIT_BELOW = 0.25
 
 
 def chunk_by_tokens(
-    parsed: ParsedDocument, chunking: TokenChunking, tokenizer: Tokenizer, content_tokens: int
+    parsed: ParsedDocument,
+    chunking: TokenChunking,
+    tokenizer: Tokenizer,
+    content_tokens: int,
+    on_chunk: OnChunk = ignore,
 ) -> list[ChunkDraft]:
     """Return the chunks of `parsed`, each of at most `min(chunking.max_tokens, content_tokens)` tokens.
 
@@ -45,6 +50,7 @@ def chunk_by_tokens(
     drafts: list[ChunkDraft] = []
     for section in merge_tiny_sections(sections_of(parsed), ruler.weigh, max_tokens):
         for span, fresh in packer.pack(section):
+            on_chunk()
             is_behind = bool(drafts) and span.start <= drafts[-1].span.start
             try:
                 pieces = fit(fresh if is_behind else span, parsed.text, tokenizer, max_tokens, headers.at)
@@ -80,16 +86,16 @@ class _Packer:
         unit_tokens = max(max_tokens // _UNITS_PER_CHUNK, min(max_tokens, _UNITS_PER_CHUNK))
         self._splitter = BlockSplitter(text, ruler, tokenizer, unit_tokens, max_tokens // 2)
 
-    def pack(self, section: Section) -> list[tuple[Span, Span]]:
-        """Return the spans of the section's chunks, each with the overlap and without."""
+    def pack(self, section: Section) -> Iterator[tuple[Span, Span]]:
+        """Yield the spans of the section's chunks, each with the overlap and without."""
         queue = deque(Unit(block.span.start, block.span.end, True, block) for block in section.blocks)
-        spans: list[tuple[Span, Span]] = []
+        previous: Span | None = None
         units: list[Unit] = []  # of the chunk that is being filled
         start = section.span.start
         while queue:
             unit = queue.popleft()
             if not units:
-                start = self._start(spans[-1][1] if spans else None, unit)
+                start = self._start(previous, unit)
             used = self._ruler.weight(start, units[-1].end) if units else 0
             room = self._max_tokens - self._headers.weight_at(start)
             if self._ruler.weight(start, unit.end) <= room or (not units and unit.block is None):
@@ -100,12 +106,12 @@ class _Packer:
                 kept = self._best_end(start, units)
                 queue.extendleft([unit, *reversed(units[kept:])])
                 end = units[kept - 1].end
-                spans.append((Span(start, end), Span(units[0].start, end)))
+                previous = Span(units[0].start, end)
+                yield Span(start, end), previous
                 units = []
         if units:
             end = units[-1].end
-            spans.append((Span(start, end), Span(units[0].start, end)))
-        return spans
+            yield Span(start, end), Span(units[0].start, end)
 
     def _is_to_split(self, used: int, unit: Unit) -> bool:
         """Whether `unit`, a whole block, is to be split so that its start fills up the current chunk."""

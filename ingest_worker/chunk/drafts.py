@@ -1,10 +1,19 @@
-"""From a span of a parsed document to a `ChunkDraft`: its text, with repeated header rows, and its pages."""
+"""From a span of a parsed document to a `ChunkDraft`: text with repeated header rows, pages, boxes."""
 
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
+from collections.abc import Callable
 
+from ingest_worker.chunk.chunk_boxes import boxes_of
 from rag_server.domain.document import ChunkDraft, ParsedDocument, Span
+
+OnChunk = Callable[[], None]
+"""Called once for about each chunk while they are made; what it raises ends the work."""
+
+
+def ignore() -> None:
+    """Listen to nothing: an `OnChunk`."""
 
 
 class DraftMaker:
@@ -23,6 +32,7 @@ class DraftMaker:
         """
         first = max(bisect_right(self._starts, span.start) - 1, 0)
         last = max(bisect_left(self._starts, span.end) - 1, first)
+        places = self._parsed.places
         return ChunkDraft(
             text=prefix + self._parsed.text[span.start : span.end],
             span=span,
@@ -31,4 +41,5 @@ class DraftMaker:
             page_start=self._parsed.blocks[first].page,
             page_end=self._parsed.blocks[last].page,
             prefix=prefix,
+            boxes=() if places is None else boxes_of(places, span),
         )

@@ -7,6 +7,7 @@ from typing import assert_never
 from ingest_worker.chunk.by_characters import chunk_by_characters
 from ingest_worker.chunk.by_records import chunk_by_records
 from ingest_worker.chunk.by_tokens import chunk_by_tokens
+from ingest_worker.chunk.drafts import OnChunk, ignore
 from rag_server.backends.protocols import EmbeddingModel, Tokenizer
 from rag_server.domain.collection import CharacterChunking, TokenChunking
 from rag_server.domain.document import ChunkDraft, ParsedDocument
@@ -14,7 +15,12 @@ from rag_server.domain.records import Cutting, RecordMapping
 
 
 def chunk_document(
-    parsed: ParsedDocument, chunking: Cutting, tokenizer: Tokenizer, model: EmbeddingModel
+    parsed: ParsedDocument,
+    chunking: Cutting,
+    tokenizer: Tokenizer,
+    model: EmbeddingModel,
+    *,
+    on_chunk: OnChunk = ignore,
 ) -> list[ChunkDraft]:
     """Return the chunks of `parsed` in order; all of its text but white space is in some chunk.
 
@@ -23,16 +29,17 @@ def chunk_document(
         chunking: The strategy and its parameters.
         tokenizer: That of `model`.
         model: Its window bounds the chunks of `TokenChunking`; all others may exceed it.
+        on_chunk: Told of each chunk.
 
     CPU work of up to seconds: call it off the event loop. Raises `InvalidArgument` where
     `TokenChunking.max_tokens` is too small for a single character of the document.
     """
     match chunking:
         case TokenChunking():
-            return chunk_by_tokens(parsed, chunking, tokenizer, model.content_tokens)
+            return chunk_by_tokens(parsed, chunking, tokenizer, model.content_tokens, on_chunk)
         case CharacterChunking():
-            return chunk_by_characters(parsed, chunking, tokenizer)
+            return chunk_by_characters(parsed, chunking, tokenizer, on_chunk)
         case RecordMapping():
-            return chunk_by_records(parsed, tokenizer)
+            return chunk_by_records(parsed, tokenizer, on_chunk)
         case _ as never:
             assert_never(never)

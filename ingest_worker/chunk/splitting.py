@@ -9,7 +9,8 @@ from typing import cast
 
 from semchunk.semchunk import chunk as split_by_meaning
 
-from ingest_worker.chunk.ruler import TokenRuler, weight_of
+from ingest_worker.chunk.ruler import TokenRuler
+from ingest_worker.chunk.word_weights import WordWeights
 from rag_server.backends.protocols import Tokenizer
 from rag_server.domain.document import Block, BlockKind
 
@@ -43,7 +44,7 @@ class BlockSplitter:
     ) -> None:
         self._text = text
         self._ruler = ruler
-        self._tokenizer = tokenizer
+        self._weigh = WordWeights(tokenizer)
         self._unit_tokens = unit_tokens
         self._row_tokens = max(unit_tokens, row_tokens)
 
@@ -92,7 +93,7 @@ class BlockSplitter:
         result = split_by_meaning(
             segment,
             self._unit_tokens,
-            lambda piece: weight_of(piece, self._tokenizer),
+            self._weigh,
             memoize=False,
             offsets=True,
         )

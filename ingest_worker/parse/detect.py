@@ -12,6 +12,7 @@ from rag_server.domain.media_type_names import NO_CLAIM, essence, media_type_nam
 
 _ARCHIVES = frozenset({MediaType.DOCX, MediaType.PPTX, MediaType.XLSX, MediaType.ODT, MediaType.EPUB})
 _COMPOUND = frozenset({MediaType.DOC, MediaType.XLS, MediaType.MSG})
+_DELIMITED = frozenset({MediaType.CSV, MediaType.TSV})
 _BINARY = _ARCHIVES | _COMPOUND | {MediaType.PDF, MediaType.RTF}
 """Formats that their content gives away; it is a mismatch where it does not."""
 
@@ -22,7 +23,7 @@ def detect_media_type(data: bytes, declared: str = "", file_name: str = "") -> M
     Args:
         data: The whole document.
         declared: The media type that came with it, parameters allowed; empty where none did.
-        file_name: Its name; a claim only where `declared` makes none.
+        file_name: Its name; a claim only where `declared` makes none, or declares a CSV as a file of Excel.
 
     PDF, RTF, the documents that are ZIP archives or compound files, and pages of HTML are known by their
     content. Among the other textual formats, which no signature parts, the claim decides; a claim of HTML for
@@ -52,9 +53,12 @@ def detect_media_type(data: bytes, declared: str = "", file_name: str = "") -> M
 def _claim(declared: str, file_name: str) -> tuple[MediaType | None, str]:
     """Return what the caller says the format is, and where it says so."""
     named = essence(declared)
-    if named in NO_CLAIM:
-        return media_type_of_file(file_name), "file name"
+    by_name = media_type_of_file(file_name)
     claim = media_type_named(named)
+    # browsers on Windows declare a file of comma-separated values by the program that opens it
+    is_of_excel = claim is MediaType.XLS and by_name in _DELIMITED
+    if named in NO_CLAIM or is_of_excel:
+        return by_name, "file name"
     if claim is None:
         raise faults.unsupported(f"declared as {named[:100]}")
     return claim, "declared media type"

@@ -22,6 +22,16 @@ def corrupt(description: str) -> InvalidArgument:
     return InvalidArgument("DOCUMENT_CORRUPT", f"the document {description}")
 
 
+def docling_failed(media_type: MediaType, error: str) -> InvalidArgument:
+    """Return the error for content at which docling itself fails, with an error of that kind."""
+    return InvalidArgument(
+        "DOCLING_FAILED",
+        "docling fails at this document, which may be intact; save it anew with another program, or take its "
+        "format out of RAG_PARSER__DOCLING",
+        metadata={"media_type": media_type.value, "error": error},
+    )
+
+
 def encrypted() -> InvalidArgument:
     """Return the error for content that needs a password."""
     return InvalidArgument(

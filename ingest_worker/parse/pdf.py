@@ -19,6 +19,7 @@ from ingest_worker.parse import faults
 from ingest_worker.parse.assembly import assemble
 from ingest_worker.parse.limits import require_characters
 from ingest_worker.parse.page_progress import report_pages
+from ingest_worker.parse.pdf_boxes import page_edges
 from ingest_worker.parse.pdf_layout import Line, blocks_of
 from ingest_worker.parse.pdf_outline import place_bookmarks, read_outline
 from rag_server.domain.document import BlockKind, MediaType, ParsedDocument
@@ -43,12 +44,16 @@ class PdfParser:
 
     Args:
         scan_reader: Makes what reads the scanned pages of one document; None: they are not read.
+        page_boxes: Whether to find out where on its pages the text stands (`ParsedDocument.places`).
     """
 
     media_types = frozenset({MediaType.PDF})
 
-    def __init__(self, scan_reader: Callable[[], ScanReader] | None = None) -> None:
+    def __init__(
+        self, scan_reader: Callable[[], ScanReader] | None = None, *, page_boxes: bool = False
+    ) -> None:
         self._scan_reader = scan_reader
+        self._page_boxes = page_boxes
 
     def parse(self, data: bytes) -> ParsedDocument:
         with _LIBRARY_LOCK:
@@ -60,7 +65,7 @@ class PdfParser:
                 title = document.get_metadata_value("Title")
                 outline = read_outline(document)
             scans = None if self._scan_reader is None else self._scan_reader()
-            pages, scanned = _read_pages(document, page_count, scans)
+            pages, scanned = _read_pages(document, page_count, scans, self._page_boxes)
         finally:
             with _LIBRARY_LOCK:
                 document.close()
@@ -69,7 +74,7 @@ class PdfParser:
         blocks = blocks_of(place_bookmarks(pages, outline))
         if title.strip().lower() in _PLACEHOLDER_TITLES:
             title = next((block.text for block in blocks if block.kind is BlockKind.HEADING), "")
-        parsed = assemble(blocks, title=title, page_count=page_count)
+        parsed = assemble(blocks, title=title, page_count=page_count, has_places=self._page_boxes)
         return replace(parsed, pages_without_text=tuple(scanned))
 
 
@@ -91,7 +96,7 @@ def _require_complete(data: bytes) -> None:
 
 
 def _read_pages(
-    document: pypdfium2.PdfDocument, page_count: int, scans: ScanReader | None
+    document: pypdfium2.PdfDocument, page_count: int, scans: ScanReader | None, page_boxes: bool
 ) -> tuple[list[list[Line]], list[int]]:
     """Return the lines of each page, and the numbers of the pages that show something but have none.
 
@@ -101,7 +106,7 @@ def _read_pages(
     scanned: list[int] = []
     done = 0
     for index in range(page_count):
-        page = _read_page(document, index, done)
+        page = _read_page(document, index, done, page_boxes)
         lines = page.lines
         done += page.characters
         if page.shows_something and scans is not None:
@@ -124,8 +129,8 @@ class _Page:
     """Whether there are pictures or drawings on it, but no text."""
 
 
-def _read_page(document: pypdfium2.PdfDocument, index: int, done: int) -> _Page:
-    """Return what is on a page.
+def _read_page(document: pypdfium2.PdfDocument, index: int, done: int, page_boxes: bool) -> _Page:
+    """Return what is on a page, with boxes where they are wanted.
 
     Raises `ResourceExhausted` where its characters and the `done` ones of the pages before it are too many.
     """
@@ -134,7 +139,7 @@ def _read_page(document: pypdfium2.PdfDocument, index: int, done: int) -> _Page:
             with closing(document[index]) as page, closing(page.get_textpage()) as text:
                 characters = text.count_chars()
                 require_characters(done + characters)
-                lines = _lines(text)
+                lines = _lines(text, page if page_boxes else None)
                 return _Page(lines, characters, not lines and _shows_something(page))
         except pypdfium2.PdfiumError as error:
             raise faults.corrupt(f"is a PDF whose page {index + 1} cannot be read: damaged") from error
@@ -179,8 +184,8 @@ def page_ranges(numbers: Sequence[int]) -> str:
     return ", ".join(said[:_SHOWN_RANGES]) + (" and more" if len(said) > _SHOWN_RANGES else "")
 
 
-def _lines(text: Any) -> list[Line]:
-    """Split the characters of a text page where PDFium generated a line end."""
+def _lines(text: Any, page: pypdfium2.PdfPage | None = None) -> list[Line]:
+    """Split the characters of a text page where PDFium generated a line end; `page` is given for boxes."""
     codes = map(pdfium.FPDFText_GetUnicode, repeat(text.raw), range(text.count_chars()))
     lines: list[Line] = []
     start = 0
@@ -190,7 +195,8 @@ def _lines(text: Any) -> list[Line]:
             first = start + len(piece) - len(piece.lstrip(_BLANKS))
             last = first + len(visible) - 1
             left, top = _origin(text, first)
-            lines.append(Line(said, _font_size(text, first), left, top, _origin(text, last)[1]))
+            boxes = () if page is None else page_edges(page, text, first, len(visible))
+            lines.append(Line(said, _font_size(text, first), left, top, _origin(text, last)[1], boxes=boxes))
         start += len(piece) + 1
     return lines
 

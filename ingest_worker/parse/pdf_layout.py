@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from itertools import pairwise
 from statistics import median
 
-from ingest_worker.parse.assembly import TextBlock
+from ingest_worker.parse.assembly import PlacedLine, TextBlock
 from rag_server.domain.document import BlockKind
+from rag_server.domain.page_boxes import Edges
 
 _LINE_END_HYPHEN = re.compile("[\x02\ufffe]\\s*")
 """What PDFium writes for a hyphen at the end of a line, having joined the next line to it."""
@@ -50,6 +51,8 @@ class Line:
     """Differs from the first where the line goes on after a hyphen."""
     bookmark: Bookmark | None = None
     """The entry of the document's outline whose heading this line is, or is a part of."""
+    boxes: tuple[Edges, ...] = ()
+    """Where it stands on its page as a reader sees it; empty where nobody asked, or where it is not seen."""
 
 
 def blocks_of(pages: Sequence[Sequence[Line]]) -> list[TextBlock]:
@@ -76,22 +79,40 @@ def blocks_of(pages: Sequence[Sequence[Line]]) -> list[TextBlock]:
         elif _is_heading(paragraph, body_size):
             level = outline_level + levels[first.font_size]  # the outline does not know it: it is a part
         else:
-            blocks.append(TextBlock(BlockKind.PARAGRAPH, join_lines(paragraph), 0, number))
+            blocks.append(_block(BlockKind.PARAGRAPH, paragraph, 0, number))
             continue
-        blocks.append(TextBlock(BlockKind.HEADING, join_lines(paragraph), min(level, _MAX_LEVEL), number))
+        blocks.append(_block(BlockKind.HEADING, paragraph, min(level, _MAX_LEVEL), number))
     return blocks
+
+
+def _block(kind: BlockKind, lines: Sequence[Line], level: int, page: int) -> TextBlock:
+    text, starts = _joined(lines)
+    placed = tuple(
+        PlacedLine(start, end, line.boxes)
+        for line, start, end in zip(lines, starts, (*starts[1:], len(text)), strict=True)
+        if line.boxes
+    )
+    return TextBlock(kind, text, level, page, placed)
 
 
 def join_lines(lines: Sequence[Line]) -> str:
     """Return the text of `lines` on one line; a word that a hyphen parts at a line's end is whole again."""
+    return _joined(lines)[0]
+
+
+def _joined(lines: Sequence[Line]) -> tuple[str, list[int]]:
+    """Return what `join_lines` returns, and where in it each line begins."""
     said = ""
+    starts: list[int] = []
     for line in lines:
         text = " ".join(_rejoined(line.text).split())
         if _HYPHENATED.search(said[-2:]) and text[:1].islower():
-            said = said[:-1] + text
-        else:
-            said = f"{said} {text}" if said else text
-    return said
+            said = said[:-1]
+        elif said:
+            said += " "
+        starts.append(len(said))
+        said += text
+    return said, starts
 
 
 def _rejoined(text: str) -> str:

@@ -74,7 +74,7 @@ def _placed(lines: list[Line], bookmarks: Sequence[Bookmark]) -> list[Line]:
         else:
             at = _place(lines, bookmark)
             below = lines[min(at, len(lines) - 1)]
-            heading = replace(below, text=bookmark.title, bookmark=bookmark)
+            heading = replace(below, text=bookmark.title, bookmark=bookmark, boxes=())
             before.setdefault(at, []).append(heading)
     return [line for at in range(len(lines) + 1) for line in (*before.get(at, ()), *marked[at : at + 1])]
 

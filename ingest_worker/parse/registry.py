@@ -27,9 +27,11 @@ _VISIBLE = re.compile("[^\\s\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3
 _INVISIBLE = {"Cc", "Cf"}
 
 
-def parsers_with(parser: Parser) -> Mapping[MediaType, Parser]:
-    """Return `PARSERS` with another one for the formats of `parser`."""
-    return MappingProxyType({**PARSERS, **dict.fromkeys(parser.media_types, parser)})
+def parsers_with(*others: Parser) -> Mapping[MediaType, Parser]:
+    """Return `PARSERS` with `others` for their formats."""
+    return MappingProxyType(
+        {**PARSERS, **{media_type: parser for parser in others for media_type in parser.media_types}}
+    )
 
 
 def parse_document(

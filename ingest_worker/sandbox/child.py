@@ -2,7 +2,7 @@
 
 It reads documents from the pipe that was its standard input, one after the other, and writes what became
 of each to the pipe that was its standard output. It imports the parsers, the recogniser of scanned pages
-where that is asked for, and nothing else: no store, no gRPC.
+and docling where they are asked for, and nothing else: no store, no gRPC.
 """
 
 from __future__ import annotations
@@ -13,11 +13,12 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 from ingest_worker.parse.page_progress import listen
 from ingest_worker.parse.protocol import Parser
-from ingest_worker.sandbox.codec import MAX_BLOCKS, encode
+from ingest_worker.sandbox.codec import encode, is_encodable
 from ingest_worker.sandbox.confine import allow_cpu, confine, die_with
 from ingest_worker.sandbox.failures import encode_failure, too_much_output
 from ingest_worker.sandbox.frames import PAGES, FrameKind, read_frame, write_frame
@@ -25,6 +26,9 @@ from ingest_worker.sandbox.limits import ParserLimits
 from ingest_worker.sandbox.record_codec import encode_records
 from rag_server.domain.document import MediaType, ParsedDocument
 from rag_server.domain.records import RecordMapping
+
+if TYPE_CHECKING:  # numpy, which a process that reads no scans does without
+    from ingest_worker.parse.ocr.scan_reader import ScanReader
 
 ParseFunction = Callable[[bytes, str, str], tuple[MediaType, ParsedDocument]]
 """Takes the bytes, the declared media type and the file name."""
@@ -35,10 +39,15 @@ _REPORT_INTERVAL_S = 0.2
 _MAX_PAGES = (1 << 32) - 1
 
 
-def serve(parse: ParseFunction, read_records: RecordFunction | None = None) -> None:
+def serve(
+    parse: ParseFunction,
+    read_records: RecordFunction | None = None,
+    parse_placed: ParseFunction | None = None,
+) -> None:
     """Read documents until the worker closes its end, within the limits of the command line.
 
-    `read_records` reads those that are to be taken row by row, `parse` all others.
+    `read_records` reads those that are to be taken row by row, `parse_placed` those whose text is to
+    be found on its pages, and `parse` all others.
     """
     limits, parent = ParserLimits.from_json(sys.argv[1]), int(sys.argv[2])
     die_with(parent)
@@ -51,6 +60,8 @@ def serve(parse: ParseFunction, read_records: RecordFunction | None = None) -> N
         read = parse
         if known.get("records") is not None and read_records is not None:
             read = _with(read_records, RecordMapping.from_json(known["records"]))
+        elif known.get("page_boxes") and parse_placed is not None:
+            read = parse_placed
         kind, reply = _outcome(read, content[1], known["declared"], known["file_name"], limits, sink)
         del content
         write_frame(sink, kind, reply)
@@ -74,7 +85,7 @@ def _outcome(
         with listen(_Pages(sink).report):
             media_type, parsed = parse(data, declared, file_name)
         records = b"" if parsed.records is None else encode_records(parsed.records)
-        reply = encode(media_type, parsed) if len(parsed.blocks) <= MAX_BLOCKS else None
+        reply = encode(media_type, parsed) if is_encodable(parsed) else None
     except Exception as error:  # noqa: BLE001 - the boundary: the worker decides what becomes of it
         return FrameKind.FAILURE, encode_failure(error)
     if reply is None or len(reply) + len(records) > limits.output_bytes:
@@ -109,31 +120,46 @@ def _take_pipes() -> tuple[io.BufferedReader, io.FileIO]:
     return open(source, "rb"), io.FileIO(sink, "w")  # noqa: PTH123 - open until the process ends
 
 
-def _parsers(ocr_s: float) -> Mapping[MediaType, Parser]:
-    """Return the parsers; that of PDFs reads scanned pages where there is time for them."""
-    from ingest_worker.parse.registry import PARSERS, parsers_with
-
+def _scan_readers(ocr_s: float) -> Callable[[], ScanReader] | None:
+    """Return what makes the reader of a document's scanned pages; None: there is no time for them."""
     if not ocr_s:
-        return PARSERS
+        return None
     from ingest_worker.parse.ocr.rapid import RapidOcrRecogniser
     from ingest_worker.parse.ocr.scan_reader import ScanReader
-    from ingest_worker.parse.pdf import PdfParser
 
     recogniser = RapidOcrRecogniser()
-    return parsers_with(PdfParser(lambda: ScanReader(recogniser, ocr_s)))
+    return lambda: ScanReader(recogniser, ocr_s)
+
+
+def _docling_parsers(media_types: Sequence[str]) -> Sequence[Parser]:
+    """Return those that take the place of others; docling is imported where there are any."""
+    if not media_types:
+        return ()
+    from ingest_worker.parse.docling_parser import docling_parsers
+
+    os.environ["PATH"] = ""  # it would try LibreOffice for drawings, and fail: no program starts from here
+    return docling_parsers(map(MediaType, media_types))
 
 
 def main() -> None:
     """Read documents with the parsers of `ingest_worker.parse`, imported here: before the limits hold."""
     from ingest_worker.parse.detect import detect_media_type
+    from ingest_worker.parse.pdf import PdfParser
     from ingest_worker.parse.records.read import read_records, table_type
-    from ingest_worker.parse.registry import parse_document
+    from ingest_worker.parse.registry import parse_document, parsers_with
 
-    parsers = _parsers(ParserLimits.from_json(sys.argv[1]).ocr_s)
+    limits = ParserLimits.from_json(sys.argv[1])
+    scan_readers = _scan_readers(limits.ocr_s)
+    others = _docling_parsers(limits.docling)
 
-    def parse(data: bytes, declared: str, file_name: str) -> tuple[MediaType, ParsedDocument]:
-        media_type = detect_media_type(data, declared, file_name)
-        return media_type, parse_document(data, media_type, parsers)
+    def parse_with(pdf_parser: PdfParser) -> ParseFunction:
+        parsers = parsers_with(pdf_parser, *others)
+
+        def parse(data: bytes, declared: str, file_name: str) -> tuple[MediaType, ParsedDocument]:
+            media_type = detect_media_type(data, declared, file_name)
+            return media_type, parse_document(data, media_type, parsers)
+
+        return parse
 
     def read(
         data: bytes, declared: str, file_name: str, mapping: RecordMapping
@@ -141,7 +167,7 @@ def main() -> None:
         media_type = table_type(detect_media_type(data, declared, file_name))
         return media_type, read_records(data, media_type, mapping)
 
-    serve(parse, read)
+    serve(parse_with(PdfParser(scan_readers)), read, parse_with(PdfParser(scan_readers, page_boxes=True)))
 
 
 if __name__ == "__main__":

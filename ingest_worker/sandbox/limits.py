@@ -29,6 +29,8 @@ class ParserLimits:
     """Documents after which a process is replaced by a new one."""
     ocr_s: float = 0.0
     """Time for the scanned pages of a PDF, in seconds, beyond that for a document; 0: they are not read."""
+    docling: tuple[str, ...] = ()
+    """Media types of the documents that docling reads in place of the parsers of this project."""
 
     def __post_init__(self) -> None:
         if min(self.cpu_s, self.wall_s) <= 0 or min(self.memory_bytes, self.documents_per_process) < 1:
@@ -41,7 +43,7 @@ class ParserLimits:
     @property
     def grown_bytes(self) -> int:
         """How much a process may have used at its peak and still be used again."""
-        return self.memory_bytes // 4
+        return self.memory_bytes // (2 if self.docling else 4)  # docling itself takes 200 MB
 
     def for_document(self, data: bytes) -> ParserLimits:
         """Return those that hold for a document: what may be a PDF gets the time for scanned pages."""
@@ -57,7 +59,7 @@ class ParserLimits:
     def from_json(cls, text: str) -> ParserLimits:
         """Return what `to_json` wrote."""
         fields: dict[str, Any] = json.loads(text)
-        return cls(**fields)
+        return cls(**{**fields, "docling": tuple(fields["docling"])})
 
 
 def _may_be_pdf(data: bytes) -> bool:

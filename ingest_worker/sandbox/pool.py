@@ -72,13 +72,16 @@ class ParserPool:
         *,
         on_pages: PagesDone | None = None,
         records: RecordMapping | None = None,
+        page_boxes: bool = False,
     ) -> tuple[MediaType, ParsedDocument]:
         """See `DocumentParser.parse`. The limits on time begin when a process has the document."""
         async with self._slot():
             for attempt in range(1, _ATTEMPTS + 1):
                 try:
                     async with self._process() as process:
-                        return await process.parse(data, declared, file_name, on_pages, records)
+                        return await process.parse(
+                            data, declared, file_name, on_pages, records, page_boxes=page_boxes
+                        )
                 except ParserDied as death:
                     if self._is_closed:
                         raise _closed() from None

@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 from asyncio.subprocess import DEVNULL, PIPE, Process
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -114,6 +115,8 @@ class ParserProcess:
         file_name: str,
         on_pages: PagesDone | None,
         mapping: RecordMapping | None = None,
+        *,
+        page_boxes: bool = False,
     ) -> tuple[MediaType, ParsedDocument]:
         """Have a document read. Unless the parser itself answers, the process is killed at once.
 
@@ -121,11 +124,16 @@ class ParserProcess:
         `ParserFailed` for an exception in it, and `ParserDied`.
         """
         limits = self._limits.for_document(data)
+        request: dict[str, object] = {"declared": declared, "file_name": file_name}
+        if mapping is not None:
+            request["records"] = mapping.to_json()
+        elif page_boxes:
+            request["page_boxes"] = True
         watch = asyncio.create_task(self._watch_memory())
         answer: tuple[MediaType, ParsedDocument] | Exception = ParserFailed([])
         try:
             async with asyncio.timeout(limits.wall_s):
-                answer = await self._exchange(data, declared, file_name, on_pages, mapping)
+                answer = await self._exchange(data, request, on_pages, mapping)
         except TimeoutError:
             raise timed_out(limits.wall_s) from None
         except (OSError, asyncio.IncompleteReadError):
@@ -176,15 +184,12 @@ class ParserProcess:
     async def _exchange(
         self,
         data: bytes,
-        declared: str,
-        file_name: str,
+        request: Mapping[str, object],
         on_pages: PagesDone | None,
         mapping: RecordMapping | None,
     ) -> tuple[MediaType, ParsedDocument] | Exception:
-        request = {"declared": declared, "file_name": file_name}
-        known = request if mapping is None else {**request, "records": mapping.to_json()}
         records: bytes | None = None
-        await send_frame(self._writer, FrameKind.REQUEST, json.dumps(known).encode())
+        await send_frame(self._writer, FrameKind.REQUEST, json.dumps(request).encode())
         await send_frame(self._writer, FrameKind.CONTENT, data)
         loop = asyncio.get_running_loop()
         start, reports = loop.time(), 0

@@ -23,6 +23,7 @@ class DocumentParser(Protocol):
         *,
         on_pages: PagesDone | None = None,
         records: RecordMapping | None = None,
+        page_boxes: bool = False,
     ) -> tuple[MediaType, ParsedDocument]:
         """Return the format of `data` and what a reader would read in it.
 
@@ -32,6 +33,7 @@ class DocumentParser(Protocol):
             file_name: Its name, empty where it has none.
             on_pages: Where to report progress; formats without pages report none.
             records: How to take the rows of a table, each by itself; None: read it as a document.
+            page_boxes: Whether to find out where on its pages the text stands (`ParsedDocument.places`).
 
         A caller that is cancelled leaves no work behind.
 

@@ -8,6 +8,7 @@ module (`python -m rag_server.config`) and checked by a test.
 from __future__ import annotations
 
 from rag_server.config.answering import (
+    ConversationSettings,
     EmbeddingSettings,
     GenerationSettings,
     ModelsSettings,
@@ -18,16 +19,17 @@ from rag_server.config.fetching import CrawlSettings, FetchSettings
 from rag_server.config.group import Group
 from rag_server.config.ingesting import (
     IngestSettings,
-    ParserSettings,
     QueueSettings,
     WebhookSettings,
     WorkerSettings,
 )
+from rag_server.config.parsing import ParserSettings
 from rag_server.config.serving import LogSettings, MetricsSettings, ServerSettings
 from rag_server.config.settings import Settings
 from rag_server.config.stores import DatabaseSettings, MilvusSettings, StorageSettings
 
 __all__ = [
+    "ConversationSettings",
     "CrawlSettings",
     "DatabaseSettings",
     "EmbeddingSettings",

@@ -155,3 +155,18 @@ class ModelsSettings(Group):
         if set(self.fallbacks) - names or len(set(self.fallbacks)) < len(self.fallbacks):
             raise ValueError("`fallbacks` names a model that is not among `models`, or one twice")
         return self
+
+
+class ConversationSettings(Group):
+    """Conversations."""
+
+    max_conversations: Annotated[int, Field(ge=1)] = 10_000
+    """Conversations that a tenant may have; CreateConversation refuses more."""
+    max_messages: Annotated[int, Field(ge=2)] = 1000
+    """Messages that a conversation may have, questions and answers."""
+    history_messages: Annotated[int, Field(ge=0, le=1000)] = 50
+    """Earlier messages that a generator is told of at most."""
+    history_tokens: Annotated[int, Field(ge=0)] = 2048
+    """Tokens that they have in all at most; older ones are left out, and the answer says how many."""
+    lease_s: Annotated[float, Field(gt=0)] = 30.0
+    """After which a conversation goes on whose server was killed while it answered, in seconds."""

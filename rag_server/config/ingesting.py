@@ -1,16 +1,15 @@
-"""Settings of the way of a document: acceptance, parsing, queue, workers, webhooks."""
+"""Settings of the way of a document: acceptance, queue, workers, webhooks."""
 
 from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import Field, SecretStr, ValidationInfo, field_validator
+from pydantic import Field, SecretStr, field_validator
 
 from rag_server.config.group import MEBIBYTE, Group
 from rag_server.domain.archive import MAX_ENTRIES, MAX_UNPACKED_BYTES
 from rag_server.domain.revision import KEPT_REVISIONS
 
-_OCR_MEMORY_BYTES = 768 * MEBIBYTE
 MIN_SECRET_CHARACTERS = 16
 SECRET_NAME_PATTERN = "^[A-Za-z0-9_-]{1,64}$"  # noqa: S105 - a pattern
 
@@ -26,7 +25,7 @@ class IngestSettings(Group):
     """Starts of one job, those included that ended with the process, before it is given up as harmful."""
     retry_backoff_s: Annotated[float, Field(gt=0)] = 1.0
     """Wait before the second attempt, in seconds; doubled each time, with jitter, up to a minute."""
-    embedding_batch_chunks: Annotated[int, Field(ge=1, le=1024)] = 32
+    embedding_batch_chunks: Annotated[int, Field(ge=1, le=1024)] = 16
     """Chunks embedded and written at a time; a cancelled job stops between two batches."""
     lease_s: Annotated[float, Field(ge=0.1)] = 30.0
     """How long a job belongs to a worker that is not heard of, in seconds; renewed three times in between."""
@@ -55,36 +54,6 @@ class IngestSettings(Group):
     """What one ZIP archive may unpack to, in bytes, together with the archives within it."""
     request_id_ttl_s: Annotated[float, Field(gt=0)] = 86_400.0
     """How long a `request_id` is remembered, in seconds."""
-
-
-class ParserSettings(Group):
-    """The processes that read documents, and what one of them may use."""
-
-    processes: Annotated[int, Field(ge=1, le=64)] = 2
-    """Documents read at once, each in a process of its own; started with the first document."""
-    cpu_s: Annotated[float, Field(gt=0)] = 30.0
-    """Processor time for reading one document, in seconds."""
-    wall_s: Annotated[float, Field(gt=0)] = 30.0
-    """Longest time for reading one document, in seconds."""
-    memory_bytes: Annotated[int, Field(ge=256 * MEBIBYTE)] = 1024 * MEBIBYTE
-    """Memory of one process."""
-    output_bytes: Annotated[int, Field(ge=65536, le=2 * 1024**3)] = 256 * MEBIBYTE
-    """Largest text and structure that a document may become, in bytes."""
-    documents_per_process: Annotated[int, Field(ge=1)] = 100
-    """Documents after which a process is replaced by a new one."""
-    ocr: bool = False
-    """Whether pages of PDFs without a text layer are read by OCR (needs the extra `ocr`, and `memory_bytes`
-    of 768 MiB or more)."""
-    ocr_s: Annotated[float, Field(gt=0, le=86_400)] = 600.0
-    """Time for the scanned pages of one PDF, in seconds, beyond `cpu_s` and `wall_s`; those that it does not
-    suffice for stay unread."""
-
-    @field_validator("ocr")
-    @classmethod
-    def _check_memory(cls, ocr: bool, info: ValidationInfo) -> bool:
-        if ocr and info.data.get("memory_bytes", _OCR_MEMORY_BYTES) < _OCR_MEMORY_BYTES:
-            raise ValueError(f"needs memory_bytes of {_OCR_MEMORY_BYTES} or more")
-        return ocr
 
 
 class QueueSettings(Group):

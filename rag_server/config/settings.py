@@ -13,6 +13,7 @@ from pydantic_settings import (
 )
 
 from rag_server.config.answering import (
+    ConversationSettings,
     EmbeddingSettings,
     GenerationSettings,
     ModelsSettings,
@@ -21,11 +22,11 @@ from rag_server.config.answering import (
 from rag_server.config.fetching import CrawlSettings, FetchSettings
 from rag_server.config.ingesting import (
     IngestSettings,
-    ParserSettings,
     QueueSettings,
     WebhookSettings,
     WorkerSettings,
 )
+from rag_server.config.parsing import ParserSettings
 from rag_server.config.serving import LogSettings, MetricsSettings, ServerSettings
 from rag_server.config.stores import DatabaseSettings, MilvusSettings, StorageSettings
 from rag_server.errors import FailedPrecondition
@@ -50,6 +51,7 @@ class Settings(BaseSettings):
     retrieval: RetrievalSettings = RetrievalSettings()
     generation: GenerationSettings = GenerationSettings()
     models: ModelsSettings = ModelsSettings()
+    conversations: ConversationSettings = ConversationSettings()
     ingest: IngestSettings = IngestSettings()
     parser: ParserSettings = ParserSettings()
     queue: QueueSettings = QueueSettings()

@@ -17,6 +17,8 @@ class TokenChunking:
     """Upper bound of a chunk, in tokens; never more than the model's window."""
     overlap_ratio: float = 0.2
     """Share of a chunk that repeats the end of the one before it, 0 to 0.5."""
+    page_boxes: bool = False
+    """Whether chunks tell where on their pages they stand."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +29,8 @@ class CharacterChunking:
     """Upper bound of a chunk, in Unicode code points."""
     overlap_characters: int = 400
     """Code points that repeat the end of the chunk before; at most half of `max_characters`."""
+    page_boxes: bool = False
+    """Whether chunks tell where on their pages they stand."""
 
 
 Chunking = TokenChunking | CharacterChunking

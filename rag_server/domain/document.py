@@ -9,6 +9,7 @@ from enum import StrEnum
 
 from rag_server.domain.job_items import ItemError
 from rag_server.domain.metadata import Metadata
+from rag_server.domain.page_boxes import PageBox, TextPlaces
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -112,6 +113,8 @@ class ParsedDocument:
     """1-based, in order: pages that show something but hold no text, as scans do. Blank ones do not count."""
     records: Records | None = None
     """Where the document was taken row by row."""
+    places: TextPlaces | None = None
+    """Where its lines stand on its pages; None where nobody asked, or the format does not tell."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +135,8 @@ class ChunkDraft:
     ends; empty for every other passage."""
     metadata: Metadata = field(default_factory=dict, hash=False)
     """Of a record; empty for every other passage."""
+    boxes: tuple[PageBox, ...] = ()
+    """Where it stands on its pages, in reading order; empty where nobody asked, or no page shows it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +162,8 @@ class Chunk:
     media_type: str
     metadata: Metadata = field(default_factory=dict, hash=False)
     """A record's own; filters see it beside, and before, that of the document. Empty for other chunks."""
+    boxes: tuple[PageBox, ...] = ()
+    """As in `ChunkDraft`."""
 
 
 def chunk_id(tenant_id: str, collection_uid: str, document_id: str, revision: int, ordinal: int) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from rag_server.domain.conversation import AnsweredBefore, ConversationRef, HistoryMessage, TurnInfo
 from rag_server.domain.document import Span
 from rag_server.domain.priority import Priority
 from rag_server.domain.retrieval import Degradation, RetrievalRequest, ScoredChunk, ScoreScale, Timings
@@ -65,13 +66,17 @@ class GenerationRequest:
     max_cost: float | None = None
     """What prompt and answer may cost at most; None: the server's limit."""
     priority: Priority = Priority.INTERACTIVE
-    history: tuple[Message, ...] = ()
-    """What was said before, oldest first, by the user and the assistant."""
+    history: tuple[HistoryMessage, ...] = ()
+    """What was said before, oldest first; for a stored conversation as much of it as the generator gets."""
+    conversation: ConversationRef | None = None
+    """The stored conversation that the question continues; None: nothing is stored."""
+    asked: str = ""
+    """The question as it was asked, where `retrieval.query` is another one; empty: it is the same."""
 
     @property
     def question(self) -> str:
-        """The question, as it was asked."""
-        return self.retrieval.query
+        """The question as it was asked."""
+        return self.asked or self.retrieval.query
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,10 +137,12 @@ class Citation:
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """The first event: who is asked, and with what."""
+    """The first event: who is asked, with what, and what the question continues."""
 
     model: str
     prompt: PromptReport | None = None
+    turn: TurnInfo | None = None
+    """None: the question stands alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,6 +188,14 @@ class Finished:
     degradations: tuple[Degradation, ...] = ()
     """What generation had to go without."""
     prompt: PromptReport | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Repeated:
+    """All there is of a call that was answered before: what it was told then."""
+
+    answered: AnsweredBefore
+    timings_us: Timings
 
 
 GenerationEvent = Started | Retrieved | Delta | Cited | Usage | Finished

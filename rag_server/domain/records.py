@@ -61,3 +61,8 @@ class RecordMapping:
 
 Cutting = Chunking | RecordMapping
 """How a document becomes chunks."""
+
+
+def wants_page_boxes(cutting: Cutting) -> bool:
+    """Whether chunks are to tell where on their pages they stand; records have no pages."""
+    return not isinstance(cutting, RecordMapping) and cutting.page_boxes

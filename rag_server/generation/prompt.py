@@ -16,6 +16,7 @@ from typing import Final
 from jinja2 import FileSystemLoader, StrictUndefined
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
+from rag_server.domain.conversation import HistoryMessage
 from rag_server.domain.generation import GenerationRequest, Message, Role
 from rag_server.domain.retrieval import ScoredChunk
 from rag_server.text.language import detect_language
@@ -90,12 +91,12 @@ class PromptTemplates:
         name: str,
         question: str,
         sources: Iterable[PromptSource],
-        history: Sequence[Message] = (),
+        history: Sequence[HistoryMessage] = (),
     ) -> tuple[Message, ...]:
         """Return the messages: system, history, then sources and question."""
         system = self._environment.get_template(f"{name}/system.j2").render(no_answer=NO_ANSWER)
         user = self._environment.get_template(f"{name}/user.j2").render(
             sources=list(sources), question=neutralise(question)
         )
-        told = (Message(each.role, neutralise(each.text)) for each in history)
+        told = (Message(Role(each.role.value), neutralise(each.text)) for each in history)
         return (Message(Role.SYSTEM, system.strip()), *told, Message(Role.USER, user.strip()))

@@ -30,9 +30,16 @@ _CHUNKING_KINDS: dict[str, type[TokenChunking] | type[CharacterChunking]] = {
 
 
 def chunking_to_json(chunking: Chunking) -> JsonObject:
-    """Return `chunking` with its kind."""
+    """Return `chunking` with its kind.
+
+    Boxes that nobody asked for are left out: digests of a chunking, such as recipes, stay what they were
+    before there was such an option.
+    """
     kind = "tokens" if isinstance(chunking, TokenChunking) else "characters"
-    return {"kind": kind, **asdict(chunking)}
+    parameters = asdict(chunking)
+    if not parameters["page_boxes"]:
+        del parameters["page_boxes"]
+    return {"kind": kind, **parameters}
 
 
 def chunking_from_json(value: JsonObject) -> Chunking:

@@ -21,6 +21,7 @@ from rag_server.metadata import schema
 from rag_server.metadata.blobs import BlobRepository
 from rag_server.metadata.changes import ChangeRepository
 from rag_server.metadata.collections import CollectionRepository
+from rag_server.metadata.conversations import ConversationRepository
 from rag_server.metadata.crawls import CrawlRepository
 from rag_server.metadata.documents import DocumentRepository
 from rag_server.metadata.engine import create_reader, create_writer, prepare
@@ -29,6 +30,7 @@ from rag_server.metadata.history import HistoryRepository
 from rag_server.metadata.idempotency import IdempotencyRepository
 from rag_server.metadata.jobs import JobRepository
 from rag_server.metadata.leases import LeaseRepository
+from rag_server.metadata.messages import MessageRepository
 from rag_server.metadata.metadata_fields import MetadataFieldRepository
 from rag_server.metadata.options import DEFAULT, ConnectionOptions
 from rag_server.metadata.outbox import OutboxRepository
@@ -36,6 +38,7 @@ from rag_server.metadata.parents import ParentRepository
 from rag_server.metadata.revival import RevivalRepository
 from rag_server.metadata.session import Clock, Scope
 from rag_server.metadata.sweeps import SweepRepository
+from rag_server.metadata.turns import TurnRepository
 from rag_server.metadata.uploads import UploadRepository
 from rag_server.metadata.webhooks import WebhookRepository
 
@@ -57,6 +60,9 @@ class Transaction:
         self.blobs = BlobRepository(scope)
         self.uploads = UploadRepository(scope, self.sweeps)
         self.idempotency = IdempotencyRepository(scope)
+        self.conversations = ConversationRepository(scope)
+        self.messages = MessageRepository(scope)
+        self.turns = TurnRepository(scope, self.conversations)
         self.metadata_fields = MetadataFieldRepository(scope)
         self.outbox = OutboxRepository(scope)
         self.webhooks = WebhookRepository(scope)

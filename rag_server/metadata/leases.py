@@ -25,22 +25,32 @@ class LeaseRepository:
         self._scope = scope
         self._jobs = jobs
 
-    async def acquire(self, tenant_id: str, job_id: str, *, owner: str, ttl_s: float) -> Lease | None:
+    async def acquire(
+        self, tenant_id: str, job_id: str, *, owner: str, ttl_s: float, token: str = ""
+    ) -> Lease | None:
         """Take the job, if nobody holds it or its holder has let the lease expire; None: it is held.
+
+        Who brings a `token` of its own, never used by another, keeps a lease that it has already: for when
+        the answer of the commit was lost.
 
         Raises `NotFound` and, when the job is finished, `FailedPrecondition` (`JOB_ALREADY_FINISHED`).
         """
         await self._jobs.unfinished_row(tenant_id, job_id, is_locked=True)
         now = self._scope.clock()
         row = await self._row(tenant_id, job_id)
-        if row is not None and row.expire_time > now:
+        if row is not None and row.expire_time > now and row.token != token:
             return None
         if row is None:
             row = JobLeaseRow(tenant_id=tenant_id, job_id=job_id, token="", owner="", expire_time=now)
             self._scope.session.add(row)
-        row.token, row.owner, row.expire_time = new_id(), owner, now + timedelta(seconds=ttl_s)
+        row.token, row.owner, row.expire_time = token or new_id(), owner, now + timedelta(seconds=ttl_s)
         await self._scope.session.flush()
         return _to_domain(row)
+
+    async def find(self, tenant_id: str, job_id: str, token: str) -> Lease | None:
+        """Return the job's lease, expired or not, if it is the one with this token."""
+        row = await self._row(tenant_id, job_id)
+        return _to_domain(row) if row is not None and row.token == token else None
 
     async def remaining_s(self, tenant_id: str, job_id: str) -> float:
         """Return how long the job's lease still lasts, in seconds; 0 when nobody holds it."""

@@ -8,17 +8,19 @@ from typing import Any
 
 from rag.v1 import generate_service_pb2 as pb
 from rag.v1 import generate_service_pb2_grpc as pb_grpc
+from rag_server.domain.generation import Repeated
+from rag_server.generation.conversing import Conversing
 from rag_server.generation.models import Models
-from rag_server.generation.pipeline import Answering
 from rag_server.interceptors.call import current_call
+from rag_server.services.wire.conversation import to_repeated
 from rag_server.services.wire.query import AnswerWriter, QuestionMessage, collect, from_question
 
 
 class GenerateServicer(pb_grpc.GenerateServiceServicer):
     """Answers questions from what was ingested."""
 
-    def __init__(self, answering: Answering, models: Models) -> None:
-        self._answering = answering
+    def __init__(self, conversing: Conversing, models: Models) -> None:
+        self._conversing = conversing
         self._models = models
 
     async def Generate(self, request: pb.GenerateRequest, context: Any) -> pb.GenerateResponse:
@@ -50,7 +52,11 @@ class GenerateServicer(pb_grpc.GenerateServiceServicer):
     async def _events(self, request: QuestionMessage) -> AsyncGenerator[pb.StreamGenerateResponse, None]:
         writer = AnswerWriter()
         call = current_call.get()
-        answer = self._answering.answer(call.tenant_id, from_question(request), limit=call.limit)
+        answer = self._conversing.answer(call.tenant_id, from_question(request), limit=call.limit)
         async with aclosing(answer) as events:
             async for event in events:
-                yield writer.to_event(event)
+                if isinstance(event, Repeated):
+                    for each in to_repeated(event):
+                        yield each
+                else:
+                    yield writer.to_event(event)

@@ -36,6 +36,10 @@ class Pager:
         page = items[: self.size]
         return page, self._encode(key(page[-1]))
 
+    def token_after(self, key: list[Any]) -> str:
+        """Return the token of the page that follows an item's key, for a list that was not cut by `cut`."""
+        return self._encode(key)
+
     @property
     def limit(self) -> int:
         """How many items to ask for: one more than a page shows whether there is another."""

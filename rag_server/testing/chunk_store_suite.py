@@ -21,6 +21,7 @@ from rag_server.domain.collection import Collection, TokenChunking
 from rag_server.domain.document import Chunk, Span
 from rag_server.domain.filter import Bool, Comparison, Membership, Operator, Prefix
 from rag_server.domain.metadata import Metadata
+from rag_server.domain.page_boxes import PageBox
 from rag_server.domain.stored import Scope
 from rag_server.errors import RagError
 
@@ -125,6 +126,20 @@ class ChunkStoreSuite:
         (lexical,) = await store.search_lexical(collection, ["señal"], limit=5)
         assert dense.chunk == lexical.chunk == chunk
         assert await store.list_chunks(collection, "guide", 1, first_ordinal=0, limit=9) == [chunk]
+
+    async def test_boxes_come_back_beside_the_headings(
+        self, store: ChunkStore, collection: Collection
+    ) -> None:
+        """Of the chunks that have some; an overwrite without them leaves none."""
+        boxes = (PageBox(3, 0, 5, 10_000, 6), PageBox(4, 1, 2, 3, 4))
+        chunks = [replace(make_chunk(0), boxes=boxes), make_chunk(1)]
+        await self.write(store, collection, chunks)
+        assert await store.list_chunks(collection, "guide", 1, first_ordinal=0, limit=9) == chunks
+        stored = await store.read_chunks(collection, [chunks[0].id])
+        assert stored.chunks == chunks[:1]
+        plain = replace(chunks[0], boxes=())
+        await self.write(store, collection, [plain])
+        assert await store.list_chunks(collection, "guide", 1, first_ordinal=0, limit=1) == [plain]
 
     async def test_record_comes_back_with_its_metadata_and_is_found_by_it(
         self, store: ChunkStore, collection: Collection

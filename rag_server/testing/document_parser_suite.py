@@ -28,6 +28,22 @@ One queen. ¿Y el néctar? 🐝
 """
 
 
+def one_page_pdf(text: str) -> bytes:
+    """Return a PDF that says `text`, in ASCII without brackets, near the middle of its page."""
+    drawing = f"BT /F1 12 Tf 100 400 Td ({text}) Tj ET"
+    return f"""%PDF-1.4
+1 0 obj << /Type /Catalog /Pages 2 0 R >> endobj
+2 0 obj << /Type /Pages /Kids [3 0 R] /Count 1 >> endobj
+3 0 obj << /Type /Page /Parent 2 0 R /MediaBox [0 0 400 800] /Contents 4 0 R
+/Resources << /Font << /F1 << /Type /Font /Subtype /Type1 /BaseFont /Helvetica >> >> >> >> endobj
+4 0 obj << /Length {len(drawing)} >> stream
+{drawing}
+endstream endobj
+trailer << /Root 1 0 R /Size 5 >>
+%%EOF
+""".encode()
+
+
 class DocumentParserSuite:
     """The conformance suite."""
 
@@ -49,6 +65,19 @@ class DocumentParserSuite:
         )
         _, parsed = await parser.parse(text.encode())
         assert parsed.language == "es"
+
+    async def test_parse_tells_where_lines_of_a_pdf_stand_when_asked(self, parser: DocumentParser) -> None:
+        data = one_page_pdf("Herons wait.")
+        _, parsed = await parser.parse(data, page_boxes=True)
+        assert parsed.places is not None
+        ((start, end, box),) = parsed.places.within(0, len(parsed.text))
+        assert (parsed.text[start:end], box.page) == ("Herons wait.", 1)
+        _, parsed = await parser.parse(data)
+        assert parsed.places is None
+
+    async def test_parse_of_a_format_without_pages_tells_no_places(self, parser: DocumentParser) -> None:
+        _, parsed = await parser.parse(_MARKDOWN.encode(), page_boxes=True)
+        assert parsed.places is None
 
     async def test_parse_heeds_what_is_declared(self, parser: DocumentParser) -> None:
         media_type, _ = await parser.parse(_MARKDOWN.encode(), "text/plain")

@@ -21,6 +21,7 @@ from rag.v1 import (
     records_pb2,
 )
 from rag_server.domain.record_template import TemplateError, parse_template
+from rag_server.validation import conversation_conditions as conversation
 from rag_server.validation import retrieval_conditions as retrieval
 from rag_server.validation.defaults import value_or_default
 from rag_server.validation.finding import Check, Finding, repetitions
@@ -183,6 +184,10 @@ _QUESTION: Final[tuple[Check, ...]] = (
     retrieval.question_is_not_blank,
     retrieval.question_is_not_explained,
     retrieval.min_revisions_of_a_question_are_searched,
+    conversation.history_is_given_once,
+    conversation.history_is_not_blank,
+    conversation.history_is_bounded,
+    conversation.request_id_is_of_a_conversation,
 )
 
 CHECKS: Final[Mapping[str, tuple[Check, ...]]] = {
@@ -190,6 +195,8 @@ CHECKS: Final[Mapping[str, tuple[Check, ...]]] = {
     "rag.v1.CharacterChunking": (overlap_is_at_most_half,),
     "rag.v1.Collection": (labels_are_short, declared_names_are_distinct),
     "rag.v1.UpdateCollectionRequest": (update_mask_is_updatable,),
+    "rag.v1.Conversation": (conversation.title_has_no_controls,),
+    "rag.v1.UpdateConversationRequest": (conversation.update_mask_is_updatable,),
     "rag.v1.BooleanFilter": (boolean_has_conditions,),
     "rag.v1.ComparisonFilter": (ordering_has_ordered_value,),
     "rag.v1.RangeFilter": (range_is_bounded,),

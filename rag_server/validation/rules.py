@@ -45,6 +45,7 @@ _QUESTION: Final = (Required(), Length(1, 8192))
 _LANGUAGE: Final = 35
 """The length that BCP 47 (RFC 5646, 4.4.1) asks to make room for, in code points."""
 _UPLOAD_ID: Final = (Required(), Length(1, 64))
+_CONVERSATION_ID: Final = (Required(), Length(1, 64))
 _SHA256: Final = (Pattern("[0-9a-f]{64}"),)
 _FILTER_FIELD: Final = (Required(), Length(1, 128))
 _FILTERS: Final = (Items(0, 255),)
@@ -63,6 +64,9 @@ _SOURCE: Final[FieldRules] = {
 _GENERATE: Final[FieldRules] = {
     "collection_ids": _COLLECTION_IDS,
     "question": _QUESTION,
+    "conversation_id": (Length(0, 64),),
+    "messages": (Items(0, 100),),
+    "request_id": _REQUEST_ID,
 }
 
 FIELD_RULES: Final[Mapping[str, FieldRules]] = {
@@ -108,6 +112,32 @@ FIELD_RULES: Final[Mapping[str, FieldRules]] = {
         "request_id": _REQUEST_ID,
     },
     "rag.v1.DeleteCollectionRequest": {"collection_id": _COLLECTION_ID, "request_id": _REQUEST_ID},
+    # conversation.proto
+    "rag.v1.HistoryMessage": {"role": (Required(),), "text": (Required(), Length(1, 32_768))},
+    # conversation_service.proto
+    "rag.v1.Conversation": {
+        "id": (OutputOnly(),),
+        "title": (Length(0, 200),),
+        "language": (OutputOnly(),),
+        "message_count": (OutputOnly(),),
+        "create_time": (OutputOnly(),),
+        "update_time": (OutputOnly(),),
+    },
+    "rag.v1.CreateConversationRequest": {"request_id": _REQUEST_ID},
+    "rag.v1.GetConversationRequest": {"conversation_id": _CONVERSATION_ID},
+    "rag.v1.ListConversationsRequest": {"page_size": _PAGE_SIZE, "page_token": _PAGE_TOKEN},
+    "rag.v1.UpdateConversationRequest": {
+        "conversation_id": _CONVERSATION_ID,
+        "conversation": (Required(),),
+        "update_mask": (Required(),),
+        "request_id": _REQUEST_ID,
+    },
+    "rag.v1.DeleteConversationRequest": {"conversation_id": _CONVERSATION_ID, "request_id": _REQUEST_ID},
+    "rag.v1.ListMessagesRequest": {
+        "conversation_id": _CONVERSATION_ID,
+        "page_size": _PAGE_SIZE,
+        "page_token": _PAGE_TOKEN,
+    },
     # document_service.proto
     "rag.v1.GetDocumentRequest": {"collection_id": _COLLECTION_ID, "document_id": _DOCUMENT_ID},
     "rag.v1.ListDocumentsRequest": {

@@ -15,7 +15,7 @@ from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
 
 import rag.v1
-from rag.v1 import collection_service_pb2, filter_pb2, records_pb2
+from rag.v1 import collection_service_pb2, conversation_service_pb2, filter_pb2, records_pb2
 from rag_server.validation.constraint import (
     Constraint,
     Content,
@@ -62,6 +62,8 @@ _PREFERRED_MEMBER = {"rag.v1.Filter.kind": "exists"}
 _CONTEXT: dict[tuple[str, str], dict[str, Any]] = {
     ("rag.v1.CharacterChunking", "max_characters"): {"overlap_characters": 0},
     ("rag.v1.CharacterChunking", "overlap_characters"): {"max_characters": 8000},
+    ("rag.v1.GenerateRequest", "request_id"): {"conversation_id": "x"},
+    ("rag.v1.StreamGenerateRequest", "request_id"): {"conversation_id": "x"},
 }
 """What else has to be set so that a field can take each value of its range."""
 
@@ -143,6 +145,8 @@ def _satisfy_conditions(message: Message) -> None:
             message.field = "a"
         case collection_service_pb2.UpdateCollectionRequest():
             message.update_mask.paths.append("labels")
+        case conversation_service_pb2.UpdateConversationRequest():
+            message.update_mask.paths.append("title")
 
 
 def inside(case: Case) -> Iterator[Message]:

@@ -78,22 +78,22 @@ def ask(
         request.retrieval.filter.CopyFrom(wanted)
     if question is not None:
         request.question = question
-        _answer(session, request)
+        answer(session, request)
         return
     is_terminal = sys.stdin.isatty()
     asked_count = 0
-    for line in _questions(session, with_prompt=is_terminal):
+    for line in questions(session, with_prompt=is_terminal):
         asked_count += 1
         request.question = line
         if is_terminal:
-            _answer_and_go_on(session, request)
+            answer_and_go_on(session, request)
         else:
-            _answer(session, request)
+            answer(session, request)
     if not asked_count and not is_terminal:
         raise CommandFailed.for_usage("no question: give one as an argument or on standard input")
 
 
-def _questions(session: Session, *, with_prompt: bool) -> Iterator[str]:
+def questions(session: Session, *, with_prompt: bool) -> Iterator[str]:
     """Yield the questions of standard input up to an empty line or its end."""
     while True:
         if with_prompt:
@@ -106,10 +106,10 @@ def _questions(session: Session, *, with_prompt: bool) -> Iterator[str]:
         yield line.strip()
 
 
-def _answer_and_go_on(session: Session, request: StreamGenerateRequest) -> None:
+def answer_and_go_on(session: Session, request: StreamGenerateRequest) -> None:
     """Answer one question at the prompt; a failed call is told and the prompt comes back."""
     try:
-        _answer(session, request)
+        answer(session, request)
     except grpc.RpcError as error:
         problem = from_rpc(error)
         show(session.output, unreachable(session) if problem.reason == UNREACHABLE else problem)
@@ -117,7 +117,7 @@ def _answer_and_go_on(session: Session, request: StreamGenerateRequest) -> None:
         show(session.output, error.problem)
 
 
-def _answer(session: Session, request: StreamGenerateRequest) -> None:
+def answer(session: Session, request: StreamGenerateRequest) -> None:
     """Stream one answer.
 
     Raises:
@@ -160,7 +160,7 @@ def _answer(session: Session, request: StreamGenerateRequest) -> None:
         raise CommandFailed(Problem("ANSWER_BROKEN", "the answer broke off before its end"))
     if not output.is_json:
         _show_end(session, finished)
-        _show_sources(session, sources, citations, text.numbers)
+        show_sources(session, sources, citations, text.numbers)
         output.line(f"server time {shown_timings(finished.timings)}", style="dim")
 
 
@@ -177,7 +177,7 @@ def _show_end(session: Session, finished: GenerationFinished) -> None:
         session.output.line("The answer was cut at the limit of --max-tokens.", style="yellow")
 
 
-def _show_sources(
+def show_sources(
     session: Session, sources: list[RetrievedChunk], citations: list[Citation], numbers: dict[int, int]
 ) -> None:
     """List the cited sources by number: title, page, heading, address, and what was quoted of each."""

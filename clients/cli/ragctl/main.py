@@ -15,7 +15,9 @@ from ragctl import (
     __version__,
     analysis,
     ask,
+    chat,
     collections_commands,
+    conversations_commands,
     crawl,
     doctor,
     documents_commands,
@@ -72,6 +74,8 @@ app.command("upload")(upload_command.upload)
 app.command("crawl")(crawl.crawl)
 app.command("search")(search.search)
 app.command("ask")(ask.ask)
+app.command("chat")(chat.chat)
+app.add_typer(conversations_commands.app, name="conversations")
 app.add_typer(collections_commands.app, name="collections")
 documents_commands.app.command("revisions")(revisions_commands.list_revisions)
 documents_commands.app.command("restore")(revisions_commands.restore)

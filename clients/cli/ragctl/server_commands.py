@@ -12,6 +12,7 @@ from grpc_health.v1.health_pb2_grpc import HealthStub
 from rag.v1 import (
     admin_service_pb2,
     collection_service_pb2,
+    conversation_service_pb2,
     document_service_pb2,
     generate_service_pb2,
     ingest_service_pb2,
@@ -38,6 +39,7 @@ SERVICES = tuple(
         document_service_pb2,
         retrieve_service_pb2,
         generate_service_pb2,
+        conversation_service_pb2,
         admin_service_pb2,
     )
     for service in module.DESCRIPTOR.services_by_name.values()

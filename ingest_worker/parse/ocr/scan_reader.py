@@ -57,8 +57,8 @@ class ScanReader:
         start = self._clock()
         try:
             with library:
-                picture, scale, height = _render(document, index)
-            return page_lines(self._recogniser.read(picture), scale, height)
+                picture, scale, size = _render(document, index)
+            return page_lines(self._recogniser.read(picture), scale, size)
         except RecognitionFailed:
             return []  # it stays among the pages without text, which the document names
         finally:
@@ -73,11 +73,11 @@ def render_scale(width: float, height: float) -> float:
     return min(_DOTS_PER_INCH / _POINTS_PER_INCH, most, _MAX_SIDE / max(width, height, 1.0))
 
 
-def _render(document: Any, index: int) -> tuple[NDArray[np.uint8], float, float]:
-    """Return a page in grey, (height, width); its pixels per point; and its height in points."""
+def _render(document: Any, index: int) -> tuple[NDArray[np.uint8], float, tuple[float, float]]:
+    """Return a page in grey, (height, width); its pixels per point; and its width and height in points."""
     with closing(document[index]) as page:
         width, height = page.get_size()
         scale = render_scale(width, height)
         with closing(page.render(scale=scale, grayscale=True)) as bitmap:
             pixels = np.array(bitmap.to_numpy(), dtype=np.uint8)  # a copy: the bitmap's memory goes with it
-    return pixels.reshape(pixels.shape[0], pixels.shape[1]), scale, height
+    return pixels.reshape(pixels.shape[0], pixels.shape[1]), scale, (width, height)

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
+from weakref import WeakValueDictionary
 
 import structlog
 from pymilvus.exceptions import MilvusException
@@ -53,6 +54,7 @@ class CollectionCalls:
         self._slots = asyncio.Semaphore(_CONCURRENT_READS)
         self._writes: set[asyncio.Task[Any]] = set()
         self._loading: dict[str, asyncio.Task[bool]] = {}
+        self._load_locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     async def read(
         self, name: str, action: str, call: Callable[[], Awaitable[Rows]], *, is_search: bool = True
@@ -82,17 +84,32 @@ class CollectionCalls:
                     self._release(name, exclusive=False)
         return []
 
-    async def write(self, name: str, action: str, call: Callable[[], Awaitable[object]]) -> bool:
+    async def write(
+        self, name: str, action: str, call: Callable[[], Awaitable[object]], *, is_delete: bool = False
+    ) -> bool:
         """Run `call`; return False when the collection is not there.
 
-        A caller that leaves does not wait for the call on its way, but the next one on the same
-        collection does: Milvus Lite is still busy with it.
+        One that deletes does not run while the collection is loaded, nor the other way round: Milvus Lite
+        pretends that it is loaded as long as the deletion lasts, and takes that back then, so that whoever
+        loads it meanwhile would wait for ever.
+
+        A caller that leaves does not wait for the call on its way, but the next one on the same collection
+        does: Milvus Lite is still busy with it.
         """
         with failures(action):
             if not await self._is_ready(name, _LOAD_TIMES * self._timeout_s, is_search=False):
                 return False
-            await self._acquire(name, exclusive=True)
-            task = asyncio.create_task(self._run_write(name, call))
+            lock = self._load_lock(name) if is_delete and self._is_single_writer else None
+            if lock is not None:
+                async with asyncio.timeout(_LOAD_TIMES * self._timeout_s):
+                    await lock.acquire()
+            try:
+                await self._acquire(name, exclusive=True)
+            except BaseException:
+                if lock is not None:
+                    lock.release()
+                raise
+            task = asyncio.create_task(self._run_write(name, call, lock))
             self._writes.add(task)
             task.add_done_callback(self._forget)
             try:
@@ -122,12 +139,16 @@ class CollectionCalls:
         if self._writes:
             await asyncio.wait(self._writes)
 
-    async def _run_write(self, name: str, call: Callable[[], Awaitable[object]]) -> None:
+    async def _run_write(
+        self, name: str, call: Callable[[], Awaitable[object]], lock: asyncio.Lock | None
+    ) -> None:
         try:
             async with asyncio.timeout(self._timeout_s):
                 await call()
         finally:
             self._release(name, exclusive=True)
+            if lock is not None:
+                lock.release()
 
     def _forget(self, task: asyncio.Task[Any]) -> None:
         self._writes.discard(task)
@@ -159,9 +180,13 @@ class CollectionCalls:
         async with asyncio.timeout(_LOAD_TIMES * self._timeout_s):
             if not await client.has_collection(name, retry_times=RETRIES):
                 return False
-            await client.load_collection(name, retry_times=RETRIES)
+            async with self._load_lock(name):
+                await client.load_collection(name, retry_times=RETRIES)
         self._loaded.add(name)
         return True
+
+    def _load_lock(self, name: str) -> asyncio.Lock:
+        return self._load_locks.setdefault(name, asyncio.Lock())
 
     def _end_loading(self, name: str, loading: asyncio.Task[bool]) -> None:
         del self._loading[name]

@@ -15,6 +15,7 @@ from rag_server.backends.milvus.schema import COLUMN_BYTES, MAX_JSON_BYTES
 from rag_server.domain.collection import Collection
 from rag_server.domain.document import Chunk, Span
 from rag_server.domain.metadata import Metadata, timestamp_us
+from rag_server.domain.page_boxes import flattened, unflattened
 from rag_server.domain.stored import StoredChunks
 from rag_server.errors import Internal
 from rag_server.metadata.codecs import metadata_from_json, metadata_to_json
@@ -53,8 +54,8 @@ def to_row(
 ) -> dict[str, Any]:
     """Return the row of one chunk; `metadata` is its document's, as `metadata_document` gives it.
 
-    A record's own metadata wins over that. It is kept once more, with its types, beside the headings: a
-    column of its own would be missing in collections that were made before there were records.
+    A record's own metadata wins over that. It is kept once more, with its types, beside the headings, as
+    are the boxes on pages: collections that were made before there were any lack columns for them.
 
     Raises `Internal` (reason `CHUNK_TOO_LARGE`) when a value is longer than its column: nothing is cut.
     """
@@ -90,6 +91,8 @@ def _headings(chunk: Chunk) -> dict[str, object]:
     headings: dict[str, object] = {"path": list(chunk.heading_path)}
     if chunk.metadata:
         headings["metadata"] = metadata_to_json(chunk.metadata)
+    if chunk.boxes:
+        headings["boxes"] = flattened(chunk.boxes)
     return headings
 
 
@@ -148,6 +151,7 @@ def to_chunk(row: Mapping[str, Any], *, tenant_id: str, collection_id: str) -> C
         span=Span(row["span_start"], row["span_end"]),
         heading_path=tuple(heading_path["path"]),
         metadata=metadata_from_json(heading_path.get("metadata", {})),
+        boxes=unflattened(heading_path.get("boxes", ())),
         token_count=row["token_count"],
         page_start=row["page_start"] or None,
         page_end=row["page_end"] or None,

@@ -166,6 +166,7 @@ class MilvusChunkStore:
             lambda: self._connection.client.delete(
                 name, filter=scope, retry_times=RETRIES, consistency_level="Strong"
             ),
+            is_delete=True,
         )
 
     async def search_dense(

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from rag_server.domain.document import Chunk, Span
 from rag_server.domain.metadata import Metadata
 from rag_server.metadata.codecs import metadata_from_json, metadata_to_json
+from rag_server.query.resident.boxes import Boxes, concatenate_boxes
 from rag_server.query.resident.strings import Strings, concatenate_strings
 
 Rows = npt.NDArray[np.int64]
@@ -41,6 +42,7 @@ class Passages:
     page_starts: npt.NDArray[np.int32]
     """-1 where the format has no pages."""
     page_ends: npt.NDArray[np.int32]
+    boxes: Boxes
 
     @classmethod
     def of(cls, chunks: Sequence[Chunk]) -> Passages:
@@ -62,6 +64,7 @@ class Passages:
             token_counts=_int32(chunk.token_count for chunk in chunks),
             page_starts=_int32(_page(chunk.page_start) for chunk in chunks),
             page_ends=_int32(_page(chunk.page_end) for chunk in chunks),
+            boxes=Boxes.of([chunk.boxes for chunk in chunks]),
         )
 
     def __len__(self) -> int:
@@ -83,6 +86,7 @@ class Passages:
             **self.texts.arrays("texts"),
             **self.headings.arrays("headings"),
             **self.metadata.arrays("metadata"),
+            **self.boxes.arrays(),
         }
 
     @classmethod
@@ -93,6 +97,7 @@ class Passages:
             texts=Strings.from_arrays(arrays, "texts"),
             headings=Strings.from_arrays(arrays, "headings"),
             metadata=Strings.from_arrays(arrays, "metadata"),
+            boxes=Boxes.from_arrays(arrays, len(arrays["ids"])),
             **columns,  # type: ignore[arg-type]  # as written by `arrays`
         )
 
@@ -121,7 +126,7 @@ class Passages:
                 collection_id=source.collection_id,
                 document_id=source.document_id,
                 document_revision=source.document_revision,
-                ordinal=ordinal,
+                ordinal=number,
                 text=text,
                 span=Span(start, end),
                 heading_path=self._heading_path(heading),
@@ -132,9 +137,10 @@ class Passages:
                 source_uri=source.source_uri,
                 media_type=source.media_type,
                 metadata=self.metadata_of(own) if own else {},
+                boxes=boxes,
             )
-            for source, text, (chunk_id, heading, own, ordinal, start, end, tokens, first, last) in zip(
-                sources, self.texts.at(rows), values, strict=True
+            for source, text, boxes, (chunk_id, heading, own, number, start, end, tokens, first, last) in zip(
+                sources, self.texts.at(rows), self.boxes.at(rows), values, strict=True
             )
         ]
 
@@ -178,6 +184,7 @@ def concatenate_passages(parts: Sequence[tuple[Passages, Rows]]) -> Passages:
         heading_codes=heading_codes,
         metadata=metadata,
         metadata_codes=metadata_codes,
+        boxes=concatenate_boxes([(passages.boxes, rows) for passages, rows in parts]),
         **numbers,
     )
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 
 from rag.v1 import chunk_pb2, retrieved_chunk_pb2, timings_pb2
 from rag_server.domain.document import Chunk, Span
+from rag_server.domain.page_boxes import UNITS, PageBox
 from rag_server.domain.retrieval import Degradation, Leg, LegSignal, ScoredChunk, ScoreScale, Timings
 from rag_server.services.wire.metadata import to_value
 from rag_server.timing import TOTAL
@@ -35,6 +36,20 @@ def to_span(span: Span) -> chunk_pb2.Span:
     return chunk_pb2.Span(start=span.start, end=span.end)
 
 
+def to_boxes(boxes: Iterable[PageBox]) -> list[chunk_pb2.PageBox]:
+    """Return boxes with their edges as shares of the page."""
+    return [
+        chunk_pb2.PageBox(
+            page=box.page,
+            left=box.left / UNITS,
+            top=box.top / UNITS,
+            right=box.right / UNITS,
+            bottom=box.bottom / UNITS,
+        )
+        for box in boxes
+    ]
+
+
 def to_chunk(chunk: Chunk) -> chunk_pb2.Chunk:
     """Return a chunk as a message."""
     pages = None
@@ -55,6 +70,7 @@ def to_chunk(chunk: Chunk) -> chunk_pb2.Chunk:
         source_uri=chunk.source_uri,
         media_type=chunk.media_type,
         metadata={name: to_value(value) for name, value in chunk.metadata.items()} or None,
+        boxes=to_boxes(chunk.boxes) or None,
     )
 
 

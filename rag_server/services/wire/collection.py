@@ -23,10 +23,12 @@ def from_chunking(message: chunking_pb2.Chunking) -> Chunking:
         return CharacterChunking(
             max_characters=value_or_default(message.characters, "max_characters"),
             overlap_characters=value_or_default(message.characters, "overlap_characters"),
+            page_boxes=message.page_boxes,
         )
     return TokenChunking(
         max_tokens=value_or_default(message.tokens, "max_tokens"),
         overlap_ratio=value_or_default(message.tokens, "overlap_ratio"),
+        page_boxes=message.page_boxes,
     )
 
 
@@ -36,9 +38,9 @@ def to_chunking(chunking: Chunking) -> chunking_pb2.Chunking:
         characters = chunking_pb2.CharacterChunking(
             max_characters=chunking.max_characters, overlap_characters=chunking.overlap_characters
         )
-        return chunking_pb2.Chunking(characters=characters)
+        return chunking_pb2.Chunking(characters=characters, page_boxes=chunking.page_boxes)
     tokens = chunking_pb2.TokenChunking(max_tokens=chunking.max_tokens, overlap_ratio=chunking.overlap_ratio)
-    return chunking_pb2.Chunking(tokens=tokens)
+    return chunking_pb2.Chunking(tokens=tokens, page_boxes=chunking.page_boxes)
 
 
 def from_bm25(message: bm25_pb2.Bm25) -> Bm25:

@@ -6,7 +6,7 @@ from rag.v1 import chunk_pb2
 from rag.v1 import dry_run_pb2 as pb
 from rag_server.domain.document import ChunkDraft
 from rag_server.domain.dry_run import DryRun
-from rag_server.services.wire.chunk import to_span
+from rag_server.services.wire.chunk import to_boxes, to_span
 from rag_server.validation.defaults import value_or_default
 
 MAX_TEXT_CHARACTERS = 4000
@@ -58,4 +58,5 @@ def to_draft(draft: ChunkDraft, ordinal: int) -> pb.DraftChunk:
         heading_path=draft.heading_path,
         token_count=draft.token_count,
         pages=pages,
+        boxes=to_boxes(draft.boxes),
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from rag.v1 import generate_service_pb2, options_pb2, retrieve_service_pb2
 from rag_server.domain.generation import (
     Citation,
@@ -30,6 +32,7 @@ from rag_server.services.wire.chunk import (
 )
 from rag_server.services.wire.explanation import to_explanation
 from rag_server.services.wire.options import from_options
+from rag_server.services.wire.turn import from_history, from_reference, to_turn
 from rag_server.validation.defaults import value_or_default
 
 _FINISH_REASONS = {
@@ -88,6 +91,8 @@ def from_question(message: QuestionMessage) -> GenerationRequest:
         priority=Priority.BULK
         if options.priority == options_pb2.GENERATION_PRIORITY_BULK
         else Priority.INTERACTIVE,
+        history=from_history(message.messages),
+        conversation=from_reference(message),
     )
 
 
@@ -101,8 +106,8 @@ class AnswerWriter:
         """Return an event as a message."""
         pb = generate_service_pb2
         match event:
-            case Started(model, prompt):
-                started = pb.GenerationStarted(model=model, prompt=_to_report(prompt))
+            case Started(model, prompt, turn):
+                started = pb.GenerationStarted(model=model, prompt=_to_report(prompt), turn=to_turn(turn))
                 return pb.StreamGenerateResponse(started=started)
             case Retrieved():
                 self._sources = event.sources
@@ -116,13 +121,13 @@ class AnswerWriter:
             case Delta(text):
                 return pb.StreamGenerateResponse(delta=pb.AnswerDelta(text=text))
             case Cited(citation):
-                return pb.StreamGenerateResponse(citation=self._to_citation(citation))
+                return pb.StreamGenerateResponse(citation=to_citation(citation, self._sources))
             case Usage(prompt, answer):
                 usage = pb.Usage(prompt_token_count=prompt, answer_token_count=answer)
                 return pb.StreamGenerateResponse(usage=usage)
             case Finished():
                 finished = pb.GenerationFinished(
-                    reason=_FINISH_REASONS[event.reason],
+                    reason=to_finish_reason(event.reason),
                     timings=to_timings(event.timings_us),
                     model=event.model,
                     degradations=to_degradations(event.degradations),
@@ -130,18 +135,25 @@ class AnswerWriter:
                 )
                 return pb.StreamGenerateResponse(finished=finished)
 
-    def _to_citation(self, citation: Citation) -> generate_service_pb2.Citation:
-        chunk = self._sources[citation.source_index].chunk
-        return generate_service_pb2.Citation(
-            source_index=citation.source_index,
-            chunk_id=chunk.id,
-            document_id=chunk.document_id,
-            answer_span=to_span(citation.answer_span),
-            source_span=to_span(citation.source_span),
-            quote=citation.quote,
-            origin=_ORIGINS[citation.origin],
-            similarity=citation.similarity,
-        )
+
+def to_finish_reason(reason: FinishReason) -> generate_service_pb2.FinishReason.ValueType:
+    """Return a reason as the contract names it."""
+    return _FINISH_REASONS[reason]
+
+
+def to_citation(citation: Citation, sources: Sequence[ScoredChunk]) -> generate_service_pb2.Citation:
+    """Return a citation that points into `sources` as a message."""
+    chunk = sources[citation.source_index].chunk
+    return generate_service_pb2.Citation(
+        source_index=citation.source_index,
+        chunk_id=chunk.id,
+        document_id=chunk.document_id,
+        answer_span=to_span(citation.answer_span),
+        source_span=to_span(citation.source_span),
+        quote=citation.quote,
+        origin=_ORIGINS[citation.origin],
+        similarity=citation.similarity,
+    )
 
 
 def _to_report(report: PromptReport | None) -> generate_service_pb2.PromptReport | None:
@@ -165,6 +177,8 @@ def collect(
     match event.WhichOneof("event"):
         case "started":
             response.model = event.started.model
+            if event.started.HasField("turn"):
+                response.turn.CopyFrom(event.started.turn)
         case "retrieved":
             response.sources.extend(event.retrieved.sources)
             response.score_scale = event.retrieved.score_scale

@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 from prometheus_client import CollectorRegistry
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.ext.asyncio import AsyncSession
 from structlog.contextvars import merge_contextvars
 from structlog.testing import capture_logs
 
@@ -401,6 +403,24 @@ async def test_consumer_job_that_another_holds_waits_and_is_taken_over_when_its_
     consume()
     await asyncio.sleep(0.2)
     assert (await workshop.job(job.id)).state is JobState.QUEUED
+    ended = await workshop.end_of(job.id)
+    assert (ended.state, ended.attempt_count) == (JobState.SUCCEEDED, 1)
+
+
+async def test_consumer_whose_lease_was_granted_without_an_answer_goes_on_with_it(
+    workshop: Workshop, consume: Consume, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = await workshop.accept()
+    commit = AsyncSession.commit
+    answers = iter([False])
+
+    async def commit_and_lose_the_first_answer(session: AsyncSession) -> None:
+        await commit(session)
+        if not next(answers, True):
+            raise OperationalError("COMMIT", {}, Exception("connection lost"))
+
+    monkeypatch.setattr(AsyncSession, "commit", commit_and_lose_the_first_answer)
+    consume(lease_s=3600.0)  # which would keep the job from everybody
     ended = await workshop.end_of(job.id)
     assert (ended.state, ended.attempt_count) == (JobState.SUCCEEDED, 1)
 

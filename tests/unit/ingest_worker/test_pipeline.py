@@ -1,22 +1,27 @@
 from __future__ import annotations
 
 import asyncio
+import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
 
+import ingest_worker.pipeline
 from ingest_worker.cancelled import JobCancelled
+from ingest_worker.chunk import chunk_document
 from ingest_worker.fetch import FetchedDocument
 from ingest_worker.lease import HeldLease
 from ingest_worker.sandbox.protocol import PagesDone
-from rag_server.domain.document import MediaType, ParsedDocument, chunk_id
+from rag_server.domain.document import ChunkDraft, MediaType, ParsedDocument, chunk_id
 from rag_server.domain.job import Job, JobState
 from rag_server.domain.metadata import MetadataType
 from rag_server.domain.records import RecordField, RecordMapping
 from rag_server.errors import FailedPrecondition, InvalidArgument, NotFound, Unavailable
 from rag_server.testing.fakes import HashEmbedder
-from tests.unit.ingest_worker.conftest import BATCH, LONG, TENANT, Workshop
+from tests.documents import pdf
+from tests.unit.ingest_worker.conftest import BATCH, CHUNKING, LONG, TENANT, Workshop
 
 
 async def events(workshop: Workshop, job: Job) -> list[Job]:
@@ -251,6 +256,20 @@ async def test_pipeline_collection_of_another_embedding_model_is_not_written_to(
     assert workshop.rows.rows == {}
 
 
+async def test_pipeline_boxes_asked_for_later_are_found_without_embedding_again(workshop: Workshop) -> None:
+    data = pdf()
+    await workshop.run(await workshop.accept(data))
+    before = workshop.visible()
+    assert {chunk.boxes for chunk in before} == {()}
+    job = await workshop.run(await workshop.accept(data, chunking=replace(CHUNKING, page_boxes=True)))
+    after = [chunk for chunk in workshop.visible() if chunk.document_revision == 2]
+    assert [chunk.text for chunk in after] == [chunk.text for chunk in before]
+    assert all(chunk.boxes for chunk in after)
+    assert (job.progress.embedded_chunk_count, job.progress.is_unchanged) == (0, False)
+    again = await workshop.run(await workshop.accept(data, chunking=replace(CHUNKING, page_boxes=True)))
+    assert again.progress.is_unchanged
+
+
 @dataclass
 class SlowParser:
     """Reads `total` pages, each when it is told to."""
@@ -268,6 +287,7 @@ class SlowParser:
         *,
         on_pages: PagesDone | None = None,
         records: RecordMapping | None = None,
+        page_boxes: bool = False,
     ) -> tuple[MediaType, ParsedDocument]:
         assert on_pages is not None
         try:
@@ -328,6 +348,89 @@ async def test_pipeline_whose_task_is_cancelled_while_parsing_stops_the_parser(w
     with pytest.raises(asyncio.CancelledError):
         await running
     assert parser.was_cancelled
+
+
+async def test_pipeline_that_gets_no_further_shows_that_it_lives(workshop: Workshop) -> None:
+    parser = SlowParser()
+    job = await workshop.accept()
+    running = asyncio.create_task(workshop.run(job, replace(workshop.pipeline, parser=parser)))
+    async with asyncio.timeout(30):
+        await parser.reading.wait()
+        first = await workshop.job(job.id)
+        while (later := await workshop.job(job.id)).sequence == first.sequence:
+            await workshop.changed.wait()
+            workshop.changed.clear()
+    assert (later.state, later.progress) == (JobState.PARSING, first.progress)
+    assert later.update_time > first.update_time
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+
+
+class SlowCutting:
+    """Stands in the way of chunking: each chunk waits until it is let through."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._let_through = threading.Semaphore(0)
+        self.ended = threading.Event()
+        self._cut = chunk_document
+        monkeypatch.setattr(ingest_worker.pipeline, "chunk_document", self)
+
+    def let_through(self, count: int) -> None:
+        self._let_through.release(count)
+
+    def __call__(self, *arguments: Any, on_chunk: Callable[[], None]) -> list[ChunkDraft]:
+        def on_chunk_in_turn() -> None:
+            self._let_through.acquire(timeout=30)
+            on_chunk()
+
+        try:
+            return self._cut(*arguments, on_chunk=on_chunk_in_turn)
+        finally:
+            self.ended.set()
+
+
+async def until_chunked(workshop: Workshop, job: Job, count: int) -> Job:
+    async with asyncio.timeout(30):
+        while (found := await workshop.job(job.id)).progress.chunk_count != count:
+            await workshop.changed.wait()
+            workshop.changed.clear()
+    return found
+
+
+async def test_pipeline_progress_of_chunking_is_recorded_while_it_goes_on(
+    workshop: Workshop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cutting = SlowCutting(monkeypatch)
+    job = await workshop.accept(LONG)
+    running = asyncio.create_task(workshop.run(job))
+    for expected in (2, 5):
+        cutting.let_through(expected - cutting_so_far(await workshop.job(job.id)))
+        assert (await until_chunked(workshop, job, expected)).state is JobState.CHUNKING
+    cutting.let_through(1_000)
+    done = await running
+    assert done.progress.chunk_count == done.progress.indexed_chunk_count
+    assert (done.progress.chunk_count or 0) > 5
+
+
+def cutting_so_far(job: Job) -> int:
+    return job.progress.chunk_count or 0
+
+
+async def test_pipeline_cancelled_while_chunking_ends_the_thread_at_its_next_chunk(
+    workshop: Workshop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cutting = SlowCutting(monkeypatch)
+    job = await workshop.accept(LONG)
+    running = asyncio.create_task(workshop.run(job))
+    cutting.let_through(1)
+    await until_chunked(workshop, job, 1)
+    async with workshop.database.transaction() as tx:
+        await tx.jobs.request_cancel(TENANT, job.id)
+    with pytest.raises(JobCancelled):
+        await asyncio.wait_for(running, 30)
+    cutting.let_through(1)
+    assert await asyncio.to_thread(cutting.ended.wait, 30)
+    assert workshop.rows.rows == {}
 
 
 GOODS = RecordMapping(

@@ -27,6 +27,18 @@ async def test_ocr_without_its_extra_refuses_to_start_and_says_what_to_install(
     assert caught.value.metadata == {"settings": "RAG_PARSER__OCR", "extra": "ocr"}
 
 
+async def test_docling_without_its_extra_refuses_to_start_and_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "docling", None)
+    async with AsyncExitStack() as stack:
+        create_dry_runner(settings(), HashEmbedder(), stack)
+        with pytest.raises(FailedPrecondition, match="extra `docling`") as caught:
+            create_dry_runner(settings(docling="html"), HashEmbedder(), stack)
+    assert caught.value.reason == "EXTRA_NOT_INSTALLED"
+    assert caught.value.metadata == {"settings": "RAG_PARSER__DOCLING", "extra": "docling"}
+
+
 async def test_without_ocr_its_extra_is_not_needed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "rapidocr", None)
     async with AsyncExitStack() as stack:

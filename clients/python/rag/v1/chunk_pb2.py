@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from rag.v1 import metadata_pb2 as rag_dot_v1_dot_metadata__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x12rag/v1/chunk.proto\x12\x06rag.v1\x1a\x15rag/v1/metadata.proto\"\xa8\x04\n\x05\x43hunk\x12\x0e\n\x02id\x18\x01 \x01(\tR\x02id\x12#\n\rcollection_id\x18\x02 \x01(\tR\x0c\x63ollectionId\x12\x1f\n\x0b\x64ocument_id\x18\x03 \x01(\tR\ndocumentId\x12+\n\x11\x64ocument_revision\x18\x04 \x01(\x03R\x10\x64ocumentRevision\x12\x18\n\x07ordinal\x18\x05 \x01(\x05R\x07ordinal\x12\x12\n\x04text\x18\x06 \x01(\tR\x04text\x12 \n\x04span\x18\x07 \x01(\x0b\x32\x0c.rag.v1.SpanR\x04span\x12!\n\x0cheading_path\x18\x08 \x03(\tR\x0bheadingPath\x12\x1f\n\x0btoken_count\x18\t \x01(\x05R\ntokenCount\x12\'\n\x05pages\x18\n \x01(\x0b\x32\x11.rag.v1.PageRangeR\x05pages\x12\x14\n\x05title\x18\x0b \x01(\tR\x05title\x12\x1d\n\nsource_uri\x18\x0c \x01(\tR\tsourceUri\x12\x1d\n\nmedia_type\x18\r \x01(\tR\tmediaType\x12\x37\n\x08metadata\x18\x0e \x03(\x0b\x32\x1b.rag.v1.Chunk.MetadataEntryR\x08metadata\x1aR\n\rMetadataEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12+\n\x05value\x18\x02 \x01(\x0b\x32\x15.rag.v1.MetadataValueR\x05value:\x02\x38\x01\".\n\x04Span\x12\x14\n\x05start\x18\x01 \x01(\x03R\x05start\x12\x10\n\x03\x65nd\x18\x02 \x01(\x03R\x03\x65nd\"5\n\tPageRange\x12\x14\n\x05\x66irst\x18\x01 \x01(\x05R\x05\x66irst\x12\x12\n\x04last\x18\x02 \x01(\x05R\x04lastBI\n\x0fio.ragserver.v1P\x01Z4github.com/rag-server/rag-server/gen/go/rag/v1;ragv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x12rag/v1/chunk.proto\x12\x06rag.v1\x1a\x15rag/v1/metadata.proto\"\xcf\x04\n\x05\x43hunk\x12\x0e\n\x02id\x18\x01 \x01(\tR\x02id\x12#\n\rcollection_id\x18\x02 \x01(\tR\x0c\x63ollectionId\x12\x1f\n\x0b\x64ocument_id\x18\x03 \x01(\tR\ndocumentId\x12+\n\x11\x64ocument_revision\x18\x04 \x01(\x03R\x10\x64ocumentRevision\x12\x18\n\x07ordinal\x18\x05 \x01(\x05R\x07ordinal\x12\x12\n\x04text\x18\x06 \x01(\tR\x04text\x12 \n\x04span\x18\x07 \x01(\x0b\x32\x0c.rag.v1.SpanR\x04span\x12!\n\x0cheading_path\x18\x08 \x03(\tR\x0bheadingPath\x12\x1f\n\x0btoken_count\x18\t \x01(\x05R\ntokenCount\x12\'\n\x05pages\x18\n \x01(\x0b\x32\x11.rag.v1.PageRangeR\x05pages\x12\x14\n\x05title\x18\x0b \x01(\tR\x05title\x12\x1d\n\nsource_uri\x18\x0c \x01(\tR\tsourceUri\x12\x1d\n\nmedia_type\x18\r \x01(\tR\tmediaType\x12\x37\n\x08metadata\x18\x0e \x03(\x0b\x32\x1b.rag.v1.Chunk.MetadataEntryR\x08metadata\x12%\n\x05\x62oxes\x18\x0f \x03(\x0b\x32\x0f.rag.v1.PageBoxR\x05\x62oxes\x1aR\n\rMetadataEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12+\n\x05value\x18\x02 \x01(\x0b\x32\x15.rag.v1.MetadataValueR\x05value:\x02\x38\x01\".\n\x04Span\x12\x14\n\x05start\x18\x01 \x01(\x03R\x05start\x12\x10\n\x03\x65nd\x18\x02 \x01(\x03R\x03\x65nd\"q\n\x07PageBox\x12\x12\n\x04page\x18\x01 \x01(\x05R\x04page\x12\x12\n\x04left\x18\x02 \x01(\x01R\x04left\x12\x10\n\x03top\x18\x03 \x01(\x01R\x03top\x12\x14\n\x05right\x18\x04 \x01(\x01R\x05right\x12\x16\n\x06\x62ottom\x18\x05 \x01(\x01R\x06\x62ottom\"5\n\tPageRange\x12\x14\n\x05\x66irst\x18\x01 \x01(\x05R\x05\x66irst\x12\x12\n\x04last\x18\x02 \x01(\x05R\x04lastBI\n\x0fio.ragserver.v1P\x01Z4github.com/rag-server/rag-server/gen/go/rag/v1;ragv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,11 +36,13 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CHUNK_METADATAENTRY']._loaded_options = None
   _globals['_CHUNK_METADATAENTRY']._serialized_options = b'8\001'
   _globals['_CHUNK']._serialized_start=54
-  _globals['_CHUNK']._serialized_end=606
-  _globals['_CHUNK_METADATAENTRY']._serialized_start=524
-  _globals['_CHUNK_METADATAENTRY']._serialized_end=606
-  _globals['_SPAN']._serialized_start=608
-  _globals['_SPAN']._serialized_end=654
-  _globals['_PAGERANGE']._serialized_start=656
-  _globals['_PAGERANGE']._serialized_end=709
+  _globals['_CHUNK']._serialized_end=645
+  _globals['_CHUNK_METADATAENTRY']._serialized_start=563
+  _globals['_CHUNK_METADATAENTRY']._serialized_end=645
+  _globals['_SPAN']._serialized_start=647
+  _globals['_SPAN']._serialized_end=693
+  _globals['_PAGEBOX']._serialized_start=695
+  _globals['_PAGEBOX']._serialized_end=808
+  _globals['_PAGERANGE']._serialized_start=810
+  _globals['_PAGERANGE']._serialized_end=863
 # @@protoc_insertion_point(module_scope)

@@ -60,6 +60,7 @@ class Chunk(_message.Message):
     SOURCE_URI_FIELD_NUMBER: _builtins.int
     MEDIA_TYPE_FIELD_NUMBER: _builtins.int
     METADATA_FIELD_NUMBER: _builtins.int
+    BOXES_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """id names the chunk. It is derived from the document, its revision and the ordinal."""
     collection_id: _builtins.str
@@ -101,6 +102,15 @@ class Chunk(_message.Message):
         those of the document. Absent means that the chunk is not a record, or has none.
         """
 
+    @_builtins.property
+    def boxes(self) -> _containers.RepeatedCompositeFieldContainer[Global___PageBox]:
+        """boxes are where on its pages the passage stands, in reading order: a box for each page and run of lines of
+        a paragraph or heading. Lines count whole; a repeated header row has none. At most 32: where there would
+        be more, one for each page, and for the first pages only. Absent means that nobody asked for them when
+        the document was ingested (`Chunking.page_boxes`), that the format does not tell, or that the passage stands
+        outside of what a reader sees of the page.
+        """
+
     def __init__(
         self,
         *,
@@ -118,10 +128,11 @@ class Chunk(_message.Message):
         source_uri: _builtins.str = ...,
         media_type: _builtins.str = ...,
         metadata: _abc.Mapping[_builtins.str, _metadata_pb2.MetadataValue] | None = ...,
+        boxes: _abc.Iterable[Global___PageBox] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["pages", b"pages", "span", b"span"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection_id", b"collection_id", "document_id", b"document_id", "document_revision", b"document_revision", "heading_path", b"heading_path", "id", b"id", "media_type", b"media_type", "metadata", b"metadata", "ordinal", b"ordinal", "pages", b"pages", "source_uri", b"source_uri", "span", b"span", "text", b"text", "title", b"title", "token_count", b"token_count"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["boxes", b"boxes", "collection_id", b"collection_id", "document_id", b"document_id", "document_revision", b"document_revision", "heading_path", b"heading_path", "id", b"id", "media_type", b"media_type", "metadata", b"metadata", "ordinal", b"ordinal", "pages", b"pages", "source_uri", b"source_uri", "span", b"span", "text", b"text", "title", b"title", "token_count", b"token_count"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -152,6 +163,47 @@ class Span(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Span: _TypeAlias = Span  # noqa: Y015
+
+@_typing.final
+class PageBox(_message.Message):
+    """PageBox is a rectangle on a page. Its edges are shares of the width and the height of the page as a reader sees
+    it, cropped and turned as the document says, from its upper left corner: 0 to 1, in steps of 0.0001. Times the
+    width or height of a picture of the page they are its pixels.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PAGE_FIELD_NUMBER: _builtins.int
+    LEFT_FIELD_NUMBER: _builtins.int
+    TOP_FIELD_NUMBER: _builtins.int
+    RIGHT_FIELD_NUMBER: _builtins.int
+    BOTTOM_FIELD_NUMBER: _builtins.int
+    page: _builtins.int
+    """page is the number of the page, from 1."""
+    left: _builtins.float
+    """left is the left edge, below `right`."""
+    top: _builtins.float
+    """top is the upper edge, below `bottom`, since both count from the top."""
+    right: _builtins.float
+    """right is the right edge."""
+    bottom: _builtins.float
+    """bottom is the lower edge."""
+    def __init__(
+        self,
+        *,
+        page: _builtins.int = ...,
+        left: _builtins.float = ...,
+        top: _builtins.float = ...,
+        right: _builtins.float = ...,
+        bottom: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bottom", b"bottom", "left", b"left", "page", b"page", "right", b"right", "top", b"top"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PageBox: _TypeAlias = PageBox  # noqa: Y015
 
 @_typing.final
 class PageRange(_message.Message):

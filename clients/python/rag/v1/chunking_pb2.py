@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15rag/v1/chunking.proto\x12\x06rag.v1\"\x84\x01\n\x08\x43hunking\x12/\n\x06tokens\x18\x01 \x01(\x0b\x32\x15.rag.v1.TokenChunkingH\x00R\x06tokens\x12;\n\ncharacters\x18\x02 \x01(\x0b\x32\x19.rag.v1.CharacterChunkingH\x00R\ncharactersB\n\n\x08strategy\"~\n\rTokenChunking\x12\"\n\nmax_tokens\x18\x01 \x01(\x05H\x00R\tmaxTokens\x88\x01\x01\x12(\n\roverlap_ratio\x18\x02 \x01(\x01H\x01R\x0coverlapRatio\x88\x01\x01\x42\r\n\x0b_max_tokensB\x10\n\x0e_overlap_ratio\"\x9d\x01\n\x11\x43haracterChunking\x12*\n\x0emax_characters\x18\x01 \x01(\x05H\x00R\rmaxCharacters\x88\x01\x01\x12\x32\n\x12overlap_characters\x18\x02 \x01(\x05H\x01R\x11overlapCharacters\x88\x01\x01\x42\x11\n\x0f_max_charactersB\x15\n\x13_overlap_charactersBI\n\x0fio.ragserver.v1P\x01Z4github.com/rag-server/rag-server/gen/go/rag/v1;ragv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15rag/v1/chunking.proto\x12\x06rag.v1\"\xa3\x01\n\x08\x43hunking\x12/\n\x06tokens\x18\x01 \x01(\x0b\x32\x15.rag.v1.TokenChunkingH\x00R\x06tokens\x12;\n\ncharacters\x18\x02 \x01(\x0b\x32\x19.rag.v1.CharacterChunkingH\x00R\ncharacters\x12\x1d\n\npage_boxes\x18\x03 \x01(\x08R\tpageBoxesB\n\n\x08strategy\"~\n\rTokenChunking\x12\"\n\nmax_tokens\x18\x01 \x01(\x05H\x00R\tmaxTokens\x88\x01\x01\x12(\n\roverlap_ratio\x18\x02 \x01(\x01H\x01R\x0coverlapRatio\x88\x01\x01\x42\r\n\x0b_max_tokensB\x10\n\x0e_overlap_ratio\"\x9d\x01\n\x11\x43haracterChunking\x12*\n\x0emax_characters\x18\x01 \x01(\x05H\x00R\rmaxCharacters\x88\x01\x01\x12\x32\n\x12overlap_characters\x18\x02 \x01(\x05H\x01R\x11overlapCharacters\x88\x01\x01\x42\x11\n\x0f_max_charactersB\x15\n\x13_overlap_charactersBI\n\x0fio.ragserver.v1P\x01Z4github.com/rag-server/rag-server/gen/go/rag/v1;ragv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,9 +33,9 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\017io.ragserver.v1P\001Z4github.com/rag-server/rag-server/gen/go/rag/v1;ragv1'
   _globals['_CHUNKING']._serialized_start=34
-  _globals['_CHUNKING']._serialized_end=166
-  _globals['_TOKENCHUNKING']._serialized_start=168
-  _globals['_TOKENCHUNKING']._serialized_end=294
-  _globals['_CHARACTERCHUNKING']._serialized_start=297
-  _globals['_CHARACTERCHUNKING']._serialized_end=454
+  _globals['_CHUNKING']._serialized_end=197
+  _globals['_TOKENCHUNKING']._serialized_start=199
+  _globals['_TOKENCHUNKING']._serialized_end=325
+  _globals['_CHARACTERCHUNKING']._serialized_start=328
+  _globals['_CHARACTERCHUNKING']._serialized_end=485
 # @@protoc_insertion_point(module_scope)

@@ -18,14 +18,19 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class Chunking(_message.Message):
-    """Chunking chooses how documents are cut. Absent, or without a strategy, means `tokens` with its
-    defaults.
+    """Chunking chooses how documents are cut, and what is kept of where the passages stood. Absent, or without a
+    strategy, means `tokens` with its defaults.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
 
     TOKENS_FIELD_NUMBER: _builtins.int
     CHARACTERS_FIELD_NUMBER: _builtins.int
+    PAGE_BOXES_FIELD_NUMBER: _builtins.int
+    page_boxes: _builtins.bool
+    """page_boxes asks for `Chunk.boxes`: where on its pages each passage of a PDF stands. It changes neither texts
+    nor vectors. Absent means that nobody needs them; other formats have none.
+    """
     @_builtins.property
     def tokens(self) -> Global___TokenChunking:
         """tokens follows headings and paragraphs and measures in tokens of the embedding model."""
@@ -39,10 +44,11 @@ class Chunking(_message.Message):
         *,
         tokens: Global___TokenChunking | None = ...,
         characters: Global___CharacterChunking | None = ...,
+        page_boxes: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["characters", b"characters", "strategy", b"strategy", "tokens", b"tokens"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["characters", b"characters", "strategy", b"strategy", "tokens", b"tokens"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["characters", b"characters", "page_boxes", b"page_boxes", "strategy", b"strategy", "tokens", b"tokens"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_strategy: _TypeAlias = _typing.Literal["tokens", "characters"]  # noqa: Y015
     _WhichOneofArgType_strategy: _TypeAlias = _typing.Literal["strategy", b"strategy"]  # noqa: Y015

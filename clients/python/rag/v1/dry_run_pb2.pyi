@@ -147,6 +147,7 @@ class DraftChunk(_message.Message):
     HEADING_PATH_FIELD_NUMBER: _builtins.int
     TOKEN_COUNT_FIELD_NUMBER: _builtins.int
     PAGES_FIELD_NUMBER: _builtins.int
+    BOXES_FIELD_NUMBER: _builtins.int
     ordinal: _builtins.int
     """ordinal is the 0-based position of the chunk within the document."""
     text: _builtins.str
@@ -167,6 +168,10 @@ class DraftChunk(_message.Message):
     def pages(self) -> _chunk_pb2.PageRange:
         """pages are the pages on which the passage stands. Absent means that the format has no pages."""
 
+    @_builtins.property
+    def boxes(self) -> _containers.RepeatedCompositeFieldContainer[_chunk_pb2.PageBox]:
+        """boxes are where on its pages the passage stands, see `Chunk.boxes`."""
+
     def __init__(
         self,
         *,
@@ -177,10 +182,11 @@ class DraftChunk(_message.Message):
         heading_path: _abc.Iterable[_builtins.str] | None = ...,
         token_count: _builtins.int = ...,
         pages: _chunk_pb2.PageRange | None = ...,
+        boxes: _abc.Iterable[_chunk_pb2.PageBox] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["pages", b"pages", "span", b"span"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["heading_path", b"heading_path", "is_text_truncated", b"is_text_truncated", "ordinal", b"ordinal", "pages", b"pages", "span", b"span", "text", b"text", "token_count", b"token_count"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["boxes", b"boxes", "heading_path", b"heading_path", "is_text_truncated", b"is_text_truncated", "ordinal", b"ordinal", "pages", b"pages", "span", b"span", "text", b"text", "token_count", b"token_count"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -414,6 +414,30 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """ERROR_REASON_TOKENIZER_UNUSABLE (FAILED_PRECONDITION, Start-up): the tokenizer file of a model cannot be read.
     Metadata: `model`.
     """
+    ERROR_REASON_DOCLING_FAILED: _ErrorReason.ValueType  # 126
+    """ERROR_REASON_DOCLING_FAILED (INVALID_ARGUMENT): docling fails at a document, which may be intact; the setting
+    `parser.docling` says which formats it reads. Metadata: `media_type`, and `error`, the kind of its error.
+    """
+    ERROR_REASON_CONVERSATION_NOT_FOUND: _ErrorReason.ValueType  # 130
+    """ERROR_REASON_CONVERSATION_NOT_FOUND (NOT_FOUND): there is no such conversation, or it was deleted while its
+    answer was written. Metadata: `resource`, `id`.
+    """
+    ERROR_REASON_CONVERSATION_BUSY: _ErrorReason.ValueType  # 131
+    """ERROR_REASON_CONVERSATION_BUSY (UNAVAILABLE): another question of the conversation is being answered: come back
+    when it has been, or ask in another conversation. Metadata: `resource`, `id`.
+    """
+    ERROR_REASON_CONVERSATION_FULL: _ErrorReason.ValueType  # 132
+    """ERROR_REASON_CONVERSATION_FULL (RESOURCE_EXHAUSTED): a conversation has as many messages as it may have: go on
+    in another one. Metadata: `resource`, `id`, `limit`.
+    """
+    ERROR_REASON_TOO_MANY_CONVERSATIONS: _ErrorReason.ValueType  # 133
+    """ERROR_REASON_TOO_MANY_CONVERSATIONS (RESOURCE_EXHAUSTED): there are as many conversations as there may be:
+    delete some. Metadata: `limit`.
+    """
+    ERROR_REASON_CONVERSATION_TURN_LOST: _ErrorReason.ValueType  # 134
+    """ERROR_REASON_CONVERSATION_TURN_LOST (UNAVAILABLE): the server could not reach its database for so long that the
+    conversation went on without this answer, which is not recorded. Metadata: `resource`, `id`.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """ErrorReason lists the reasons that `google.rpc.ErrorInfo` (domain `rag-server`) and `JobError` carry,
@@ -812,5 +836,29 @@ for an option that the model does not have. Further metadata: `http_status`.
 ERROR_REASON_TOKENIZER_UNUSABLE: ErrorReason.ValueType  # 155
 """ERROR_REASON_TOKENIZER_UNUSABLE (FAILED_PRECONDITION, Start-up): the tokenizer file of a model cannot be read.
 Metadata: `model`.
+"""
+ERROR_REASON_DOCLING_FAILED: ErrorReason.ValueType  # 126
+"""ERROR_REASON_DOCLING_FAILED (INVALID_ARGUMENT): docling fails at a document, which may be intact; the setting
+`parser.docling` says which formats it reads. Metadata: `media_type`, and `error`, the kind of its error.
+"""
+ERROR_REASON_CONVERSATION_NOT_FOUND: ErrorReason.ValueType  # 130
+"""ERROR_REASON_CONVERSATION_NOT_FOUND (NOT_FOUND): there is no such conversation, or it was deleted while its
+answer was written. Metadata: `resource`, `id`.
+"""
+ERROR_REASON_CONVERSATION_BUSY: ErrorReason.ValueType  # 131
+"""ERROR_REASON_CONVERSATION_BUSY (UNAVAILABLE): another question of the conversation is being answered: come back
+when it has been, or ask in another conversation. Metadata: `resource`, `id`.
+"""
+ERROR_REASON_CONVERSATION_FULL: ErrorReason.ValueType  # 132
+"""ERROR_REASON_CONVERSATION_FULL (RESOURCE_EXHAUSTED): a conversation has as many messages as it may have: go on
+in another one. Metadata: `resource`, `id`, `limit`.
+"""
+ERROR_REASON_TOO_MANY_CONVERSATIONS: ErrorReason.ValueType  # 133
+"""ERROR_REASON_TOO_MANY_CONVERSATIONS (RESOURCE_EXHAUSTED): there are as many conversations as there may be:
+delete some. Metadata: `limit`.
+"""
+ERROR_REASON_CONVERSATION_TURN_LOST: ErrorReason.ValueType  # 134
+"""ERROR_REASON_CONVERSATION_TURN_LOST (UNAVAILABLE): the server could not reach its database for so long that the
+conversation went on without this answer, which is not recorded. Metadata: `resource`, `id`.
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -23,12 +23,13 @@ _sym_db = _symbol_database.Default()
 
 
 from rag.v1 import chunk_pb2 as rag_dot_v1_dot_chunk__pb2
+from rag.v1 import conversation_pb2 as rag_dot_v1_dot_conversation__pb2
 from rag.v1 import options_pb2 as rag_dot_v1_dot_options__pb2
 from rag.v1 import retrieved_chunk_pb2 as rag_dot_v1_dot_retrieved__chunk__pb2
 from rag.v1 import timings_pb2 as rag_dot_v1_dot_timings__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1drag/v1/generate_service.proto\x12\x06rag.v1\x1a\x12rag/v1/chunk.proto\x1a\x14rag/v1/options.proto\x1a\x1crag/v1/retrieved_chunk.proto\x1a\x14rag/v1/timings.proto\"\xc7\x01\n\x0fGenerateRequest\x12%\n\x0e\x63ollection_ids\x18\x01 \x03(\tR\rcollectionIds\x12\x1a\n\x08question\x18\x02 \x01(\tR\x08question\x12\x36\n\tretrieval\x18\x03 \x01(\x0b\x32\x18.rag.v1.RetrievalOptionsR\tretrieval\x12\x39\n\ngeneration\x18\x04 \x01(\x0b\x32\x19.rag.v1.GenerationOptionsR\ngeneration\"\x98\x04\n\x10GenerateResponse\x12\x16\n\x06\x61nswer\x18\x01 \x01(\tR\x06\x61nswer\x12.\n\tcitations\x18\x02 \x03(\x0b\x32\x10.rag.v1.CitationR\tcitations\x12\x30\n\x07sources\x18\x03 \x03(\x0b\x32\x16.rag.v1.RetrievedChunkR\x07sources\x12\x39\n\rfinish_reason\x18\x04 \x01(\x0e\x32\x14.rag.v1.FinishReasonR\x0c\x66inishReason\x12\x14\n\x05model\x18\x05 \x01(\tR\x05model\x12#\n\x05usage\x18\x06 \x01(\x0b\x32\r.rag.v1.UsageR\x05usage\x12\x33\n\x0bscore_scale\x18\x07 \x01(\x0e\x32\x12.rag.v1.ScoreScaleR\nscoreScale\x12\x37\n\x0c\x64\x65gradations\x18\x08 \x03(\x0e\x32\x13.rag.v1.DegradationR\x0c\x64\x65gradations\x12M\n\x14\x63ollection_revisions\x18\t \x03(\x0b\x32\x1a.rag.v1.CollectionRevisionR\x13\x63ollectionRevisions\x12)\n\x07timings\x18\n \x01(\x0b\x32\x0f.rag.v1.TimingsR\x07timings\x12,\n\x06prompt\x18\x0b \x01(\x0b\x32\x14.rag.v1.PromptReportR\x06prompt\"\xcd\x01\n\x15StreamGenerateRequest\x12%\n\x0e\x63ollection_ids\x18\x01 \x03(\tR\rcollectionIds\x12\x1a\n\x08question\x18\x02 \x01(\tR\x08question\x12\x36\n\tretrieval\x18\x03 \x01(\x0b\x32\x18.rag.v1.RetrievalOptionsR\tretrieval\x12\x39\n\ngeneration\x18\x04 \x01(\x0b\x32\x19.rag.v1.GenerationOptionsR\ngeneration\"\xd3\x02\n\x16StreamGenerateResponse\x12\x35\n\x07started\x18\x01 \x01(\x0b\x32\x19.rag.v1.GenerationStartedH\x00R\x07started\x12;\n\tretrieved\x18\x02 \x01(\x0b\x32\x1b.rag.v1.GenerationRetrievedH\x00R\tretrieved\x12+\n\x05\x64\x65lta\x18\x03 \x01(\x0b\x32\x13.rag.v1.AnswerDeltaH\x00R\x05\x64\x65lta\x12.\n\x08\x63itation\x18\x04 \x01(\x0b\x32\x10.rag.v1.CitationH\x00R\x08\x63itation\x12%\n\x05usage\x18\x05 \x01(\x0b\x32\r.rag.v1.UsageH\x00R\x05usage\x12\x38\n\x08\x66inished\x18\x06 \x01(\x0b\x32\x1a.rag.v1.GenerationFinishedH\x00R\x08\x66inishedB\x07\n\x05\x65vent\"W\n\x11GenerationStarted\x12\x14\n\x05model\x18\x01 \x01(\tR\x05model\x12,\n\x06prompt\x18\n \x01(\x0b\x32\x14.rag.v1.PromptReportR\x06prompt\"\x9f\x02\n\x0cPromptReport\x12\x1f\n\x0btoken_count\x18\x01 \x01(\x05R\ntokenCount\x12!\n\x0cis_estimated\x18\x02 \x01(\x08R\x0bisEstimated\x12#\n\rwindow_tokens\x18\x03 \x01(\x05R\x0cwindowTokens\x12(\n\x10left_out_sources\x18\x04 \x03(\x05R\x0eleftOutSources\x12\x33\n\x16left_out_message_count\x18\x05 \x01(\x05R\x13leftOutMessageCount\x12\x1a\n\x08template\x18\x06 \x01(\tR\x08template\x12\x1e\n\x08max_cost\x18\x07 \x01(\x01H\x00R\x07maxCost\x88\x01\x01\x42\x0b\n\t_max_cost\"\x84\x02\n\x13GenerationRetrieved\x12\x30\n\x07sources\x18\x01 \x03(\x0b\x32\x16.rag.v1.RetrievedChunkR\x07sources\x12\x33\n\x0bscore_scale\x18\x02 \x01(\x0e\x32\x12.rag.v1.ScoreScaleR\nscoreScale\x12\x37\n\x0c\x64\x65gradations\x18\x03 \x03(\x0e\x32\x13.rag.v1.DegradationR\x0c\x64\x65gradations\x12M\n\x14\x63ollection_revisions\x18\x04 \x03(\x0b\x32\x1a.rag.v1.CollectionRevisionR\x13\x63ollectionRevisions\"!\n\x0b\x41nswerDelta\x12\x12\n\x04text\x18\x01 \x01(\tR\x04text\"\xc1\x02\n\x08\x43itation\x12!\n\x0csource_index\x18\x01 \x01(\x05R\x0bsourceIndex\x12\x19\n\x08\x63hunk_id\x18\x02 \x01(\tR\x07\x63hunkId\x12\x1f\n\x0b\x64ocument_id\x18\x03 \x01(\tR\ndocumentId\x12-\n\x0b\x61nswer_span\x18\x04 \x01(\x0b\x32\x0c.rag.v1.SpanR\nanswerSpan\x12-\n\x0bsource_span\x18\x05 \x01(\x0b\x32\x0c.rag.v1.SpanR\nsourceSpan\x12\x14\n\x05quote\x18\x06 \x01(\tR\x05quote\x12.\n\x06origin\x18\n \x01(\x0e\x32\x16.rag.v1.CitationOriginR\x06origin\x12#\n\nsimilarity\x18\x0b \x01(\x01H\x00R\nsimilarity\x88\x01\x01\x42\r\n\x0b_similarity\"c\n\x05Usage\x12,\n\x12prompt_token_count\x18\x01 \x01(\x05R\x10promptTokenCount\x12,\n\x12\x61nswer_token_count\x18\x02 \x01(\x05R\x10\x61nswerTokenCount\"\xea\x01\n\x12GenerationFinished\x12,\n\x06reason\x18\x01 \x01(\x0e\x32\x14.rag.v1.FinishReasonR\x06reason\x12)\n\x07timings\x18\x02 \x01(\x0b\x32\x0f.rag.v1.TimingsR\x07timings\x12\x14\n\x05model\x18\n \x01(\tR\x05model\x12\x37\n\x0c\x64\x65gradations\x18\x0b \x03(\x0e\x32\x13.rag.v1.DegradationR\x0c\x64\x65gradations\x12,\n\x06prompt\x18\x0c \x01(\x0b\x32\x14.rag.v1.PromptReportR\x06prompt\"@\n\x12\x43ountTokensRequest\x12\x14\n\x05texts\x18\x01 \x03(\tR\x05texts\x12\x14\n\x05model\x18\x02 \x01(\tR\x05model\"\xad\x01\n\x13\x43ountTokensResponse\x12!\n\x0ctoken_counts\x18\x01 \x03(\x05R\x0btokenCounts\x12\x14\n\x05model\x18\x02 \x01(\tR\x05model\x12!\n\x0cis_estimated\x18\x03 \x01(\x08R\x0bisEstimated\x12(\n\rwindow_tokens\x18\x04 \x01(\x05H\x00R\x0cwindowTokens\x88\x01\x01\x42\x10\n\x0e_window_tokens*\x88\x01\n\x0e\x43itationOrigin\x12\x1f\n\x1b\x43ITATION_ORIGIN_UNSPECIFIED\x10\x00\x12\x19\n\x15\x43ITATION_ORIGIN_QUOTE\x10\x01\x12\x1a\n\x16\x43ITATION_ORIGIN_MARKER\x10\x02\x12\x1e\n\x1a\x43ITATION_ORIGIN_SIMILARITY\x10\x03*\xa8\x01\n\x0c\x46inishReason\x12\x1d\n\x19\x46INISH_REASON_UNSPECIFIED\x10\x00\x12\x1a\n\x16\x46INISH_REASON_COMPLETE\x10\x01\x12\x1c\n\x18\x46INISH_REASON_MAX_TOKENS\x10\x02\x12%\n!FINISH_REASON_NO_RELEVANT_CONTENT\x10\x03\x12\x18\n\x14\x46INISH_REASON_POLICY\x10\x05\x32\xeb\x01\n\x0fGenerateService\x12=\n\x08Generate\x12\x17.rag.v1.GenerateRequest\x1a\x18.rag.v1.GenerateResponse\x12Q\n\x0eStreamGenerate\x12\x1d.rag.v1.StreamGenerateRequest\x1a\x1e.rag.v1.StreamGenerateResponse0\x01\x12\x46\n\x0b\x43ountTokens\x12\x1a.rag.v1.CountTokensRequest\x1a\x1b.rag.v1.CountTokensResponseBI\n\x0fio.ragserver.v1P\x01Z4github.com/rag-server/rag-server/gen/go/rag/v1;ragv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1drag/v1/generate_service.proto\x12\x06rag.v1\x1a\x12rag/v1/chunk.proto\x1a\x19rag/v1/conversation.proto\x1a\x14rag/v1/options.proto\x1a\x1crag/v1/retrieved_chunk.proto\x1a\x14rag/v1/timings.proto\"\xc3\x02\n\x0fGenerateRequest\x12%\n\x0e\x63ollection_ids\x18\x01 \x03(\tR\rcollectionIds\x12\x1a\n\x08question\x18\x02 \x01(\tR\x08question\x12\x36\n\tretrieval\x18\x03 \x01(\x0b\x32\x18.rag.v1.RetrievalOptionsR\tretrieval\x12\x39\n\ngeneration\x18\x04 \x01(\x0b\x32\x19.rag.v1.GenerationOptionsR\ngeneration\x12\'\n\x0f\x63onversation_id\x18\x05 \x01(\tR\x0e\x63onversationId\x12\x32\n\x08messages\x18\x06 \x03(\x0b\x32\x16.rag.v1.HistoryMessageR\x08messages\x12\x1d\n\nrequest_id\x18\x07 \x01(\tR\trequestId\"\xba\x04\n\x10GenerateResponse\x12\x16\n\x06\x61nswer\x18\x01 \x01(\tR\x06\x61nswer\x12.\n\tcitations\x18\x02 \x03(\x0b\x32\x10.rag.v1.CitationR\tcitations\x12\x30\n\x07sources\x18\x03 \x03(\x0b\x32\x16.rag.v1.RetrievedChunkR\x07sources\x12\x39\n\rfinish_reason\x18\x04 \x01(\x0e\x32\x14.rag.v1.FinishReasonR\x0c\x66inishReason\x12\x14\n\x05model\x18\x05 \x01(\tR\x05model\x12#\n\x05usage\x18\x06 \x01(\x0b\x32\r.rag.v1.UsageR\x05usage\x12\x33\n\x0bscore_scale\x18\x07 \x01(\x0e\x32\x12.rag.v1.ScoreScaleR\nscoreScale\x12\x37\n\x0c\x64\x65gradations\x18\x08 \x03(\x0e\x32\x13.rag.v1.DegradationR\x0c\x64\x65gradations\x12M\n\x14\x63ollection_revisions\x18\t \x03(\x0b\x32\x1a.rag.v1.CollectionRevisionR\x13\x63ollectionRevisions\x12)\n\x07timings\x18\n \x01(\x0b\x32\x0f.rag.v1.TimingsR\x07timings\x12,\n\x06prompt\x18\x0b \x01(\x0b\x32\x14.rag.v1.PromptReportR\x06prompt\x12 \n\x04turn\x18\x14 \x01(\x0b\x32\x0c.rag.v1.TurnR\x04turn\"\xc9\x02\n\x15StreamGenerateRequest\x12%\n\x0e\x63ollection_ids\x18\x01 \x03(\tR\rcollectionIds\x12\x1a\n\x08question\x18\x02 \x01(\tR\x08question\x12\x36\n\tretrieval\x18\x03 \x01(\x0b\x32\x18.rag.v1.RetrievalOptionsR\tretrieval\x12\x39\n\ngeneration\x18\x04 \x01(\x0b\x32\x19.rag.v1.GenerationOptionsR\ngeneration\x12\'\n\x0f\x63onversation_id\x18\x05 \x01(\tR\x0e\x63onversationId\x12\x32\n\x08messages\x18\x06 \x03(\x0b\x32\x16.rag.v1.HistoryMessageR\x08messages\x12\x1d\n\nrequest_id\x18\x07 \x01(\tR\trequestId\"\xd3\x02\n\x16StreamGenerateResponse\x12\x35\n\x07started\x18\x01 \x01(\x0b\x32\x19.rag.v1.GenerationStartedH\x00R\x07started\x12;\n\tretrieved\x18\x02 \x01(\x0b\x32\x1b.rag.v1.GenerationRetrievedH\x00R\tretrieved\x12+\n\x05\x64\x65lta\x18\x03 \x01(\x0b\x32\x13.rag.v1.AnswerDeltaH\x00R\x05\x64\x65lta\x12.\n\x08\x63itation\x18\x04 \x01(\x0b\x32\x10.rag.v1.CitationH\x00R\x08\x63itation\x12%\n\x05usage\x18\x05 \x01(\x0b\x32\r.rag.v1.UsageH\x00R\x05usage\x12\x38\n\x08\x66inished\x18\x06 \x01(\x0b\x32\x1a.rag.v1.GenerationFinishedH\x00R\x08\x66inishedB\x07\n\x05\x65vent\"y\n\x11GenerationStarted\x12\x14\n\x05model\x18\x01 \x01(\tR\x05model\x12,\n\x06prompt\x18\n \x01(\x0b\x32\x14.rag.v1.PromptReportR\x06prompt\x12 \n\x04turn\x18\x14 \x01(\x0b\x32\x0c.rag.v1.TurnR\x04turn\"\x9f\x02\n\x0cPromptReport\x12\x1f\n\x0btoken_count\x18\x01 \x01(\x05R\ntokenCount\x12!\n\x0cis_estimated\x18\x02 \x01(\x08R\x0bisEstimated\x12#\n\rwindow_tokens\x18\x03 \x01(\x05R\x0cwindowTokens\x12(\n\x10left_out_sources\x18\x04 \x03(\x05R\x0eleftOutSources\x12\x33\n\x16left_out_message_count\x18\x05 \x01(\x05R\x13leftOutMessageCount\x12\x1a\n\x08template\x18\x06 \x01(\tR\x08template\x12\x1e\n\x08max_cost\x18\x07 \x01(\x01H\x00R\x07maxCost\x88\x01\x01\x42\x0b\n\t_max_cost\"\x84\x02\n\x13GenerationRetrieved\x12\x30\n\x07sources\x18\x01 \x03(\x0b\x32\x16.rag.v1.RetrievedChunkR\x07sources\x12\x33\n\x0bscore_scale\x18\x02 \x01(\x0e\x32\x12.rag.v1.ScoreScaleR\nscoreScale\x12\x37\n\x0c\x64\x65gradations\x18\x03 \x03(\x0e\x32\x13.rag.v1.DegradationR\x0c\x64\x65gradations\x12M\n\x14\x63ollection_revisions\x18\x04 \x03(\x0b\x32\x1a.rag.v1.CollectionRevisionR\x13\x63ollectionRevisions\"!\n\x0b\x41nswerDelta\x12\x12\n\x04text\x18\x01 \x01(\tR\x04text\"\xc1\x02\n\x08\x43itation\x12!\n\x0csource_index\x18\x01 \x01(\x05R\x0bsourceIndex\x12\x19\n\x08\x63hunk_id\x18\x02 \x01(\tR\x07\x63hunkId\x12\x1f\n\x0b\x64ocument_id\x18\x03 \x01(\tR\ndocumentId\x12-\n\x0b\x61nswer_span\x18\x04 \x01(\x0b\x32\x0c.rag.v1.SpanR\nanswerSpan\x12-\n\x0bsource_span\x18\x05 \x01(\x0b\x32\x0c.rag.v1.SpanR\nsourceSpan\x12\x14\n\x05quote\x18\x06 \x01(\tR\x05quote\x12.\n\x06origin\x18\n \x01(\x0e\x32\x16.rag.v1.CitationOriginR\x06origin\x12#\n\nsimilarity\x18\x0b \x01(\x01H\x00R\nsimilarity\x88\x01\x01\x42\r\n\x0b_similarity\"c\n\x05Usage\x12,\n\x12prompt_token_count\x18\x01 \x01(\x05R\x10promptTokenCount\x12,\n\x12\x61nswer_token_count\x18\x02 \x01(\x05R\x10\x61nswerTokenCount\"\xea\x01\n\x12GenerationFinished\x12,\n\x06reason\x18\x01 \x01(\x0e\x32\x14.rag.v1.FinishReasonR\x06reason\x12)\n\x07timings\x18\x02 \x01(\x0b\x32\x0f.rag.v1.TimingsR\x07timings\x12\x14\n\x05model\x18\n \x01(\tR\x05model\x12\x37\n\x0c\x64\x65gradations\x18\x0b \x03(\x0e\x32\x13.rag.v1.DegradationR\x0c\x64\x65gradations\x12,\n\x06prompt\x18\x0c \x01(\x0b\x32\x14.rag.v1.PromptReportR\x06prompt\"@\n\x12\x43ountTokensRequest\x12\x14\n\x05texts\x18\x01 \x03(\tR\x05texts\x12\x14\n\x05model\x18\x02 \x01(\tR\x05model\"\xad\x01\n\x13\x43ountTokensResponse\x12!\n\x0ctoken_counts\x18\x01 \x03(\x05R\x0btokenCounts\x12\x14\n\x05model\x18\x02 \x01(\tR\x05model\x12!\n\x0cis_estimated\x18\x03 \x01(\x08R\x0bisEstimated\x12(\n\rwindow_tokens\x18\x04 \x01(\x05H\x00R\x0cwindowTokens\x88\x01\x01\x42\x10\n\x0e_window_tokens*\x88\x01\n\x0e\x43itationOrigin\x12\x1f\n\x1b\x43ITATION_ORIGIN_UNSPECIFIED\x10\x00\x12\x19\n\x15\x43ITATION_ORIGIN_QUOTE\x10\x01\x12\x1a\n\x16\x43ITATION_ORIGIN_MARKER\x10\x02\x12\x1e\n\x1a\x43ITATION_ORIGIN_SIMILARITY\x10\x03*\xa8\x01\n\x0c\x46inishReason\x12\x1d\n\x19\x46INISH_REASON_UNSPECIFIED\x10\x00\x12\x1a\n\x16\x46INISH_REASON_COMPLETE\x10\x01\x12\x1c\n\x18\x46INISH_REASON_MAX_TOKENS\x10\x02\x12%\n!FINISH_REASON_NO_RELEVANT_CONTENT\x10\x03\x12\x18\n\x14\x46INISH_REASON_POLICY\x10\x05\x32\xeb\x01\n\x0fGenerateService\x12=\n\x08Generate\x12\x17.rag.v1.GenerateRequest\x1a\x18.rag.v1.GenerateResponse\x12Q\n\x0eStreamGenerate\x12\x1d.rag.v1.StreamGenerateRequest\x1a\x1e.rag.v1.StreamGenerateResponse0\x01\x12\x46\n\x0b\x43ountTokens\x12\x1a.rag.v1.CountTokensRequest\x1a\x1b.rag.v1.CountTokensResponseBI\n\x0fio.ragserver.v1P\x01Z4github.com/rag-server/rag-server/gen/go/rag/v1;ragv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,36 +37,36 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'rag.v1.generate_service_pb2
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\017io.ragserver.v1P\001Z4github.com/rag-server/rag-server/gen/go/rag/v1;ragv1'
-  _globals['_CITATIONORIGIN']._serialized_start=3008
-  _globals['_CITATIONORIGIN']._serialized_end=3144
-  _globals['_FINISHREASON']._serialized_start=3147
-  _globals['_FINISHREASON']._serialized_end=3315
-  _globals['_GENERATEREQUEST']._serialized_start=136
-  _globals['_GENERATEREQUEST']._serialized_end=335
-  _globals['_GENERATERESPONSE']._serialized_start=338
-  _globals['_GENERATERESPONSE']._serialized_end=874
-  _globals['_STREAMGENERATEREQUEST']._serialized_start=877
-  _globals['_STREAMGENERATEREQUEST']._serialized_end=1082
-  _globals['_STREAMGENERATERESPONSE']._serialized_start=1085
-  _globals['_STREAMGENERATERESPONSE']._serialized_end=1424
-  _globals['_GENERATIONSTARTED']._serialized_start=1426
-  _globals['_GENERATIONSTARTED']._serialized_end=1513
-  _globals['_PROMPTREPORT']._serialized_start=1516
-  _globals['_PROMPTREPORT']._serialized_end=1803
-  _globals['_GENERATIONRETRIEVED']._serialized_start=1806
-  _globals['_GENERATIONRETRIEVED']._serialized_end=2066
-  _globals['_ANSWERDELTA']._serialized_start=2068
-  _globals['_ANSWERDELTA']._serialized_end=2101
-  _globals['_CITATION']._serialized_start=2104
-  _globals['_CITATION']._serialized_end=2425
-  _globals['_USAGE']._serialized_start=2427
-  _globals['_USAGE']._serialized_end=2526
-  _globals['_GENERATIONFINISHED']._serialized_start=2529
-  _globals['_GENERATIONFINISHED']._serialized_end=2763
-  _globals['_COUNTTOKENSREQUEST']._serialized_start=2765
-  _globals['_COUNTTOKENSREQUEST']._serialized_end=2829
-  _globals['_COUNTTOKENSRESPONSE']._serialized_start=2832
-  _globals['_COUNTTOKENSRESPONSE']._serialized_end=3005
-  _globals['_GENERATESERVICE']._serialized_start=3318
-  _globals['_GENERATESERVICE']._serialized_end=3553
+  _globals['_CITATIONORIGIN']._serialized_start=3351
+  _globals['_CITATIONORIGIN']._serialized_end=3487
+  _globals['_FINISHREASON']._serialized_start=3490
+  _globals['_FINISHREASON']._serialized_end=3658
+  _globals['_GENERATEREQUEST']._serialized_start=163
+  _globals['_GENERATEREQUEST']._serialized_end=486
+  _globals['_GENERATERESPONSE']._serialized_start=489
+  _globals['_GENERATERESPONSE']._serialized_end=1059
+  _globals['_STREAMGENERATEREQUEST']._serialized_start=1062
+  _globals['_STREAMGENERATEREQUEST']._serialized_end=1391
+  _globals['_STREAMGENERATERESPONSE']._serialized_start=1394
+  _globals['_STREAMGENERATERESPONSE']._serialized_end=1733
+  _globals['_GENERATIONSTARTED']._serialized_start=1735
+  _globals['_GENERATIONSTARTED']._serialized_end=1856
+  _globals['_PROMPTREPORT']._serialized_start=1859
+  _globals['_PROMPTREPORT']._serialized_end=2146
+  _globals['_GENERATIONRETRIEVED']._serialized_start=2149
+  _globals['_GENERATIONRETRIEVED']._serialized_end=2409
+  _globals['_ANSWERDELTA']._serialized_start=2411
+  _globals['_ANSWERDELTA']._serialized_end=2444
+  _globals['_CITATION']._serialized_start=2447
+  _globals['_CITATION']._serialized_end=2768
+  _globals['_USAGE']._serialized_start=2770
+  _globals['_USAGE']._serialized_end=2869
+  _globals['_GENERATIONFINISHED']._serialized_start=2872
+  _globals['_GENERATIONFINISHED']._serialized_end=3106
+  _globals['_COUNTTOKENSREQUEST']._serialized_start=3108
+  _globals['_COUNTTOKENSREQUEST']._serialized_end=3172
+  _globals['_COUNTTOKENSRESPONSE']._serialized_start=3175
+  _globals['_COUNTTOKENSRESPONSE']._serialized_end=3348
+  _globals['_GENERATESERVICE']._serialized_start=3661
+  _globals['_GENERATESERVICE']._serialized_end=3896
 # @@protoc_insertion_point(module_scope)

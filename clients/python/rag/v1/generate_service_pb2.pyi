@@ -9,6 +9,7 @@ from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from rag.v1 import chunk_pb2 as _chunk_pb2
+from rag.v1 import conversation_pb2 as _conversation_pb2
 from rag.v1 import options_pb2 as _options_pb2
 from rag.v1 import retrieved_chunk_pb2 as _retrieved_chunk_pb2
 from rag.v1 import timings_pb2 as _timings_pb2
@@ -101,10 +102,26 @@ class GenerateRequest(_message.Message):
     QUESTION_FIELD_NUMBER: _builtins.int
     RETRIEVAL_FIELD_NUMBER: _builtins.int
     GENERATION_FIELD_NUMBER: _builtins.int
+    CONVERSATION_ID_FIELD_NUMBER: _builtins.int
+    MESSAGES_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
     question: _builtins.str
     """question is the question, in natural language; more than white space. Its signs are text, unless
     `retrieval.query_syntax` says otherwise.
     Required. Length: 1 to 8192 code points.
+    """
+    conversation_id: _builtins.str
+    """conversation_id is the conversation that the question continues: its messages are the history, and question
+    and answer become messages of it. One question at a time: another call gets CONVERSATION_BUSY. Absent means
+    that nothing is stored.
+    Length: 0 to 64 code points.
+    """
+    request_id: _builtins.str
+    """request_id makes a question of a conversation idempotent: the same id with the same request gives the
+    recorded answer again, its text in one piece, or goes on with the question where no answer was recorded; with
+    another request ALREADY_EXISTS. Remembered as long as the conversation. Not set without `conversation_id`.
+    Absent means no such check.
+    Pattern: `[0-9A-Fa-f]{8}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{12}`.
     """
     @_builtins.property
     def collection_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
@@ -122,6 +139,13 @@ class GenerateRequest(_message.Message):
     def generation(self) -> _options_pb2.GenerationOptions:
         """generation says how to write the answer. Absent means the defaults."""
 
+    @_builtins.property
+    def messages(self) -> _containers.RepeatedCompositeFieldContainer[_conversation_pb2.HistoryMessage]:
+        """messages are what was said before the question, oldest first, 262144 code points in all. Not set together
+        with `conversation_id`. Absent means that the question stands alone.
+        Items: 0 to 100.
+        """
+
     def __init__(
         self,
         *,
@@ -129,10 +153,13 @@ class GenerateRequest(_message.Message):
         question: _builtins.str = ...,
         retrieval: _options_pb2.RetrievalOptions | None = ...,
         generation: _options_pb2.GenerationOptions | None = ...,
+        conversation_id: _builtins.str = ...,
+        messages: _abc.Iterable[_conversation_pb2.HistoryMessage] | None = ...,
+        request_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["generation", b"generation", "retrieval", b"retrieval"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection_ids", b"collection_ids", "generation", b"generation", "question", b"question", "retrieval", b"retrieval"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection_ids", b"collection_ids", "conversation_id", b"conversation_id", "generation", b"generation", "messages", b"messages", "question", b"question", "request_id", b"request_id", "retrieval", b"retrieval"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -155,6 +182,7 @@ class GenerateResponse(_message.Message):
     COLLECTION_REVISIONS_FIELD_NUMBER: _builtins.int
     TIMINGS_FIELD_NUMBER: _builtins.int
     PROMPT_FIELD_NUMBER: _builtins.int
+    TURN_FIELD_NUMBER: _builtins.int
     answer: _builtins.str
     """answer is the text."""
     finish_reason: Global___FinishReason.ValueType
@@ -185,13 +213,19 @@ class GenerateResponse(_message.Message):
 
     @_builtins.property
     def timings(self) -> _timings_pb2.Timings:
-        """timings say where the time went: the stages of Retrieve, then `prompt` and `generate`."""
+        """timings say where the time went: the stages of Retrieve, then `prompt` and `generate`; with a history,
+        `history` and `rewrite` before, and `record` after.
+        """
 
     @_builtins.property
     def prompt(self) -> Global___PromptReport:
         """prompt says what the model was given. Absent for a model that quotes, and for an answer for which no
         model was asked.
         """
+
+    @_builtins.property
+    def turn(self) -> _conversation_pb2.Turn:
+        """turn says what the question continues. Absent means that it stands alone."""
 
     def __init__(
         self,
@@ -207,10 +241,11 @@ class GenerateResponse(_message.Message):
         collection_revisions: _abc.Iterable[_retrieved_chunk_pb2.CollectionRevision] | None = ...,
         timings: _timings_pb2.Timings | None = ...,
         prompt: Global___PromptReport | None = ...,
+        turn: _conversation_pb2.Turn | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["prompt", b"prompt", "timings", b"timings", "usage", b"usage"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["prompt", b"prompt", "timings", b"timings", "turn", b"turn", "usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "citations", b"citations", "collection_revisions", b"collection_revisions", "degradations", b"degradations", "finish_reason", b"finish_reason", "model", b"model", "prompt", b"prompt", "score_scale", b"score_scale", "sources", b"sources", "timings", b"timings", "usage", b"usage"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "citations", b"citations", "collection_revisions", b"collection_revisions", "degradations", b"degradations", "finish_reason", b"finish_reason", "model", b"model", "prompt", b"prompt", "score_scale", b"score_scale", "sources", b"sources", "timings", b"timings", "turn", b"turn", "usage", b"usage"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -226,10 +261,26 @@ class StreamGenerateRequest(_message.Message):
     QUESTION_FIELD_NUMBER: _builtins.int
     RETRIEVAL_FIELD_NUMBER: _builtins.int
     GENERATION_FIELD_NUMBER: _builtins.int
+    CONVERSATION_ID_FIELD_NUMBER: _builtins.int
+    MESSAGES_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
     question: _builtins.str
     """question is the question, in natural language; more than white space. Its signs are text, unless
     `retrieval.query_syntax` says otherwise.
     Required. Length: 1 to 8192 code points.
+    """
+    conversation_id: _builtins.str
+    """conversation_id is the conversation that the question continues: its messages are the history, and question
+    and answer become messages of it. One question at a time: another call gets CONVERSATION_BUSY. Absent means
+    that nothing is stored.
+    Length: 0 to 64 code points.
+    """
+    request_id: _builtins.str
+    """request_id makes a question of a conversation idempotent: the same id with the same request gives the
+    recorded answer again, its text in one piece, or goes on with the question where no answer was recorded; with
+    another request ALREADY_EXISTS. Remembered as long as the conversation. Not set without `conversation_id`.
+    Absent means no such check.
+    Pattern: `[0-9A-Fa-f]{8}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{12}`.
     """
     @_builtins.property
     def collection_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
@@ -247,6 +298,13 @@ class StreamGenerateRequest(_message.Message):
     def generation(self) -> _options_pb2.GenerationOptions:
         """generation says how to write the answer. Absent means the defaults."""
 
+    @_builtins.property
+    def messages(self) -> _containers.RepeatedCompositeFieldContainer[_conversation_pb2.HistoryMessage]:
+        """messages are what was said before the question, oldest first, 262144 code points in all. Not set together
+        with `conversation_id`. Absent means that the question stands alone.
+        Items: 0 to 100.
+        """
+
     def __init__(
         self,
         *,
@@ -254,10 +312,13 @@ class StreamGenerateRequest(_message.Message):
         question: _builtins.str = ...,
         retrieval: _options_pb2.RetrievalOptions | None = ...,
         generation: _options_pb2.GenerationOptions | None = ...,
+        conversation_id: _builtins.str = ...,
+        messages: _abc.Iterable[_conversation_pb2.HistoryMessage] | None = ...,
+        request_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["generation", b"generation", "retrieval", b"retrieval"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection_ids", b"collection_ids", "generation", b"generation", "question", b"question", "retrieval", b"retrieval"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection_ids", b"collection_ids", "conversation_id", b"conversation_id", "generation", b"generation", "messages", b"messages", "question", b"question", "request_id", b"request_id", "retrieval", b"retrieval"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -329,21 +390,27 @@ class GenerationStarted(_message.Message):
 
     MODEL_FIELD_NUMBER: _builtins.int
     PROMPT_FIELD_NUMBER: _builtins.int
+    TURN_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """model is the model that is asked; `finished` says which one has answered."""
     @_builtins.property
     def prompt(self) -> Global___PromptReport:
         """prompt says what it is given. Absent for a model that quotes, and where no model is asked."""
 
+    @_builtins.property
+    def turn(self) -> _conversation_pb2.Turn:
+        """turn says what the question continues. Absent means that it stands alone."""
+
     def __init__(
         self,
         *,
         model: _builtins.str = ...,
         prompt: Global___PromptReport | None = ...,
+        turn: _conversation_pb2.Turn | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["prompt", b"prompt"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["prompt", b"prompt", "turn", b"turn"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["model", b"model", "prompt", b"prompt"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["model", b"model", "prompt", b"prompt", "turn", b"turn"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -569,7 +636,9 @@ class GenerationFinished(_message.Message):
     """model is the model that answered."""
     @_builtins.property
     def timings(self) -> _timings_pb2.Timings:
-        """timings say where the time went: the stages of Retrieve, then `prompt` and `generate`."""
+        """timings say where the time went: the stages of Retrieve, then `prompt` and `generate`; with a history,
+        `history` and `rewrite` before, and `record` after.
+        """
 
     @_builtins.property
     def degradations(self) -> _containers.RepeatedScalarFieldContainer[_retrieved_chunk_pb2.Degradation.ValueType]:

@@ -396,7 +396,7 @@ class JobProgress(_message.Message):
     page_count: _builtins.int
     """page_count is the number of pages. Absent too where the format has none."""
     chunk_count: _builtins.int
-    """chunk_count is the number of chunks."""
+    """chunk_count is the number of chunks; while the job is CHUNKING, of those made so far."""
     token_count: _builtins.int
     """token_count is the number of tokens of all chunks."""
     embedded_chunk_count: _builtins.int

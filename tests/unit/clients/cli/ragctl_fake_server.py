@@ -22,6 +22,8 @@ from rag.v1 import (
     admin_service_pb2_grpc,
     collection_service_pb2,
     collection_service_pb2_grpc,
+    conversation_service_pb2,
+    conversation_service_pb2_grpc,
     document_service_pb2,
     document_service_pb2_grpc,
     dry_run_pb2,
@@ -110,6 +112,9 @@ class FakeRag:
         self.watch_breaks: int = 0
         """Watches that break with UNAVAILABLE after their first response."""
         self.events: list[generate_service_pb2.StreamGenerateResponse] = []
+        self.conversations: dict[str, conversation_service_pb2.Conversation] = {}
+        self.messages: list[conversation_service_pb2.Message] = []
+        """Those of every conversation."""
         self.retrieve_response = retrieve_service_pb2.RetrieveResponse()
         self.analyze_response = retrieve_service_pb2.AnalyzeResponse()
         self.embed_response = retrieve_service_pb2.EmbedResponse()
@@ -404,6 +409,45 @@ class FakeRag:
         self.note("CountTokens", request, context)
         return generate_service_pb2.CountTokensResponse(token_counts=[len(each) for each in request.texts])
 
+    # ConversationService
+
+    def CreateConversation(self, request: Any, context: grpc.ServicerContext) -> Any:
+        self.note("CreateConversation", request, context)
+        conversation = conversation_service_pb2.Conversation()
+        conversation.CopyFrom(request.conversation)
+        conversation.id = f"talk-{len(self.conversations)}"
+        self.conversations[conversation.id] = conversation
+        return conversation_service_pb2.CreateConversationResponse(conversation=conversation)
+
+    def GetConversation(self, request: Any, context: grpc.ServicerContext) -> Any:
+        self.note("GetConversation", request, context)
+        if request.conversation_id not in self.conversations:
+            refusal(grpc.StatusCode.NOT_FOUND, "no conversation", reason="CONVERSATION_NOT_FOUND")(context)
+        return conversation_service_pb2.GetConversationResponse(
+            conversation=self.conversations[request.conversation_id]
+        )
+
+    def ListConversations(self, request: Any, context: grpc.ServicerContext) -> Any:
+        self.note("ListConversations", request, context)
+        page, token = _page(list(self.conversations.values()), request)
+        return conversation_service_pb2.ListConversationsResponse(conversations=page, next_page_token=token)
+
+    def UpdateConversation(self, request: Any, context: grpc.ServicerContext) -> Any:
+        self.note("UpdateConversation", request, context)
+        conversation = self.conversations[request.conversation_id]
+        request.update_mask.MergeMessage(request.conversation, conversation)
+        return conversation_service_pb2.UpdateConversationResponse(conversation=conversation)
+
+    def DeleteConversation(self, request: Any, context: grpc.ServicerContext) -> Any:
+        self.note("DeleteConversation", request, context)
+        self.conversations.pop(request.conversation_id)
+        return conversation_service_pb2.DeleteConversationResponse()
+
+    def ListMessages(self, request: Any, context: grpc.ServicerContext) -> Any:
+        self.note("ListMessages", request, context)
+        page, token = _page(self.messages, request)
+        return conversation_service_pb2.ListMessagesResponse(messages=page, next_page_token=token)
+
     # AdminService
 
     def GetServerInfo(self, request: Any, context: grpc.ServicerContext) -> Any:
@@ -443,6 +487,7 @@ def serve(rag: FakeRag) -> tuple[grpc.Server, int]:
     document_service_pb2_grpc.add_DocumentServiceServicer_to_server(servicer, server)
     retrieve_service_pb2_grpc.add_RetrieveServiceServicer_to_server(servicer, server)
     generate_service_pb2_grpc.add_GenerateServiceServicer_to_server(servicer, server)
+    conversation_service_pb2_grpc.add_ConversationServiceServicer_to_server(servicer, server)
     admin_service_pb2_grpc.add_AdminServiceServicer_to_server(servicer, server)
     health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
     port = server.add_insecure_port("127.0.0.1:0")

@@ -77,7 +77,16 @@ def test_value_guessed_takes_any_text_or_says_why_not(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["tokens", "tokens:200", "tokens:200:0.2", "characters:2000:400", "characters"]
+    "text",
+    [
+        "tokens",
+        "tokens:200",
+        "tokens:200:0.2",
+        "characters:2000:400",
+        "characters",
+        "tokens+boxes",
+        "characters:500+boxes",
+    ],
 )
 def test_chunking_option_round_trips(text: str) -> None:
     parsed = chunking_option.parse_chunking(text)
@@ -92,10 +101,21 @@ def test_chunking_option_leaves_out_what_was_not_given() -> None:
     assert not parsed.tokens.HasField("overlap_ratio")
     assert chunking_option.parse_chunking("") is None
     assert chunking_option.shown(Chunking()) == ""
+    assert chunking_option.shown(Chunking(page_boxes=True)) == "tokens+boxes"
 
 
 @pytest.mark.parametrize(
-    "text", ["lines", "tokens:x", "tokens:1:2:3", "characters:1.5", ":", "tokens:99999999999"]
+    "text",
+    [
+        "lines",
+        "tokens:x",
+        "tokens:1:2:3",
+        "characters:1.5",
+        ":",
+        "tokens:99999999999",
+        "+boxes",
+        "tokens+box",
+    ],
 )
 def test_chunking_option_that_is_malformed_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r".+"):

@@ -35,6 +35,8 @@ LATIN = "El niño y la señora compran piñas en la mañana. ".encode("cp1252") 
         (b"plain words", "TEXT/X-Markdown ; a=b", "", MediaType.MARKDOWN),
         (b"plain words", "", "C:\\notes\\a.MD", MediaType.MARKDOWN),
         (b"plain words", "", "a.csv", MediaType.CSV),
+        (b"a,b\n1,2", "application/vnd.ms-excel", "a.csv", MediaType.CSV),
+        (b"a\tb\n1\t2", "application/vnd.ms-excel", "A.TSV", MediaType.TSV),
         (b"How a PDF starts: %PDF-1.7. Then come obj and %%EOF.", "", "", MediaType.TEXT),
         (LATIN, "", "", MediaType.TEXT),
         ("\ufeffsigned".encode(), "text/plain", "", MediaType.TEXT),
@@ -58,6 +60,8 @@ def test_detection_known_content_answers_its_format(
         (HTML.encode(), "application/pdf", "", "text/html"),
         (pdf(), "text/plain", "", "application/pdf"),
         (pdf(), "", "a.html", "application/pdf"),
+        (b"a,b\n1,2", "application/vnd.ms-excel", "a.xls", "text/plain"),
+        (pdf(), "application/vnd.ms-excel", "a.csv", "application/pdf"),
     ],
 )
 def test_detection_lying_claim_raises_media_type_mismatch(

@@ -49,9 +49,9 @@ def test_limits_pdf_stops_at_the_page_that_passes_the_limit(monkeypatch: pytest.
     read: list[int] = []
     extract = PdfParser.parse.__globals__["_lines"]
 
-    def counting(text: object) -> object:
+    def counting(*pages: object) -> object:
         read.append(1)
-        return extract(text)
+        return extract(*pages)
 
     monkeypatch.setattr("ingest_worker.parse.pdf._lines", counting)
     with pytest.raises(ResourceExhausted) as caught:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from ingest_worker.sandbox import codec
 from ingest_worker.sandbox.codec import MalformedDocument, decode, encode
 from rag_server.domain.document import Block, BlockKind, MediaType, ParsedDocument, Span
+from rag_server.domain.page_boxes import TextPlaces
 
 PARSED = ParsedDocument(
     text="Título 🐝\n\nOne queen.\n\nx = 1",
@@ -24,6 +25,9 @@ PARSED = ParsedDocument(
     language="es-ES",
     page_count=3,
     pages_without_text=(2, 3),
+    places=TextPlaces(
+        *(array("i", column) for column in ([0, 10], [8, 20], [1, 3], *[[1, 2]] * 2, *[[5, 6]] * 2))
+    ),
 )
 
 
@@ -39,7 +43,7 @@ def test_document_with_no_field_set_comes_back_the_same() -> None:
 def test_codec_knows_every_field_of_a_document() -> None:
     # A field that is added has to be carried by the codec, and then listed here.
     assert {field.name for field in dataclasses.fields(ParsedDocument)} == {
-        *("text", "blocks", "title", "language", "page_count", "pages_without_text"),
+        *("text", "blocks", "title", "language", "page_count", "pages_without_text", "places"),
         "records",  # by a frame and a codec of its own
     }
     assert {field.name for field in dataclasses.fields(Block)} == {"kind", "span", "level", "page"}
@@ -53,9 +57,16 @@ def test_any_text_comes_back_the_same(text: str, media_type: MediaType) -> None:
 
 def altered(**changes: object) -> bytes:
     """Return the document above as bytes, with other small fields, text or numbers."""
-    fields = {"media_type": "application/pdf", "title": "t", "language": "", "page_count": 3}
+    fields = {
+        "media_type": "application/pdf",
+        "title": "t",
+        "language": "",
+        "page_count": 3,
+        "has_places": True,
+    }
     text = changes.pop("text", b"0123456789")
     columns = [[0, 1], [0, 5], [5, 10], [1, 0], [1, 0], [2, 3]]
+    columns += [[0, 5], [5, 10], [1, 3], [0, 1], [0, 1], [9999, 10000], [9999, 10000]]
     for index in range(len(columns)):
         columns[index] = changes.pop(f"column_{index}", columns[index])  # type: ignore[assignment]
     head = changes.pop("head", None) or json.dumps({**fields, **changes}).encode()
@@ -63,7 +74,7 @@ def altered(**changes: object) -> bytes:
     assert isinstance(head, bytes)
     return b"".join(
         [
-            struct.pack(">IIII", len(head), len(text), 2, 2),
+            struct.pack(">IIIII", len(head), len(text), 2, 2, 2),
             head,
             text,
             *(array("i", one).tobytes() for one in columns),
@@ -75,9 +86,20 @@ BROKEN = {
     "nothing": b"",
     "a cut end": altered()[:-1],
     "an added end": altered() + b"x",
-    "lengths beyond the end": struct.pack(">IIII", 10, 1 << 31, 1 << 31, 1 << 31) + b"x",
-    "more blocks than there may be": struct.pack(">IIII", 0, 0, codec.MAX_BLOCKS + 1, 0),
-    "more pages than there may be": struct.pack(">IIII", 0, 0, 0, codec.MAX_PAGES_WITHOUT_TEXT + 1),
+    "lengths beyond the end": struct.pack(">IIIII", 10, *[1 << 31] * 4) + b"x",
+    "more blocks than there may be": struct.pack(">IIIII", 0, 0, codec.MAX_BLOCKS + 1, 0, 0),
+    "more pages than there may be": struct.pack(">IIIII", 0, 0, 0, codec.MAX_PAGES_WITHOUT_TEXT + 1, 0),
+    "more places than there may be": struct.pack(">IIIII", 0, 0, 0, 0, codec.MAX_PLACES + 1),
+    "places that were not asked for": altered(has_places=False),
+    "lines that overlap": altered(column_6=[0, 4]),
+    "lines that end where they start": altered(column_7=[0, 10]),
+    "lines beyond the text": altered(column_7=[5, 11]),
+    "a place on page zero": altered(column_8=[0, 3]),
+    "a place on a page beyond the last": altered(column_8=[1, 4]),
+    "a place that begins left of its page": altered(column_9=[-1, 1]),
+    "a place that begins above its page": altered(column_10=[-1, 1]),
+    "a place that ends right of its page": altered(column_11=[9, 10_001]),
+    "a place without a height": altered(column_12=[9, 1]),
     "no JSON": altered(head=b"{"),
     "deep JSON": altered(head=b"[" * 60_000),
     "JSON that is no object": altered(head=b"[]"),
@@ -130,3 +152,20 @@ def test_pages_without_text_beyond_those_that_are_named_are_left_out() -> None:
     named = codec.MAX_PAGES_WITHOUT_TEXT
     parsed = ParsedDocument("", (), page_count=named + 5, pages_without_text=tuple(range(1, named + 6)))
     assert decode(encode(MediaType.PDF, parsed))[1].pages_without_text == tuple(range(1, named + 1))
+
+
+def test_a_document_of_too_many_blocks_or_lines_is_not_encodable(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert codec.is_encodable(PARSED)
+    monkeypatch.setattr(codec, "MAX_PLACES", 1)
+    assert not codec.is_encodable(PARSED)
+    assert codec.is_encodable(dataclasses.replace(PARSED, places=None))
+    monkeypatch.setattr(codec, "MAX_BLOCKS", 2)
+    assert not codec.is_encodable(dataclasses.replace(PARSED, places=None))
+
+
+def test_two_boxes_of_one_line_come_back() -> None:
+    places = TextPlaces()
+    for left in (1, 50):
+        places.add(0, 3, 1, (left, 1, left + 1, 2))
+    parsed = ParsedDocument("abc", (), page_count=1, places=places)
+    assert decode(encode(MediaType.PDF, parsed))[1].places == places

@@ -9,7 +9,13 @@ from ingest_worker.sandbox.limits import ParserLimits
 
 def test_limits_come_back_from_the_command_line() -> None:
     limits = ParserLimits(
-        cpu_s=1.5, wall_s=2, memory_bytes=3, output_bytes=4, documents_per_process=5, ocr_s=6
+        cpu_s=1.5,
+        wall_s=2,
+        memory_bytes=3,
+        output_bytes=4,
+        documents_per_process=5,
+        ocr_s=6,
+        docling=("a/b", "c/d"),
     )
     assert ParserLimits.from_json(limits.to_json()) == limits
 
@@ -46,3 +52,8 @@ def test_other_documents_get_no_time_for_scanned_pages(data: bytes) -> None:
 def test_pdfs_get_no_more_time_where_scanned_pages_are_not_read() -> None:
     limits = ParserLimits(cpu_s=1, wall_s=2)
     assert limits.for_document(b"%PDF-1.7") is limits
+
+
+def test_a_process_with_docling_in_it_may_be_larger_and_still_be_used_again() -> None:
+    plain, docling = ParserLimits(memory_bytes=1000), ParserLimits(memory_bytes=1000, docling=("a/b",))
+    assert (plain.grown_bytes, docling.grown_bytes) == (250, 500)

@@ -267,3 +267,29 @@ def test_models_that_do_not_agree_are_refused_without_showing_a_key(
     assert told in described
     assert "RAG_MODELS" in described
     assert "hunter2" not in described
+
+
+def test_docling_takes_over_the_formats_that_are_named() -> None:
+    assert ParserSettings(docling=" html, DOCX,html").docling_media_types == tuple(
+        sorted(["application/vnd.openxmlformats-officedocument.wordprocessingml.document", "text/html"])
+    )
+    assert ParserSettings().docling_media_types == ParserSettings(docling=" , ").docling_media_types == ()
+
+
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [
+        ("docx,odf", "'odf' is not one of docx, html, markdown, pptx, xlsx"),
+        ("docx,pdf", "docling needs models"),
+    ],
+)
+def test_docling_with_a_format_that_it_does_not_take_over_is_refused(setting: str, said: str) -> None:
+    with pytest.raises(ValidationError, match=said):
+        ParserSettings(docling=setting)
+
+
+def test_docling_with_less_memory_than_it_takes_is_refused() -> None:
+    with pytest.raises(ValidationError, match="memory_bytes of 536870912 or more"):
+        ParserSettings(docling="html", memory_bytes=536870911)
+    assert ParserSettings(docling="html", memory_bytes=536870912).docling
+    assert not ParserSettings(memory_bytes=536870911).docling

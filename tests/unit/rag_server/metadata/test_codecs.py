@@ -43,9 +43,24 @@ def test_metadata_double_that_the_database_gives_back_as_integer_stays_a_double(
     assert isinstance(value, float)
 
 
-@pytest.mark.parametrize("chunking", [TokenChunking(120, 0.1), CharacterChunking(900, 90)])
+@pytest.mark.parametrize(
+    "chunking",
+    [
+        TokenChunking(120, 0.1),
+        CharacterChunking(900, 90),
+        TokenChunking(120, 0.1, page_boxes=True),
+        CharacterChunking(900, 90, page_boxes=True),
+    ],
+)
 def test_chunking_comes_back(chunking: Chunking) -> None:
     assert codecs.chunking_from_json(_through_json(codecs.chunking_to_json(chunking))) == chunking
+
+
+def test_chunking_of_before_there_were_boxes_reads_and_writes_as_before() -> None:
+    """Recipes are digests of it: were they others, every document would be made anew."""
+    before = {"kind": "tokens", "max_tokens": 200, "overlap_ratio": 0.2}
+    assert codecs.chunking_to_json(TokenChunking()) == before
+    assert codecs.chunking_from_json(before) == TokenChunking()
 
 
 def test_bm25_comes_back_as_doubles_even_when_the_database_makes_integers_of_them() -> None:

@@ -9,9 +9,12 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from sqlalchemy import select
+from sqlmodel import col
 
 from rag_server.domain.change import DocumentChange
 from rag_server.domain.collection import Collection, NewCollection, TokenChunking
+from rag_server.domain.conversation import ConversationRef, TurnLease
 from rag_server.domain.crawl import CrawledPage, CrawlRequest
 from rag_server.domain.document import NewDocument
 from rag_server.domain.job import Job, JobState
@@ -22,8 +25,9 @@ from rag_server.domain.publication import Publication
 from rag_server.domain.upload import UploadPart
 from rag_server.domain.webhook import Attempt as DeliveryAttempt
 from rag_server.domain.webhook import Webhook, WebhookDelivery
-from rag_server.errors import NotFound
+from rag_server.errors import NotFound, Unavailable
 from rag_server.metadata import Database, Transaction
+from rag_server.metadata.conversation_tables import ConversationRow
 from rag_server.metadata.parents import ItemOutcome
 
 OWNER = "acme"
@@ -57,6 +61,11 @@ class Belongings:
     sweep_id: str
     upload_id: str
     publication: Publication
+    turn: TurnLease
+
+    @property
+    def talk_id(self) -> str:
+        return self.turn.conversation_id
 
 
 @pytest.fixture
@@ -93,8 +102,14 @@ async def owned(
         await tx.crawls.save_state(OWNER, crawl.id, b"state")
         await tx.crawls.put_page(OWNER, collection.uid, PAGE)
         sweep = (await tx.sweeps.next_batch(limit=10))[0]
+        talk = ConversationRef((await tx.conversations.create(OWNER, max_count=9)).id)
+        first = await tx.turns.begin(OWNER, talk, "Who?", ttl_s=1.0, max_messages=9)
+        assert isinstance(first, TurnLease)
+        await tx.turns.record(OWNER, first, "I.", b"how")
+        turn = await tx.turns.begin(OWNER, talk, "Where?", ttl_s=3600.0, max_messages=9)
+        assert isinstance(turn, TurnLease)
     ids = done.id, queued.id, failed.id, crawl.id
-    return Belongings(collection.uid, *ids, lease, delivery, sweep.id, upload.id, publication())
+    return Belongings(collection.uid, *ids, lease, delivery, sweep.id, upload.id, publication(), turn)
 
 
 Attempt = Callable[[Transaction, Belongings], Awaitable[Any]]
@@ -108,7 +123,23 @@ async def _renewed(tx: Transaction, it: Belongings) -> bool:
     return True
 
 
+async def _kept(tx: Transaction, it: Belongings) -> bool:
+    try:
+        await tx.turns.renew(STRANGER, it.turn, ttl_s=1.0)
+    except Unavailable:
+        return False
+    return True
+
+
 NOT_FOUND: dict[str, Attempt] = {
+    "conversations.get": lambda tx, it: tx.conversations.get(STRANGER, it.talk_id),
+    "conversations.rename": lambda tx, it: tx.conversations.rename(STRANGER, it.talk_id, "theirs"),
+    "conversations.delete": lambda tx, it: tx.conversations.delete(STRANGER, it.talk_id),
+    "conversations.lock": lambda tx, it: tx.conversations.lock(STRANGER, it.talk_id),
+    "turns.begin": lambda tx, it: tx.turns.begin(
+        STRANGER, ConversationRef(it.talk_id), "theirs?", ttl_s=9.0, max_messages=9
+    ),
+    "turns.record": lambda tx, it: tx.turns.record(STRANGER, it.turn, "theirs", b""),
     "collections.get": lambda tx, _: tx.collections.get(STRANGER, "papers"),
     "collections.get_by_uid": lambda tx, it: tx.collections.get_by_uid(STRANGER, it.uid),
     "collections.of_job": lambda tx, it: tx.collections.of_job(STRANGER, it.done_id),
@@ -158,6 +189,13 @@ NOT_FOUND: dict[str, Attempt] = {
     "revival.revive": lambda tx, it: tx.revival.revive(STRANGER, it.failed_id),
 }
 EMPTY: dict[str, Attempt] = {
+    "conversations.list": lambda tx, _: tx.conversations.list(STRANGER, limit=10),
+    "conversations.count": lambda tx, _: tx.conversations.count(STRANGER),
+    "messages.list": lambda tx, it: tx.messages.list(STRANGER, it.talk_id, limit=10, max_bytes=1000),
+    "messages.has_after": lambda tx, it: tx.messages.has_after(STRANGER, it.talk_id, 0),
+    "messages.recent": lambda tx, it: tx.messages.recent(STRANGER, it.talk_id, before=99, limit=10),
+    "turns.renew": _kept,
+    "turns.release": lambda tx, it: tx.turns.release(STRANGER, it.turn, is_withdrawn=True),
     "collections.list": lambda tx, _: tx.collections.list(STRANGER, limit=10),
     "documents.list": lambda tx, it: tx.documents.list(STRANGER, it.uid, limit=10),
     "documents.scan": lambda tx, it: tx.documents.scan(STRANGER, it.uid, limit=10),
@@ -180,6 +218,7 @@ EMPTY: dict[str, Attempt] = {
     "crawls.pages": lambda tx, it: tx.crawls.pages(STRANGER, it.uid),
     "crawls.forget_page": lambda tx, it: tx.crawls.forget_page(STRANGER, it.uid, PAGE.url),
     "crawls.is_page_of": lambda tx, it: tx.crawls.is_page_of(STRANGER, it.uid, PAGE.document_id),
+    "leases.find": lambda tx, it: tx.leases.find(STRANGER, it.queued_id, it.lease.token),
     "leases.remaining_s": lambda tx, it: tx.leases.remaining_s(STRANGER, it.queued_id),
     "leases.renew": _renewed,
     "leases.release": lambda tx, it: tx.leases.release(STRANGER, it.lease),
@@ -202,6 +241,7 @@ EMPTY: dict[str, Attempt] = {
 }
 # these only ever add what is the stranger's own; see the tests at the end
 OWN = {
+    "conversations.create",
     "collections.create",
     "changes.add",
     "history.add",
@@ -220,6 +260,7 @@ OWN = {
 }
 # the maintenance of the whole server, and what works on a row that was found for its tenant
 WITHOUT_TENANT = {
+    "turns.release_all",
     "jobs.unfinished",
     "collections.changes_of",
     "jobs.record_change",
@@ -238,6 +279,11 @@ WITHOUT_TENANT = {
     "uploads.expire",
     "idempotency.expire",
 }
+
+
+async def _is_held(tx: Transaction, turn: TurnLease) -> bool:
+    statement = select(ConversationRow.turn_token).where(col(ConversationRow.id) == turn.conversation_id)
+    return bool((await tx.conversations._scope.session.scalars(statement)).one() == turn.token)
 
 
 async def _everything(database: Database, owned: Belongings) -> list[Any]:
@@ -261,6 +307,9 @@ async def _everything(database: Database, owned: Belongings) -> list[Any]:
             await tx.blobs.size(OWNER, SHA256),
             await tx.uploads.get(OWNER, owned.upload_id),
             await tx.uploads.parts(OWNER, owned.upload_id),
+            await tx.conversations.list(OWNER, limit=10),
+            await tx.messages.list(OWNER, owned.talk_id, limit=10, max_bytes=1000),
+            await _is_held(tx, owned.turn),
             [sweep for sweep in await tx.sweeps.next_batch(limit=10) if sweep.tenant_id == OWNER],
         ]
 

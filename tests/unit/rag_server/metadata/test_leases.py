@@ -47,6 +47,21 @@ async def test_acquire_held_job_returns_none_and_how_long_to_wait(database: Data
         assert LONG - 10 < await tx.leases.remaining_s(TENANT, job.id) < LONG
 
 
+async def test_acquire_with_the_token_of_the_lease_keeps_it(database: Database, submit: Submit) -> None:
+    job = await submit()
+    async with database.transaction() as tx:
+        assert await tx.leases.find(TENANT, job.id, "mine") is None
+        first = await tx.leases.acquire(TENANT, job.id, owner="one", ttl_s=LONG, token="mine")
+    async with database.transaction() as tx:
+        assert await tx.leases.find(TENANT, job.id, "mine") == first
+        assert await tx.leases.find(TENANT, job.id, "other") is None
+        again = await tx.leases.acquire(TENANT, job.id, owner="one", ttl_s=LONG, token="mine")
+        assert await tx.leases.acquire(TENANT, job.id, owner="two", ttl_s=LONG, token="other") is None
+    assert first is not None
+    assert again is not None
+    assert (again.token, again.expire_time > first.expire_time) == ("mine", True)
+
+
 async def test_acquire_expired_lease_is_taken_over_with_a_token_of_its_own(
     database: Database, submit: Submit
 ) -> None:

@@ -13,6 +13,7 @@ from ingest_worker.parse.ocr.recogniser import RecognitionFailed, TextBox
 from ingest_worker.parse.ocr.scan_reader import ScanReader, render_scale
 from ingest_worker.parse.page_progress import listen
 from ingest_worker.parse.pdf import PdfParser
+from rag_server.domain.page_boxes import UNITS
 from rag_server.errors import InvalidArgument, ResourceExhausted
 from tests import documents
 
@@ -54,6 +55,20 @@ def test_scanned_pages_become_text_with_their_numbers() -> None:
     assert parsed.text == "first page\n\nsecond page"
     assert [block.page for block in parsed.blocks] == [1, 2]
     assert parsed.pages_without_text == ()
+
+
+def test_lines_read_on_scanned_pages_say_where_they_stand_when_asked() -> None:
+    recogniser = ScriptedRecogniser("first page", "second page")
+    reader = PdfParser(lambda: ScanReader(recogniser, 60.0, clock=recogniser.clock), page_boxes=True)
+    places = reader.parse(scans(2)).places
+    assert places is not None
+    height, width = recogniser.pictures[0].shape
+    edges = (100 / width, 100 / height, 600 / width, 130 / height)
+    for page, (_, _, box) in enumerate(places.within(0, 1000), start=1):
+        assert box.page == page
+        found = (box.left, box.top, box.right, box.bottom)
+        assert all(abs(one / UNITS - other) < 0.002 for one, other in zip(found, edges, strict=True))
+    assert len(places) == 2
 
 
 def test_pages_with_a_text_layer_and_blank_pages_are_not_recognised() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections.abc import AsyncIterator
 from contextlib import aclosing
@@ -183,3 +184,38 @@ async def test_collection_is_made_and_opened_by_one_at_a_time(
     assert await store.count(collection) == 0
     await making
     assert len(opened) == 1
+
+
+async def test_search_that_comes_while_the_first_deletion_goes_on_is_answered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    collection = make_collection()
+    store = await MilvusChunkStore.open(str(tmp_path / "chunks.db"))
+    for name in "ab":
+        await write(store, collection, name, 3)
+    await store.close()
+    is_deleting, was_loaded = threading.Event(), threading.Event()
+    query, load = milvus_lite.db.Collection.query, milvus_lite.db.Collection.load
+
+    def query_slowly(self: object, *arguments: Any, **options: Any) -> Any:
+        is_deleting.set()
+        was_loaded.wait(0.5)
+        return query(self, *arguments, **options)
+
+    def load_slowly(self: object) -> None:
+        load(self)
+        was_loaded.set()
+        time.sleep(0.2)  # as long as the deletion needs to end: who waits for the load looks after it
+
+    store = await MilvusChunkStore.open(str(tmp_path / "chunks.db"))
+    with monkeypatch.context() as patch:
+        patch.setattr(milvus_lite.db.Collection, "query", query_slowly)
+        patch.setattr(milvus_lite.db.Collection, "load", load_slowly)
+        deleting = asyncio.create_task(store.delete_document(collection.tenant_id, collection.uid, "a"))
+        assert await asyncio.to_thread(is_deleting.wait, 30)
+        found = await store.search_dense(collection, axis(0)[0], limit=5)
+        await deleting
+    assert {hit.chunk.document_id for hit in found} <= {"a", "b"}
+    found = await store.search_dense(collection, axis(0)[0], limit=5)
+    assert {hit.chunk.document_id for hit in found} == {"b"}
+    await store.close()

@@ -5,15 +5,17 @@ from dataclasses import replace
 import numpy as np
 
 from rag_server.domain.document import Chunk
+from rag_server.domain.page_boxes import PageBox
 from rag_server.query.resident.passages import ChunkSource, Passages, concatenate_passages
 from rag_server.testing.chunk_store_suite import make_chunk
 
 SOURCE = ChunkSource(
     "acme", "manuals", "guide", 1, "The guide", "https://example.org/guide?a=1&b=%20", "text/markdown"
 )
+BOXES = (PageBox(3, 1, 2, 3, 4), PageBox(4, 0, 0, 10_000, 10_000))
 CHUNKS = [
     replace(make_chunk(0), heading_path=(), text=""),
-    replace(make_chunk(1), heading_path=("Á “x”", "b\n"), page_start=3, page_end=4),
+    replace(make_chunk(1), heading_path=("Á “x”", "b\n"), page_start=3, page_end=4, boxes=BOXES),
     replace(make_chunk(2), heading_path=("Á “x”", "b\n"), text="🦜 \x00 end"),
     make_chunk(3),
 ]
@@ -65,3 +67,9 @@ def test_passages_find_the_row_of_an_id() -> None:
     assert [passages.find(chunk.id) for chunk in CHUNKS] == [0, 1, 2, 3]
     for absent in ("", "guide:1:0000", "guide:1:000000", "guide:1:00000\0", "ñ", "guide:1:00000 "):
         assert passages.find(absent) is None
+
+
+def test_passages_of_files_without_boxes_are_read() -> None:
+    """Snapshots of before there were boxes stay of use."""
+    arrays = {name: array for name, array in Passages.of(CHUNKS).arrays().items() if "boxes" not in name}
+    assert chunks_of(Passages.from_arrays(arrays)) == [replace(chunk, boxes=()) for chunk in CHUNKS]

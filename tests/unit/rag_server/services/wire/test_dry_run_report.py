@@ -5,6 +5,7 @@ import pytest
 from rag.v1 import dry_run_pb2 as pb
 from rag_server.domain.document import ChunkDraft, MediaType, NewDocument, ParsedDocument, Span
 from rag_server.domain.dry_run import DryRun
+from rag_server.domain.page_boxes import PageBox
 from rag_server.services.wire import dry_run as subject
 from rag_server.services.wire.dry_run import to_draft, to_report
 
@@ -36,7 +37,8 @@ def test_report_has_the_totals_of_all_chunks() -> None:
 
 
 def test_draft_has_every_field_and_a_long_text_is_cut() -> None:
-    made = to_draft(draft("ñ" * 4001, page_start=2, page_end=3), 7)
+    made = to_draft(draft("ñ" * 4001, page_start=2, page_end=3, boxes=(PageBox(2, 1, 2, 3, 4),)), 7)
+    assert [(box.page, box.left, box.bottom) for box in made.boxes] == [(2, 0.0001, 0.0004)]
     assert (made.ordinal, made.token_count, list(made.heading_path)) == (7, 5, ["A", "B"])
     assert (made.span.start, made.span.end) == (3, 4004)
     assert (made.pages.first, made.pages.last) == (2, 3)

@@ -24,6 +24,7 @@ from rag.v1 import (
     retrieved_chunk_pb2,
 )
 from rag_server.domain.collection import CharacterChunking, Chunking, Collection, TokenChunking
+from rag_server.domain.conversation import TurnInfo
 from rag_server.domain.document import Chunk, Document, NewDocument, Span
 from rag_server.domain.filter import (
     Bool,
@@ -54,6 +55,7 @@ from rag_server.domain.job import Job, JobError, JobKind, JobProgress, JobState,
 from rag_server.domain.job_items import ItemError
 from rag_server.domain.lexical import Bm25
 from rag_server.domain.metadata import MetadataType, MetadataValue
+from rag_server.domain.page_boxes import PageBox
 from rag_server.domain.priority import Priority
 from rag_server.domain.retrieval import (
     Degradation,
@@ -139,8 +141,8 @@ def test_enum_of_the_contract_has_the_values_of_the_domain(proto: Any, domain: t
 
 
 chunkings = st.one_of(
-    st.builds(TokenChunking, st.integers(1, 512), st.floats(0, 0.5)),
-    st.builds(CharacterChunking, st.integers(1, 10_000), st.integers(0, 5_000)),
+    st.builds(TokenChunking, st.integers(1, 512), st.floats(0, 0.5), st.booleans()),
+    st.builds(CharacterChunking, st.integers(1, 10_000), st.integers(0, 5_000), st.booleans()),
 )
 
 
@@ -180,7 +182,7 @@ COLLECTION = Collection(
     language="es",
     embedding_model="hash-64",
     dimension=64,
-    chunking=CharacterChunking(1000, 100),
+    chunking=CharacterChunking(1000, 100, page_boxes=True),
     bm25=Bm25(0.9, 0.4),
     labels={"team": "a"},
     metadata_fields={"year": MetadataType.INTEGER},
@@ -243,6 +245,7 @@ CHUNK = Chunk(
     source_uri="file:a",
     media_type="text/plain",
     metadata={"price": 1.5},
+    boxes=(PageBox(5, 0, 2500, 10_000, 3333),),
 )
 
 
@@ -255,6 +258,8 @@ def test_chunk_has_every_field() -> None:
     assert message.metadata["price"].double_value == 1.5
     assert not to_chunk(replace(CHUNK, metadata={})).metadata
     assert "acme" not in str(message)
+    (box,) = message.boxes
+    assert (box.page, box.left, box.top, box.right, box.bottom) == (5, 0, 0.25, 1, 0.3333)
 
 
 def test_chunk_without_pages_has_none() -> None:
@@ -501,7 +506,8 @@ def test_question_arrives_with_its_defaults(kind: Any) -> None:
             priority=options_pb2.GENERATION_PRIORITY_BULK,
         ),
     )
-    assert absent(full) == set()
+    continued = {"conversation_id", "messages", "request_id"}  # what a question continues, see test_turn.py
+    assert absent(full) == continued
     sampling = Sampling(0.5, 0.25, 7, ("END",))
     assert from_question(full) == GenerationRequest(
         FULL, 11, "es", "small", sampling, keeps_markers=True, max_cost=0.5, priority=Priority.BULK
@@ -518,7 +524,7 @@ REPORT = PromptReport(100, True, 4096, (3, 4), 2, "answer/1/es", 0.5)
 
 
 EVENTS: list[GenerationEvent] = [
-    Started("small", REPORT),
+    Started("small", REPORT, TurnInfo("conversation", "question", "answer", 4, 2, "q words")),
     Retrieved((SCORED,), ScoreScale.RRF, (Degradation.DENSE_ONLY,), {"books": 3}),
     Delta("a pass"),
     Delta("age"),

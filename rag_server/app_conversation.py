@@ -1,0 +1,32 @@
+"""The wiring of conversations."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from rag_server.config import ConversationSettings
+from rag_server.generation.conversing import Conversing
+from rag_server.generation.follow_up import FollowUpWords
+from rag_server.generation.history import HistoryBudget, HistoryWindow
+from rag_server.generation.pipeline import Answering
+from rag_server.generation.turn import TurnLimits, Turns
+from rag_server.metadata.database import Database
+from rag_server.services.wire.conversation import encode_answer
+from rag_server.text.analyzer import Analyzer
+
+
+def create_conversing(
+    settings: ConversationSettings,
+    database: Database,
+    answering: Answering,
+    count: Callable[[str], int],
+    analyzer_for: Callable[[str], Analyzer],
+) -> Conversing:
+    """Return what answers questions; `count` counts a text's tokens, as the generator would."""
+    return Conversing(
+        answering,
+        Turns(database, TurnLimits(settings.lease_s, settings.max_messages)),
+        HistoryWindow(count, HistoryBudget(settings.history_messages, settings.history_tokens)),
+        FollowUpWords(analyzer_for),
+        encode_answer,
+    )

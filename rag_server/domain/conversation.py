@@ -1,0 +1,128 @@
+"""Conversations: questions and answers that follow each other."""
+
+from __future__ import annotations
+
+import unicodedata
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+MAX_TITLE_CHARACTERS = 100
+"""The greatest length of a title that a question gives, in code points."""
+
+_JOINERS = "\u200c\u200d"
+
+
+class Role(StrEnum):
+    """Who speaks."""
+
+    USER = "user"
+    ASSISTANT = "assistant"
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryMessage:
+    """What was said before a question."""
+
+    role: Role
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Conversation:
+    """A conversation, as stored."""
+
+    tenant_id: str
+    id: str
+    title: str
+    """Empty: the next question gives it."""
+    language: str
+    """Of the last question of which it could be told; empty: unknown."""
+    message_count: int
+    create_time: datetime
+    update_time: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class StoredMessage:
+    """One message of a conversation, as stored."""
+
+    conversation_id: str
+    id: str
+    sequence: int
+    """Grows with each message; there may be gaps."""
+    role: Role
+    text: str
+    create_time: datetime
+    question_id: str = ""
+    """What an answer answers; empty: it is a question."""
+    answer: bytes | None = None
+    """How an answer was made, encoded by whoever recorded it; None: it is a question."""
+
+
+@dataclass(frozen=True, slots=True)
+class ConversationRef:
+    """The conversation that a question continues."""
+
+    id: str
+    request_id: str = ""
+    """Which call it is: the same one again gets the same answer. Empty: a call of its own."""
+    body_hash: str = ""
+    """Digest of the request, to tell another one with the same `request_id`."""
+
+
+@dataclass(frozen=True, slots=True)
+class TurnLease:
+    """The right to answer one question of a conversation, which nobody else continues meanwhile."""
+
+    tenant_id: str
+    conversation_id: str
+    token: str
+    """New with each turn, never given out twice."""
+    question_id: str
+    question_sequence: int
+    answer_id: str
+    message_count: int
+    """Messages that stand before the question."""
+
+
+@dataclass(frozen=True, slots=True)
+class AnsweredBefore:
+    """What a call is told that was answered already."""
+
+    conversation_id: str
+    question_id: str
+    answer: StoredMessage
+
+
+@dataclass(frozen=True, slots=True)
+class TurnInfo:
+    """What a question continues, and what was made of that."""
+
+    conversation_id: str = ""
+    """Empty: nothing is stored."""
+    question_id: str = ""
+    answer_id: str = ""
+    history_message_count: int = 0
+    """Earlier messages that the answer takes into account."""
+    history_left_out_count: int = 0
+    """Earlier messages that it does not."""
+    search_question: str = ""
+    """What the passages were searched with; empty: the question itself."""
+
+
+def title_of(question: str) -> str:
+    """Return the words that begin `question`, at most `MAX_TITLE_CHARACTERS` code points, on one line.
+
+    What acts on a terminal or turns the direction of text is left out. A first word that is longer is cut.
+    """
+    shown = "".join(
+        " " if unicodedata.category(character) == "Cc" else character
+        for character in question
+        if unicodedata.category(character) not in {"Cf", "Cs"} or character in _JOINERS
+    )
+    line = " ".join(shown.split())
+    if len(line) <= MAX_TITLE_CHARACTERS:
+        return line
+    words, _, _ = line[: MAX_TITLE_CHARACTERS + 1].rpartition(" ")
+    return words or line[:MAX_TITLE_CHARACTERS]

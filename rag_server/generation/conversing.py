@@ -1,0 +1,159 @@
+"""From a question of a conversation to a recorded answer: history, rewrite, answer, record.
+
+A question that continues nothing is answered as it is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from dataclasses import replace
+
+from rag_server.domain.conversation import AnsweredBefore, ConversationRef, HistoryMessage, Role, TurnInfo
+from rag_server.domain.generation import Finished, GenerationEvent, GenerationRequest, Repeated, Started
+from rag_server.domain.retrieval import Timings
+from rag_server.domain.time_limit import TimeLimit
+from rag_server.generation.history import HistoryWindow
+from rag_server.generation.pipeline import Answering
+from rag_server.generation.record import AnswerEncoder, Draft
+from rag_server.generation.rewriter import QuestionRewriter
+from rag_server.generation.turn import HeldTurn, Turns
+from rag_server.text.language import detect_language
+from rag_server.timing import TOTAL, Stopwatch
+
+AnswerEvents = AsyncGenerator[GenerationEvent | Repeated, None]
+
+
+class Conversing:
+    """Answers questions, those of conversations with what was said before."""
+
+    def __init__(
+        self,
+        answering: Answering,
+        turns: Turns,
+        window: HistoryWindow,
+        rewriter: QuestionRewriter,
+        encode: AnswerEncoder,
+    ) -> None:
+        self._answering = answering
+        self._turns = turns
+        self._window = window
+        self._rewriter = rewriter
+        self._encode = encode
+
+    async def answer(
+        self, tenant_id: str, request: GenerationRequest, *, limit: TimeLimit | None = None
+    ) -> AnswerEvents:
+        """Yield what `Answering` yields; or one `Repeated`, for a call that was answered before.
+
+        `Finished` also means that the answer is recorded, where the question is one of a stored conversation.
+        """
+        events: AnswerEvents
+        if request.conversation is not None:
+            events = self._in_turn(tenant_id, request, request.conversation, limit)
+        elif request.history:
+            events = self._with_history(tenant_id, request, limit)
+        else:
+            events = self._answering.answer(tenant_id, request, limit=limit)
+        async with aclosing(events):
+            async for event in events:
+                yield event
+
+    async def _in_turn(
+        self,
+        tenant_id: str,
+        request: GenerationRequest,
+        ref: ConversationRef,
+        limit: TimeLimit | None,
+    ) -> AnswerEvents:
+        watch = Stopwatch()
+        language = await asyncio.to_thread(detect_language, request.question)
+        async with self._turns.take(tenant_id, ref, request.question, language) as turn:
+            if isinstance(turn, AnsweredBefore):
+                yield Repeated(turn, watch.timings())
+                return
+            with watch.stage("history"):
+                stored = await turn.history(self._window.budget.max_messages)
+            prepared, info = await self._prepare(request, stored, watch)
+            lease = turn.lease
+            info = replace(
+                info,
+                conversation_id=lease.conversation_id,
+                question_id=lease.question_id,
+                answer_id=lease.answer_id,
+                history_left_out_count=lease.message_count - info.history_message_count,
+            )
+            draft = Draft(lease.question_id, info.search_question)
+            async with aclosing(self._answering.answer(tenant_id, prepared, limit=limit)) as events:
+                async for event in events:
+                    turn.check()
+                    draft.add(event)
+                    if isinstance(event, Finished):
+                        await self._record(turn, draft, watch)
+                    yield _told(event, info, watch)
+
+    async def _with_history(
+        self, tenant_id: str, request: GenerationRequest, limit: TimeLimit | None
+    ) -> AnswerEvents:
+        watch = Stopwatch()
+        prepared, info = await self._prepare(request, request.history, watch)
+        async with aclosing(self._answering.answer(tenant_id, prepared, limit=limit)) as events:
+            async for event in events:
+                yield _told(event, info, watch)
+
+    async def _prepare(
+        self, request: GenerationRequest, history: Sequence[HistoryMessage], watch: Stopwatch
+    ) -> tuple[GenerationRequest, TurnInfo]:
+        """Cut the history to what the generator gets, and make the question one to search with."""
+        with watch.stage("history"):
+            kept = await self._window.fit(history)
+        question = request.question
+        with watch.stage("rewrite"):
+            language = await asyncio.to_thread(_language_of, question, kept)
+            search = await self._rewriter.rewrite(question, kept, language) if kept else question
+        prepared = replace(
+            request,
+            retrieval=replace(request.retrieval, query=search),
+            history=kept,
+            asked=question,
+            # words that were taken over must not decide on it
+            language=request.language or language,
+        )
+        info = TurnInfo(
+            history_message_count=len(kept),
+            history_left_out_count=len(history) - len(kept),
+            search_question=search if search != question else "",
+        )
+        return prepared, info
+
+    async def _record(self, turn: HeldTurn, draft: Draft, watch: Stopwatch) -> None:
+        with watch.stage("record"):
+            answer = await asyncio.to_thread(self._encode, draft)
+            await turn.record(draft.text, answer)
+
+
+def _language_of(question: str, history: Sequence[HistoryMessage]) -> str:
+    """Return the language of the question; where it has none to be told by, that of the one before."""
+    earlier = (message.text for message in reversed(history) if message.role is Role.USER)
+    for text in (question, *earlier):
+        language = detect_language(text)
+        if language:
+            return language
+    return ""
+
+
+def _told(event: GenerationEvent, info: TurnInfo, watch: Stopwatch) -> GenerationEvent:
+    """Return the event as the caller is told it."""
+    if isinstance(event, Started):
+        return replace(event, turn=info)
+    if isinstance(event, Finished):
+        return replace(event, timings_us=_joined(watch.timings(), event.timings_us))
+    return event
+
+
+def _joined(around: Timings, inner: Timings) -> Timings:
+    """Return all stages in the order in which they began, and the total of what is around."""
+    before = {stage: around[stage] for stage in ("history", "rewrite")}
+    within = {stage: duration for stage, duration in inner.items() if stage != TOTAL}
+    return {**before, **within, **around}

@@ -1,0 +1,64 @@
+"""What becomes of an answer: collected as it is written, recorded when it is finished."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from rag_server.domain.generation import (
+    Citation,
+    Cited,
+    Delta,
+    Finished,
+    FinishReason,
+    GenerationEvent,
+    Retrieved,
+    Started,
+    Usage,
+)
+from rag_server.domain.retrieval import Degradation
+
+_NUL = "\0"
+_REPLACEMENT = "\ufffd"
+
+
+class Draft:
+    """An answer that is being written."""
+
+    def __init__(self, question_id: str = "", search_question: str = "") -> None:
+        self.question_id = question_id
+        self.search_question = search_question
+        self.model = ""
+        self.retrieved: Retrieved | None = None
+        self.citations: list[Citation] = []
+        self.usage: Usage | None = None
+        self.finish_reason: FinishReason | None = None
+        self.degradations: tuple[Degradation, ...] = ()
+        """Of the generation, beside those of the retrieval."""
+        self._pieces: list[str] = []
+
+    @property
+    def text(self) -> str:
+        """The answer so far. U+0000, which PostgreSQL cannot store, is replaced; spans stay right."""
+        return "".join(self._pieces).replace(_NUL, _REPLACEMENT)
+
+    def add(self, event: GenerationEvent) -> None:
+        """Take the next event of the answer."""
+        match event:
+            case Started(model):
+                self.model = model
+            case Retrieved():
+                self.retrieved = event
+            case Delta(text):
+                self._pieces.append(text)
+            case Cited(citation):
+                self.citations.append(citation)
+            case Usage():
+                self.usage = event
+            case Finished():
+                self.finish_reason = event.reason
+                self.model = event.model  # who answered in the end
+                self.degradations = event.degradations
+
+
+AnswerEncoder = Callable[[Draft], bytes]
+"""Returns how a finished answer was made, in the form that the contract shows."""

@@ -1,0 +1,107 @@
+"""Messages of conversations: for whoever reads them, and for what a generator is told of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sqlalchemy import select
+from sqlalchemy.orm import aliased
+from sqlmodel import col
+
+from rag_server.domain.conversation import HistoryMessage, Role, StoredMessage
+from rag_server.metadata.conversation_tables import MessageRow
+from rag_server.metadata.session import Scope
+
+
+class MessageRepository:
+    """Messages. `TurnRepository` writes them."""
+
+    def __init__(self, scope: Scope) -> None:
+        self._scope = scope
+
+    async def list(
+        self, tenant_id: str, conversation_id: str, *, after: int = 0, limit: int, max_bytes: int
+    ) -> list[StoredMessage]:
+        """Return messages, oldest first, from after the sequence number on.
+
+        They have `max_bytes` in all at most, but for one, which comes whatever its size is. None for a
+        conversation that does not exist.
+        """
+        of_conversation = (
+            col(MessageRow.tenant_id) == tenant_id,
+            col(MessageRow.conversation_id) == conversation_id,
+        )
+        order = col(MessageRow.sequence)
+        sizes = await self._scope.session.execute(
+            select(order, col(MessageRow.size_bytes))
+            .where(*of_conversation, order > after)
+            .order_by(order)
+            .limit(limit)
+        )
+        last, total = after, 0
+        for sequence, size_bytes in sizes:
+            total += size_bytes
+            if total > max_bytes and last > after:
+                break
+            last = sequence
+        statement = select(MessageRow).where(*of_conversation, order > after, order <= last).order_by(order)
+        return [to_domain(row) for row in await self._scope.session.scalars(statement)]
+
+    async def has_after(self, tenant_id: str, conversation_id: str, sequence: int) -> bool:
+        """Return whether there is a message after the sequence number."""
+        statement = (
+            select(col(MessageRow.sequence))
+            .where(
+                col(MessageRow.tenant_id) == tenant_id,
+                col(MessageRow.conversation_id) == conversation_id,
+                col(MessageRow.sequence) > sequence,
+            )
+            .limit(1)
+        )
+        return (await self._scope.session.scalars(statement)).one_or_none() is not None
+
+    async def recent(
+        self, tenant_id: str, conversation_id: str, *, before: int, limit: int
+    ) -> Sequence[HistoryMessage]:
+        """Return the last answered questions before a sequence number and their answers, oldest first.
+
+        `limit` is of messages. Questions that were not answered are left out: most models take question and
+        answer by turns only.
+        """
+        question = aliased(MessageRow)
+        statement = (
+            select(col(question.text), col(MessageRow.text))
+            .join(
+                question,
+                (col(question.tenant_id) == col(MessageRow.tenant_id))
+                & (col(question.conversation_id) == col(MessageRow.conversation_id))
+                & (col(question.id) == col(MessageRow.question_id)),
+            )
+            .where(
+                col(MessageRow.tenant_id) == tenant_id,
+                col(MessageRow.conversation_id) == conversation_id,
+                col(MessageRow.sequence) < before,
+            )
+            .order_by(col(MessageRow.sequence).desc())
+            .limit(limit // 2)
+        )
+        exchanges = (await self._scope.session.execute(statement)).all()
+        return [
+            message
+            for asked, answered in reversed(exchanges)
+            for message in (HistoryMessage(Role.USER, asked), HistoryMessage(Role.ASSISTANT, answered))
+        ]
+
+
+def to_domain(row: MessageRow) -> StoredMessage:
+    """Return a message's row as what it is."""
+    return StoredMessage(
+        conversation_id=row.conversation_id,
+        id=row.id,
+        sequence=row.sequence,
+        role=Role(row.role),
+        text=row.text,
+        create_time=row.create_time,
+        question_id=row.question_id or "",
+        answer=row.answer,
+    )

@@ -1,0 +1,204 @@
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any
+
+import grpc
+import pytest
+
+from rag.v1.chunk_pb2 import Chunk, Span
+from rag.v1.conversation_pb2 import MessageRole
+from rag.v1.conversation_service_pb2 import Conversation, Message, MessageAnswer
+from rag.v1.generate_service_pb2 import (
+    AnswerDelta,
+    Citation,
+    FinishReason,
+    GenerationFinished,
+    GenerationStarted,
+    StreamGenerateResponse,
+)
+from rag.v1.retrieved_chunk_pb2 import RetrievedChunk
+from tests.unit.clients.cli.ragctl_fake_server import FakeRag, refusal
+
+TEXT = "Charge it with USB."
+
+
+def _events() -> list[StreamGenerateResponse]:
+    finished = GenerationFinished(reason=FinishReason.FINISH_REASON_COMPLETE)
+    return [
+        StreamGenerateResponse(started=GenerationStarted(model="extractive")),
+        StreamGenerateResponse(delta=AnswerDelta(text=TEXT)),
+        StreamGenerateResponse(finished=finished),
+    ]
+
+
+@pytest.fixture
+def talk(rag: FakeRag) -> str:
+    rag.conversations["talk-7"] = Conversation(
+        id="talk-7", title="Power\x1b[2J", message_count=2, language="en"
+    )
+    return "talk-7"
+
+
+@pytest.fixture
+def spoken(rag: FakeRag) -> None:
+    citation = Citation(source_index=0, answer_span=Span(start=0, end=len(TEXT)), quote="with USB")
+    answer = MessageAnswer(
+        citations=[citation], sources=[RetrievedChunk(chunk=Chunk(document_id="one.md", title="One"))]
+    )
+    rag.messages = [
+        Message(id="m1", role=MessageRole.MESSAGE_ROLE_USER, text="how?"),
+        Message(id="m2", role=MessageRole.MESSAGE_ROLE_ASSISTANT, text=TEXT, answer=answer),
+    ]
+
+
+def test_chat_begins_a_conversation_and_says_how_to_go_on(run: Any, rag: FakeRag) -> None:
+    rag.events = _events()
+    result = run("chat", "how?", "-c", "docs", "--title", "Power")
+    assert result.exit_code == 0
+    assert TEXT in result.stdout
+    assert "--conversation talk-0" in result.stderr
+    (create,), (asked,) = rag.calls["CreateConversation"], rag.calls["StreamGenerate"]
+    assert (create.conversation.title, bool(create.request_id)) == ("Power", True)
+    assert (asked.question, asked.conversation_id, asked.collection_ids) == ("how?", "talk-0", ["docs"])
+    assert asked.request_id
+
+
+def test_chat_asks_all_questions_of_standard_input_in_one_conversation(run: Any, rag: FakeRag) -> None:
+    rag.events = _events()
+    result = run("chat", "-c", "docs", input="one?\ntwo?\n")
+    assert result.exit_code == 0
+    assert len(rag.calls["CreateConversation"]) == 1
+    asked = rag.calls["StreamGenerate"]
+    assert [(each.question, each.conversation_id) for each in asked] == [
+        ("one?", "talk-0"),
+        ("two?", "talk-0"),
+    ]
+    assert len({each.request_id for each in asked}) == 2
+
+
+def test_chat_continues_the_conversation_that_is_named(run: Any, rag: FakeRag, talk: str) -> None:
+    rag.events = _events()
+    result = run("chat", "how?", "-c", "docs", "--conversation", talk)
+    assert result.exit_code == 0
+    assert "2 messages so far" in result.stderr
+    assert "\x1b" not in result.stderr
+    assert not rag.calls["CreateConversation"]
+    assert rag.calls["StreamGenerate"][0].conversation_id == talk
+
+
+def test_chat_sends_its_options(run: Any, rag: FakeRag) -> None:
+    rag.events = _events()
+    options = ("--sources", "3", "--max-tokens", "9", "--language", "es", "--filter", "year>=2025")
+    assert run("chat", "how?", "-c", "docs", *options).exit_code == 0
+    (asked,) = rag.calls["StreamGenerate"]
+    assert (asked.retrieval.top_k, asked.generation.max_answer_tokens) == (3, 9)
+    assert asked.generation.language == "es"
+    assert asked.retrieval.HasField("filter")
+
+
+def test_chat_in_an_absent_conversation_asks_nothing(run: Any, rag: FakeRag) -> None:
+    result = run("chat", "how?", "-c", "docs", "--conversation", "gone")
+    assert result.exit_code == 1
+    assert "CONVERSATION_NOT_FOUND" in result.stderr
+    assert not rag.calls["StreamGenerate"]
+
+
+def test_chat_without_a_question_begins_nothing(run: Any, rag: FakeRag) -> None:
+    assert run("chat", "-c", "docs", input="").exit_code == 2
+    assert not rag.calls["CreateConversation"]
+
+
+def test_chat_with_a_title_for_a_conversation_that_exists_is_wrong_usage(run: Any, talk: str) -> None:
+    assert run("chat", "how?", "-c", "docs", "--conversation", talk, "--title", "x").exit_code == 2
+
+
+def test_chat_that_is_refused_ends_with_the_server_s_advice(run: Any, rag: FakeRag) -> None:
+    busy = refusal(grpc.StatusCode.UNAVAILABLE, "busy", reason="CONVERSATION_BUSY", retry_after_s=0.5)
+    rag.refusals["StreamGenerate"].append(busy)
+    result = run("chat", "-c", "docs", input="one?\ntwo?\n")
+    assert result.exit_code == 1
+    assert "CONVERSATION_BUSY" in result.stderr
+    assert "try again in 0.5 s" in result.stderr
+    assert len(rag.calls["StreamGenerate"]) == 1
+
+
+def test_chat_at_a_prompt_goes_on_after_a_failed_call(
+    run: Any, rag: FakeRag, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rag.events = _events()
+    rag.refusals["StreamGenerate"].append(
+        refusal(grpc.StatusCode.UNAVAILABLE, "busy", reason="CONVERSATION_BUSY")
+    )
+
+    class Terminal:
+        def __init__(self) -> None:
+            self.lines = ["one?\n", "two?\n", ""]
+
+        def isatty(self) -> bool:
+            return True
+
+        def readline(self) -> str:
+            return self.lines.pop(0)
+
+    # The runner replaces standard input itself, so the commands' own name for it is replaced.
+    system = type("System", (), {"stdin": Terminal(), "stdout": sys.stdout})
+    for module in ("ragctl.ask.sys", "ragctl.chat.sys"):
+        monkeypatch.setattr(module, system)
+    result = run("chat", "-c", "docs")
+    assert result.exit_code == 0
+    assert "CONVERSATION_BUSY" in result.stderr
+    assert TEXT in result.stdout
+
+
+def test_chat_as_json_writes_a_line_per_event(run: Any, rag: FakeRag) -> None:
+    rag.events = _events()
+    result = run("chat", "how?", "-c", "docs", "--json")
+    lines = [json.loads(line) for line in result.stdout.splitlines()]
+    assert [next(iter(line)) for line in lines] == ["started", "delta", "finished"]
+
+
+def test_conversations_list_shows_a_page_and_how_to_get_the_next(
+    run: Any, json_of: Any, rag: FakeRag, talk: str
+) -> None:
+    rag.conversations["talk-8"] = Conversation(id="talk-8")
+    result = run("conversations", "list", "--limit", "1")
+    assert "talk-7" in result.stdout
+    assert "talk-8" not in result.stdout
+    assert "\x1b" not in result.stdout
+    assert "--page-token 1" in result.stderr
+    everything = json_of(run("conversations", "list", "--all", "--json"))
+    assert [each["id"] for each in everything["conversations"]] == ["talk-7", "talk-8"]
+
+
+@pytest.mark.usefixtures("spoken")
+def test_conversations_show_writes_questions_answers_and_sources(run: Any, json_of: Any, talk: str) -> None:
+    result = run("conversations", "show", talk)
+    assert result.exit_code == 0
+    lines = result.stdout.splitlines()
+    assert "? how?" in lines
+    assert f"{TEXT}[1]" in lines
+    assert "[1] One" in lines
+    assert "    “with USB”" in lines
+    shown = json_of(run("conversations", "show", talk, "--json"))
+    assert shown["conversation"]["id"] == talk
+    assert [each["text"] for each in shown["messages"]] == ["how?", TEXT]
+
+
+def test_conversations_rename_changes_the_title(run: Any, json_of: Any, rag: FakeRag, talk: str) -> None:
+    assert "Batteries" in run("conversations", "rename", talk, "Batteries").stdout
+    (update,) = rag.calls["UpdateConversation"]
+    assert (list(update.update_mask.paths), bool(update.request_id)) == (["title"], True)
+    assert json_of(run("conversations", "rename", talk, "Cells", "--json"))["title"] == "Cells"
+
+
+def test_conversations_delete_needs_a_yes(run: Any, rag: FakeRag, talk: str) -> None:
+    assert run("conversations", "delete", talk).exit_code == 2
+    assert talk in rag.conversations
+    assert run("conversations", "delete", talk, "--yes").stdout == f"deleted {talk}\n"
+    assert talk not in rag.conversations
+
+
+def test_conversations_delete_as_json_writes_the_response(run: Any, json_of: Any, talk: str) -> None:
+    assert json_of(run("conversations", "delete", talk, "--yes", "--json")) == {}

@@ -1,0 +1,204 @@
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from typing import Any
+
+import pytest
+
+from rag_server.domain.conversation import ConversationRef, HistoryMessage, Role, TurnInfo
+from rag_server.domain.generation import (
+    Delta,
+    Finished,
+    FinishReason,
+    GenerationEvent,
+    GenerationRequest,
+    Repeated,
+    Started,
+)
+from rag_server.domain.retrieval import RetrievalRequest
+from rag_server.errors import NotFound, RagError, Unavailable
+from rag_server.generation.conversing import Conversing
+from rag_server.generation.history import HistoryBudget, HistoryWindow
+from rag_server.generation.record import Draft
+from rag_server.generation.turn import TurnLimits, Turns
+from rag_server.metadata import Database
+
+TENANT = "acme"
+REQUEST_ID = "01234567-89ab-cdef-0123-456789abcdef"
+
+
+class Script:
+    """Answers in place of the pipeline: what it was asked is kept."""
+
+    def __init__(self, failure: RagError | None = None) -> None:
+        self.requests: list[GenerationRequest] = []
+        self.failure = failure
+
+    async def answer(
+        self, tenant_id: str, request: GenerationRequest, **_limit: Any
+    ) -> AsyncGenerator[GenerationEvent, None]:
+        self.requests.append(request)
+        yield Started("script")
+        yield Delta(f"answer {len(self.requests)}")
+        if self.failure is not None:
+            raise self.failure
+        yield Finished(FinishReason.COMPLETE, {"generate": 3, "total": 4})
+
+
+class Rewriter:
+    """A `QuestionRewriter` that shows what it was given."""
+
+    async def rewrite(self, question: str, history: Sequence[HistoryMessage], language: str) -> str:
+        return f"{question} +{len(history)} {language}"
+
+
+def encode(draft: Draft) -> bytes:
+    return f"{draft.model}|{draft.question_id}|{draft.search_question}".encode()
+
+
+@pytest.fixture
+async def database(database_url: str) -> AsyncIterator[Database]:
+    opened = await Database.open(database_url)
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture
+async def ref(database: Database) -> ConversationRef:
+    async with database.transaction() as tx:
+        return ConversationRef((await tx.conversations.create(TENANT, max_count=9)).id)
+
+
+def conversing(database: Database, script: Script, *, max_tokens: int = 99) -> Conversing:
+    return Conversing(
+        script,  # type: ignore[arg-type]  # all that is asked of it
+        Turns(database, TurnLimits(lease_s=3600.0, max_messages=100)),
+        HistoryWindow(lambda text: len(text.split()), HistoryBudget(50, max_tokens)),
+        Rewriter(),
+        encode,
+    )
+
+
+def asking(question: str, ref: ConversationRef | None = None, **fields: Any) -> GenerationRequest:
+    return GenerationRequest(RetrievalRequest(("books",), question), conversation=ref, **fields)
+
+
+async def events_of(used: Conversing, request: GenerationRequest) -> list[Any]:
+    return [event async for event in used.answer(TENANT, request)]
+
+
+async def said(database: Database, ref: ConversationRef) -> list[str]:
+    async with database.snapshot() as tx:
+        return [each.text for each in await tx.messages.list(TENANT, ref.id, limit=99, max_bytes=10**6)]
+
+
+async def test_question_that_continues_nothing_is_answered_as_it_is(database: Database) -> None:
+    script = Script()
+    request = asking("What is it?")
+    started, *_, finished = await events_of(conversing(database, script), request)
+    assert script.requests == [request]
+    assert started == Started("script")
+    assert finished.timings_us == {"generate": 3, "total": 4}
+
+
+async def test_first_question_of_a_conversation_has_no_history(
+    database: Database, ref: ConversationRef
+) -> None:
+    script = Script()
+    started, delta, finished = await events_of(conversing(database, script), asking("¿Qué es?", ref))
+    (request,) = script.requests
+    assert (request.retrieval.query, request.question, request.history) == ("¿Qué es?", "¿Qué es?", ())
+    assert request.language == "es"
+    async with database.snapshot() as tx:
+        question, answer = await tx.messages.list(TENANT, ref.id, limit=9, max_bytes=999)
+    assert started.turn == TurnInfo(ref.id, question.id, answer.id, 0, 0, "")
+    assert delta == Delta("answer 1")
+    assert list(finished.timings_us) == ["history", "rewrite", "generate", "record", "total"]
+    assert answer.answer == f"script|{question.id}|".encode()
+
+
+async def test_later_question_gets_history_and_is_made_one_to_search_with(
+    database: Database, ref: ConversationRef
+) -> None:
+    script = Script()
+    used = conversing(database, script)
+    await events_of(used, asking("What is it?", ref))
+    started, *_ = await events_of(used, asking("Chile?", ref))
+    request = script.requests[-1]
+    # without a language of its own, the question has that of the one before
+    assert request.retrieval.query == "Chile? +2 en"
+    assert (request.question, request.language) == ("Chile?", "en")
+    assert request.history == (
+        HistoryMessage(Role.USER, "What is it?"),
+        HistoryMessage(Role.ASSISTANT, "answer 1"),
+    )
+    assert started.turn.search_question == "Chile? +2 en"
+    assert (started.turn.history_message_count, started.turn.history_left_out_count) == (2, 0)
+
+
+async def test_history_beyond_the_budget_is_left_out_and_counted(
+    database: Database, ref: ConversationRef
+) -> None:
+    script = Script()
+    used = conversing(database, script, max_tokens=5)
+    for question in ("What is one?", "What is two?"):
+        await events_of(used, asking(question, ref))
+    started, *_ = await events_of(used, asking("What is three?", ref))
+    assert [each.text for each in script.requests[-1].history] == ["What is two?", "answer 2"]
+    assert (started.turn.history_message_count, started.turn.history_left_out_count) == (2, 2)
+
+
+async def test_history_given_with_the_question_is_used_and_nothing_is_stored(database: Database) -> None:
+    script = Script()
+    history = (HistoryMessage(Role.USER, "What is it?"), HistoryMessage(Role.ASSISTANT, "It."))
+    started, *_, finished = await events_of(
+        conversing(database, script), asking("And that?", history=history)
+    )
+    assert script.requests[0].history == history
+    assert started.turn == TurnInfo(history_message_count=2, search_question="And that? +2 en")
+    assert "record" not in finished.timings_us
+    async with database.snapshot() as tx:
+        assert await tx.conversations.list(TENANT, limit=9) == []
+
+
+async def test_language_that_the_caller_chose_stays(database: Database, ref: ConversationRef) -> None:
+    script = Script()
+    await events_of(conversing(database, script), asking("What is it?", ref, language="es"))
+    assert script.requests[0].language == "es"
+
+
+@pytest.mark.parametrize(
+    ("failure", "left"),
+    [
+        (Unavailable("EMBEDDER_UNAVAILABLE", "down"), ["What is it?"]),
+        (NotFound.for_resource("collection", "books"), []),
+    ],
+)
+async def test_answer_that_breaks_off_is_not_recorded(
+    database: Database, ref: ConversationRef, failure: RagError, left: list[str]
+) -> None:
+    with pytest.raises(type(failure)):
+        await events_of(conversing(database, Script(failure)), asking("What is it?", ref))
+    assert await said(database, ref) == left
+    await events_of(conversing(database, Script()), asking("What is it?", ref))
+    assert await said(database, ref) == [*left, "What is it?", "answer 1"]
+
+
+async def test_answer_that_is_closed_early_is_not_recorded(database: Database, ref: ConversationRef) -> None:
+    used = conversing(database, Script())
+    events = used.answer(TENANT, asking("What is it?", ref))
+    assert isinstance(await anext(events), Started)
+    await events.aclose()
+    assert await said(database, ref) == ["What is it?"]
+    await events_of(used, asking("What is that?", ref))
+
+
+async def test_call_that_was_answered_is_not_answered_again(database: Database, ref: ConversationRef) -> None:
+    script = Script()
+    used = conversing(database, script)
+    request = asking("What is it?", ConversationRef(ref.id, REQUEST_ID, "h"))
+    await events_of(used, request)
+    (repeated,) = await events_of(used, request)
+    assert isinstance(repeated, Repeated)
+    assert repeated.answered.answer.text == "answer 1"
+    assert len(script.requests) == 1

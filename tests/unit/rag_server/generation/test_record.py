@@ -1,0 +1,34 @@
+from __future__ import annotations
+
+from rag_server.domain.document import Span
+from rag_server.domain.generation import (
+    Citation,
+    Cited,
+    Delta,
+    Finished,
+    FinishReason,
+    Retrieved,
+    Started,
+    Usage,
+)
+from rag_server.domain.retrieval import ScoreScale
+from rag_server.generation.record import Draft
+
+RETRIEVED = Retrieved((), ScoreScale.RRF, (), {})
+CITATION = Citation(0, Span(0, 1), Span(0, 1), "a")
+
+
+def test_draft_collects_what_an_answer_is_made_of() -> None:
+    draft = Draft("q", "search")
+    events = [Started("m"), RETRIEVED, Delta("a"), Cited(CITATION), Delta("b"), Usage(1, 2)]
+    for event in [*events, Finished(FinishReason.COMPLETE, {})]:
+        draft.add(event)
+    assert (draft.question_id, draft.search_question, draft.model) == ("q", "search", "m")
+    assert (draft.text, draft.retrieved, draft.citations) == ("ab", RETRIEVED, [CITATION])
+    assert (draft.usage, draft.finish_reason) == (Usage(1, 2), FinishReason.COMPLETE)
+
+
+def test_draft_replaces_what_a_database_cannot_store() -> None:
+    draft = Draft()
+    draft.add(Delta("a\0b"))
+    assert draft.text == "a\ufffdb"
