@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -16,6 +16,9 @@ from ragctl.errors import UNREACHABLE, CommandFailed, Problem, from_rpc
 from ragctl.sources import Source
 from ragctl.submission import Submission, submit
 from ragctl.watching import is_final, state_name, watch_job
+
+_LOOK_S = 0.2
+"""An interrupt that comes just as the main thread begins to wait is noticed at the next look only."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +96,9 @@ class Ingestion:
         with ThreadPoolExecutor(max_workers=concurrency, thread_name_prefix="ingest") as executor:
             futures = [executor.submit(self._one, source) for source in sources]
             try:
+                while (state := wait(futures, _LOOK_S, FIRST_EXCEPTION)).not_done:
+                    if any(future.exception() for future in state.done):
+                        break
                 return [future.result() for future in futures]
             except BaseException:
                 self._stop.set()
