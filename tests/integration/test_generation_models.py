@@ -11,6 +11,7 @@ import grpc
 import pytest
 
 from rag.v1 import admin_service_pb2 as admin_pb
+from rag.v1 import conversation_service_pb2 as conversation_pb
 from rag.v1 import generate_service_pb2 as generate_pb
 from rag.v1 import options_pb2, retrieved_chunk_pb2
 from rag_server.app import RunningServer, running_server
@@ -260,3 +261,26 @@ async def test_fallback_answers_when_the_provider_is_suspended_and_is_named(
             assert len(provider.bodies) == 2, "from then on the breaker keeps the provider from being asked"
             started = [event.started.model async for event in rig.ask() if event.HasField("started")]
             assert started == ["small"]
+
+
+async def test_model_is_told_what_was_said_before_and_its_answer_is_kept(rig: Rig) -> None:
+    rig.provider.script(Stream.of("At dawn [1].", usage=(9, 4)), Stream.of("Fish [1].", usage=(9, 2)))
+    created = await rig.client.conversations.CreateConversation(conversation_pb.CreateConversationRequest())
+    conversation_id = created.conversation.id
+    answers = []
+    for question in (QUESTION, "And what does it eat?"):
+        request = generate_pb.GenerateRequest(
+            collection_ids=[COLLECTION], question=question, conversation_id=conversation_id
+        )
+        answers.append(await rig.client.generate.Generate(request, timeout=60))
+
+    roles = [(each["role"], each["content"]) for each in rig.provider.bodies[-1]["messages"]]
+    assert roles[1:3] == [("user", QUESTION), ("assistant", "At dawn.")]
+    assert roles[3][1].endswith("Question: And what does it eat?")
+    assert answers[1].turn.history_message_count == 2
+    listed = await rig.client.conversations.ListMessages(
+        conversation_pb.ListMessagesRequest(conversation_id=conversation_id)
+    )
+    kept = [each.answer for each in listed.messages if each.HasField("answer")]
+    assert [each.model for each in kept] == ["small", "small"]
+    assert [each.citations[0].origin for each in kept] == [generate_pb.CITATION_ORIGIN_MARKER] * 2
