@@ -150,7 +150,7 @@ async def test_client_that_reads_no_answers_is_ended(settings: SettingsFactory) 
 async def _until_ended(
     used: Settings, requests: AsyncIterator[pb.IngestDocumentsRequest], ended: asyncio.Event
 ) -> None:
-    """Send `requests` and read nothing, until the server has ended the stream."""
+    """Send `requests` and read nothing but the first answer, until the server has ended the stream."""
     async with running_server(used) as server:
         # a small window of the client's, so that few answers fill it
         options = [("grpc.http2.lookahead_bytes", 1024), ("grpc.http2.bdp_probe", 0)]
@@ -158,6 +158,7 @@ async def _until_ended(
             await client.create_collection(COLLECTION)
             channel = grpc.aio.insecure_channel(server.address, options=options)
             call = pb_grpc.IngestServiceStub(channel).IngestDocuments(requests)
+            assert (await next_of(call)).window.item_count  # the only answer that is read: it has the permit
             async with asyncio.timeout(60):
                 while True:  # the only permit is taken until the stream is ended
                     try:
