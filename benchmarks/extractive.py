@@ -27,7 +27,7 @@ from rag_server.backends.onnx.embedder import OnnxEmbedder
 from rag_server.backends.protocols import Embedder, EmbeddingModel, Embeddings, Tokenizer
 from rag_server.domain.document import Chunk, Span
 from rag_server.domain.fusion import RrfFusion
-from rag_server.domain.generation import Cited, FinishReason, GenerationRequest
+from rag_server.domain.generation import Cited, FinishReason, GenerationRequest, Prompt
 from rag_server.domain.priority import Priority
 from rag_server.domain.retrieval import Leg, LegSignal, RetrievalRequest, ScoredChunk
 from rag_server.text.analyzer import Analyzer
@@ -154,7 +154,7 @@ async def quotes(
     request = GenerationRequest(RetrievalRequest(("squad",), question.text))
     quoted: list[str] = []
     abstained = False
-    async for event in generator.generate(request, sources):
+    async for event in generator.generate(Prompt(request, tuple(sources))):
         if isinstance(event, Cited):
             quoted.append(event.citation.quote)
         elif isinstance(event, FinishReason):

@@ -24,6 +24,7 @@ from rag.v1 import (
     retrieve_service_pb2_grpc,
 )
 from rag_server.app_conversation import create_conversing
+from rag_server.app_generation import GenerationParts, open_generation
 from rag_server.app_ingest import (
     check_embedder,
     crawl_check,
@@ -35,14 +36,12 @@ from rag_server.app_ingest import (
 )
 from rag_server.app_ingest_service import create_ingest_servicer
 from rag_server.app_retrieval import RetrievalParts, open_retrieval
-from rag_server.backends.extractive.generator import ExtractiveGenerator
 from rag_server.backends.protocols import BlobStore, ChunkStore, Embedder, JobQueue
 from rag_server.backends.recent_chunks import RecentChunkStore
 from rag_server.background import Background
 from rag_server.config import Settings
 from rag_server.data_folder import locked
 from rag_server.events import Follower, tell_others
-from rag_server.generation.pipeline import Answering
 from rag_server.health import CHUNKS, EMBEDDER, INGEST, METADATA, NEEDS, QUEUE, Health
 from rag_server.ingest.crawl import CrawlSubmitter
 from rag_server.ingest.dry_run import DryRunner
@@ -82,6 +81,7 @@ class Parts:
     feed: JobFeed
     follower: Follower
     retrieval: RetrievalParts
+    generation: GenerationParts
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +118,7 @@ async def running_server(settings: Settings) -> AsyncIterator[RunningServer]:
             CHUNKS: parts.chunks.check,
             EMBEDDER: lambda: check_embedder(parts.embedder),
             INGEST: background.check,
+            **parts.generation.checks,
         }
         if is_distributed:  # no service needs it: without the broker jobs wait in the outbox
             checks[QUEUE] = parts.queue.check
@@ -188,7 +189,8 @@ async def _open_parts(settings: Settings, folder: Path, stack: AsyncExitStack) -
     retrieval = await open_retrieval(settings, folder / "resident", database, chunks, embedder, stack)
     tell_others(database, bus)
     follower = Follower(database, bus, feed, retrieval.directory, retrieval.pool)
-    return Parts(database, chunks, stores.blobs, embedder, queue, feed, follower, retrieval)
+    generation = await open_generation(settings, embedder, retrieval, stack)
+    return Parts(database, chunks, stores.blobs, embedder, queue, feed, follower, retrieval, generation)
 
 
 def _add_services(
@@ -204,9 +206,6 @@ def _add_services(
     analyzer_for = Analyzer.for_language
     retrieval, reranking = parts.retrieval.retrieval, parts.retrieval.reranking
     responses = parts.retrieval.responses
-    generator = ExtractiveGenerator(
-        parts.embedder, analyzer_for, max_sentences=settings.generation.max_quotes
-    )
     submitter = Submitter(settings.ingest.max_waiting_jobs, settings.webhooks.secrets)
     crawls = CrawlSubmitter(submitter, crawl_check(settings))
     ingest = create_ingest_servicer(
@@ -216,7 +215,7 @@ def _add_services(
         settings,
         database,
         model,
-        [generator.model],
+        parts.generation.models,
         health,
         parts.retrieval.figures,
         Reconciler(database, parts.chunks, parts.blobs, submitter, sweeper),
@@ -237,10 +236,11 @@ def _add_services(
             create_conversing(
                 settings.conversations,
                 database,
-                Answering(retrieval, generator),
+                parts.generation.answering,
                 parts.embedder.tokenizer.count,
                 analyzer_for,
-            )
+            ),
+            parts.generation.models,
         ),
         server,
     )

@@ -16,9 +16,8 @@ import numpy.typing as npt
 from rag_server.domain.change import CollectionChange
 from rag_server.domain.collection import Collection
 from rag_server.domain.document import Chunk
-from rag_server.domain.generation import Cited, Delta, FinishReason, GenerationRequest, Usage
+from rag_server.domain.generation import Cited, Delta, FinishReason, Prompt, Usage
 from rag_server.domain.priority import Priority
-from rag_server.domain.retrieval import ScoredChunk
 from rag_server.domain.stored import ANY, Hit, Scope, StoredChunks
 from rag_server.errors import FailedPrecondition
 
@@ -335,17 +334,57 @@ class EventBus(Protocol):
     async def close(self) -> None: ...
 
 
+@dataclass(frozen=True, slots=True)
+class Price:
+    """What a million tokens cost, in whatever unit the server's settings are in."""
+
+    prompt: float
+    answer: float
+
+    def of(self, prompt_tokens: int, answer_tokens: int) -> float:
+        """Return the cost of a request."""
+        return (self.prompt * prompt_tokens + self.answer * answer_tokens) / 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class GeneratorModel:
+    """What the rest of the service must know of a generator."""
+
+    name: str
+    """What requests choose it by, and answers carry."""
+    provider: str = ""
+    """Who runs it; empty: this process."""
+    window_tokens: int | None = None
+    """Tokens of prompt and answer together. None: it quotes the sources, reads no messages and cites
+    by itself; else it writes from messages, and names its sources by markers."""
+    counts_exactly: bool = True
+    """Whether its counts of tokens are the model's own, rather than upper estimates."""
+    price: Price | None = None
+
+
 class Generator(Protocol):
-    """Writes an answer from sources."""
+    """Answers a question from sources: by quoting them, or in words of its own."""
 
     @property
-    def model(self) -> str: ...
+    def model(self) -> GeneratorModel: ...
 
-    def generate(
-        self, request: GenerationRequest, sources: Sequence[ScoredChunk]
-    ) -> AsyncGenerator[Delta | Cited | Usage | FinishReason, None]:
+    async def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        """Return the number of tokens of each text; at least that, where it `counts_exactly` not."""
+        ...
+
+    def generate(self, prompt: Prompt) -> AsyncGenerator[Delta | Cited | Usage | FinishReason, None]:
         """Yield deltas, the citations they complete, then one `Usage` and one `FinishReason`.
 
-        An answer that abstains yields its reason after a delta that says so in the caller's language.
+        A generator that quotes and abstains yields its reason after a delta that says so in the caller's
+        language. One that writes yields no citation.
+
+        Closing the generator, or cancelling its reader, stops the work: at a provider, too. One that breaks
+        raises a `RagError` after the deltas that came, and never yields a reason.
         """
         ...
+
+    async def check(self) -> None:
+        """Raise a `RagError` unless it can be asked."""
+        ...
+
+    async def close(self) -> None: ...

@@ -11,6 +11,7 @@ from rag_server.config.answering import (
     ConversationSettings,
     EmbeddingSettings,
     GenerationSettings,
+    ModelsSettings,
     RetrievalSettings,
 )
 from rag_server.config.describe import describe_invalid, settings_table
@@ -39,6 +40,7 @@ __all__ = [
     "LogSettings",
     "MetricsSettings",
     "MilvusSettings",
+    "ModelsSettings",
     "ParserSettings",
     "QueueSettings",
     "RetrievalSettings",

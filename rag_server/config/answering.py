@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, JsonValue, SecretStr, field_validator, model_validator
 
 from rag_server.config.group import Group
+
+EXTRACTIVE = "extractive"
+"""The model that every server has."""
+
+ModelName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/-]{0,63}$")]
+Price = Annotated[float, Field(ge=0, le=1_000_000)]
 
 
 class EmbeddingSettings(Group):
@@ -53,6 +59,102 @@ class GenerationSettings(Group):
 
     max_quotes: Annotated[int, Field(ge=1, le=20)] = 3
     """Sentences that an extractive answer quotes at most."""
+
+
+class ProviderSettings(Group):
+    """One provider of models."""
+
+    kind: Literal["openai"] = "openai"
+    """Its interface: `openai` is that of chat completions, which vLLM, Ollama, Gemini and others have."""
+    base_url: str
+    """Address up to and with the version, such as `http://127.0.0.1:8000/v1`."""
+    api_key: SecretStr = SecretStr("")
+    """Sent as a bearer token; empty: none. Never logged."""
+    connect_timeout_s: Annotated[float, Field(gt=0, le=300)] = 5.0
+    """Longest wait for a connection, in seconds."""
+    read_timeout_s: Annotated[float, Field(gt=0, le=3600)] = 60.0
+    """Longest silence before the first word of an answer, and between two, in seconds."""
+    max_connections: Annotated[int, Field(ge=1, le=10_000)] = 32
+    """Connections at once, for all of its models."""
+    attempts: Annotated[int, Field(ge=1, le=10)] = 3
+    """Attempts, before the first word, where trying again is safe: no connection, HTTP 429 and 5xx."""
+    retry_wait_s: Annotated[float, Field(gt=0, le=60)] = 0.5
+    """Wait before the second attempt, in seconds; doubled each time, with jitter."""
+    breaker_failures: Annotated[int, Field(ge=1, le=1000)] = 5
+    """Failures in a row after which it is not asked for a while."""
+    breaker_open_s: Annotated[float, Field(gt=0, le=3600)] = 30.0
+    """How long that is, in seconds; then one request tries whether it works again."""
+
+    @field_validator("base_url")
+    @classmethod
+    def _check_base_url(cls, url: str) -> str:
+        if not url.startswith(("http://", "https://")) or "@" in url.split("/", 3)[2]:
+            raise ValueError("has to be http:// or https://, without a user and a password")
+        return url
+
+
+class ModelSettings(Group):
+    """One model of a provider."""
+
+    provider: str
+    """Which of the providers runs it."""
+    id: Annotated[str, Field(min_length=1, max_length=256)]
+    """The provider's name for it."""
+    window_tokens: Annotated[int, Field(ge=512, le=10_000_000)]
+    """Tokens that it takes, prompt and answer together."""
+    prompt_price: Price | None = None
+    """Price of a million tokens of the prompt, in any unit; unset: none."""
+    answer_price: Price | None = None
+    """Price of a million tokens of the answer, in the same unit."""
+    tokenizer_file: Path | None = None
+    """Its `tokenizer.json`, by which prompts are counted; unset: they are estimated, on the safe side."""
+    temperature: Annotated[float, Field(ge=0, le=2)] | None = None
+    """Used where a request has none; unset: the provider's."""
+    top_p: Annotated[float, Field(ge=0, le=1)] | None = None
+    """Likewise."""
+    max_tokens_field: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
+    """How the provider calls the limit of the answer."""
+    extra: dict[str, JsonValue] = {}  # noqa: RUF012 - pydantic copies it
+    """Further members of each request to the provider."""
+    permits: Annotated[int, Field(ge=1, le=10_000)] = 8
+    """Answers at once."""
+    queue: Annotated[int, Field(ge=0, le=100_000)] = 64
+    """Requests that may wait for a permit; more are refused with RESOURCE_EXHAUSTED."""
+
+
+class ModelsSettings(Group):
+    """Models that write answers, and who runs them. `extractive` is always there."""
+
+    providers: dict[ModelName, ProviderSettings] = {}  # noqa: RUF012 - pydantic copies it
+    """Providers by name, as JSON: `{"local": {"base_url": "http://127.0.0.1:8000/v1"}}`; see
+    docs/models.md."""
+    models: dict[ModelName, ModelSettings] = {}  # noqa: RUF012
+    """Models by name, as JSON: `{"qwen": {"provider": "local", "id": "Qwen/Qwen3-8B", "window_tokens":
+    32768}}`."""
+    aliases: dict[ModelName, dict[str, Annotated[float, Field(gt=0, le=1_000_000)]]] = {}  # noqa: RUF012
+    """Other names for models, with weights: `{"default": {"qwen": 9, "qwen-next": 1}}`. Without `default`
+    that is `extractive`."""
+    fallbacks: tuple[str, ...] = ()
+    """Models to ask in turn when the chosen one cannot answer, as JSON: `["extractive"]`."""
+    max_cost: Annotated[float, Field(ge=0)] | None = None
+    """What one answer may cost, in the unit of the prices; unset: no limit."""
+
+    @model_validator(mode="after")
+    def _check_names(self) -> Self:
+        names = {EXTRACTIVE, *self.models}
+        if EXTRACTIVE in self.models or names & self.aliases.keys():
+            raise ValueError("a model or an alias has the name of another one, or of `extractive`")
+        for name, model in self.models.items():
+            if model.provider not in self.providers:
+                raise ValueError(f"the model {name!r} names a provider that is not among `providers`")
+            if (model.prompt_price is None) != (model.answer_price is None):
+                raise ValueError(f"the model {name!r} has one price: it needs both or none")
+        for alias, shares in self.aliases.items():
+            if not shares or shares.keys() - names:
+                raise ValueError(f"the alias {alias!r} names no model, or one that is not among `models`")
+        if set(self.fallbacks) - names or len(set(self.fallbacks)) < len(self.fallbacks):
+            raise ValueError("`fallbacks` names a model that is not among `models`, or one twice")
+        return self
 
 
 class ConversationSettings(Group):

@@ -28,7 +28,7 @@ def settings_table() -> str:
             default = field.default
             if isinstance(default, SecretStr):
                 default = default.get_secret_value()
-            shown = "unset" if default in ("", None, {}) else f"`{default}`"
+            shown = "unset" if default in ("", None, {}, ()) else f"`{default}`"
             description = " ".join((field.description or "").split())
             rows.append(f"| `RAG_{group_name.upper()}__{name.upper()}` | {shown} | {description} |")
     return "\n".join(rows)

@@ -16,6 +16,7 @@ from rag_server.config.answering import (
     ConversationSettings,
     EmbeddingSettings,
     GenerationSettings,
+    ModelsSettings,
     RetrievalSettings,
 )
 from rag_server.config.fetching import CrawlSettings, FetchSettings
@@ -49,6 +50,7 @@ class Settings(BaseSettings):
     embedding: EmbeddingSettings = EmbeddingSettings()
     retrieval: RetrievalSettings = RetrievalSettings()
     generation: GenerationSettings = GenerationSettings()
+    models: ModelsSettings = ModelsSettings()
     conversations: ConversationSettings = ConversationSettings()
     ingest: IngestSettings = IngestSettings()
     parser: ParserSettings = ParserSettings()

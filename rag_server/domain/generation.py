@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from rag_server.domain.conversation import AnsweredBefore, ConversationRef, HistoryMessage, TurnInfo
 from rag_server.domain.document import Span
+from rag_server.domain.priority import Priority
 from rag_server.domain.retrieval import Degradation, RetrievalRequest, ScoredChunk, ScoreScale, Timings
+from rag_server.domain.time_limit import TimeLimit
 
 
 class FinishReason(StrEnum):
@@ -16,6 +18,35 @@ class FinishReason(StrEnum):
     COMPLETE = "complete"
     MAX_TOKENS = "max_tokens"
     NO_RELEVANT_CONTENT = "no_relevant_content"
+    POLICY = "policy"
+    """The model's provider withheld the answer, or the rest of it."""
+
+
+class Role(StrEnum):
+    """Who says a message."""
+
+    SYSTEM = "system"
+    USER = "user"
+    ASSISTANT = "assistant"
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One turn of what a model that writes is given."""
+
+    role: Role
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How a model that writes chooses its words. None: the model's own setting."""
+
+    temperature: float | None = None
+    top_p: float | None = None
+    seed: int | None = None
+    stop: tuple[str, ...] = ()
+    """Texts before which the answer ends."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +58,14 @@ class GenerationRequest:
     """Upper bound of the answer, in the generator's tokens."""
     language: str = ""
     """Language of fixed phrases (`en`, `es`); empty: that of the question."""
+    model: str = ""
+    """Name or alias of a model; empty: the alias `default`."""
+    sampling: Sampling = field(default_factory=Sampling)
+    keeps_markers: bool = False
+    """Whether `[1]` and its like stay in the text."""
+    max_cost: float | None = None
+    """What prompt and answer may cost at most; None: the server's limit."""
+    priority: Priority = Priority.INTERACTIVE
     history: tuple[HistoryMessage, ...] = ()
     """What was said before, oldest first; for a stored conversation as much of it as the generator gets."""
     conversation: ConversationRef | None = None
@@ -41,6 +80,46 @@ class GenerationRequest:
 
 
 @dataclass(frozen=True, slots=True)
+class Prompt:
+    """What a generator is given."""
+
+    request: GenerationRequest
+    sources: tuple[ScoredChunk, ...]
+    """What was retrieved, best first; a generator that quotes takes its words from here."""
+    messages: tuple[Message, ...] = ()
+    """For a generator that writes: all that it is told, the sources that had room included."""
+    limit: TimeLimit | None = None
+    """When the call must have ended."""
+
+
+@dataclass(frozen=True, slots=True)
+class PromptReport:
+    """What a model that writes was given, and what there was no room for."""
+
+    token_count: int
+    is_estimated: bool
+    """Whether `token_count` is an upper estimate."""
+    window_tokens: int
+    left_out_sources: tuple[int, ...]
+    """0-based indices."""
+    left_out_message_count: int
+    template: str
+    max_cost: float | None
+    """Of the prompt and the longest answer; None: the model has no price."""
+
+
+class CitationOrigin(StrEnum):
+    """Who names the source of a span."""
+
+    QUOTE = "quote"
+    """The span is the source's words."""
+    MARKER = "marker"
+    """The model, by a marker."""
+    SIMILARITY = "similarity"
+    """The server: the model named none."""
+
+
+@dataclass(frozen=True, slots=True)
 class Citation:
     """A span of the answer and the passage that supports it."""
 
@@ -51,13 +130,17 @@ class Citation:
     """Within the text of the source's chunk."""
     quote: str
     """The words of the source: its chunk's text at `source_span`."""
+    origin: CitationOrigin = CitationOrigin.QUOTE
+    similarity: float | None = None
+    """0 to 1, with `SIMILARITY` only."""
 
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """The first event: who answers, and what the question continues."""
+    """The first event: who is asked, with what, and what the question continues."""
 
     model: str
+    prompt: PromptReport | None = None
     turn: TurnInfo | None = None
     """None: the question stands alone."""
 
@@ -100,6 +183,11 @@ class Finished:
 
     reason: FinishReason
     timings_us: Timings
+    model: str = ""
+    """Who answered."""
+    degradations: tuple[Degradation, ...] = ()
+    """What generation had to go without."""
+    prompt: PromptReport | None = None
 
 
 @dataclass(frozen=True, slots=True)

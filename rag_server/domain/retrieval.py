@@ -36,6 +36,8 @@ class Degradation(StrEnum):
     """The time left would not have done for the reranker, or it was down."""
     RESIDENT_STALE = "resident_stale"
     """The store was down, and the collection in memory is behind what was published."""
+    FALLBACK_MODEL = "fallback_model"
+    """The model that was asked could not answer; another one did."""
 
 
 class ScoreScale(StrEnum):

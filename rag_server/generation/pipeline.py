@@ -1,11 +1,10 @@
-"""From a question to a cited answer, as typed events: retrieve, generate, finish."""
+"""From a question to a cited answer, as typed events: retrieve, compose, generate, cite, finish."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
-from rag_server.backends.protocols import Generator
 from rag_server.domain.generation import (
     Finished,
     FinishReason,
@@ -14,8 +13,12 @@ from rag_server.domain.generation import (
     Retrieved,
     Started,
 )
+from rag_server.domain.retrieval import Degradation
 from rag_server.domain.time_limit import TimeLimit
 from rag_server.errors import Internal
+from rag_server.generation.asking import Asked, Asking
+from rag_server.generation.compose import Composer
+from rag_server.generation.models import Models
 from rag_server.query.field_paths import GENERATE
 from rag_server.query.pipeline import Retrieval
 from rag_server.timing import Stopwatch
@@ -24,34 +27,48 @@ from rag_server.timing import Stopwatch
 class Answering:
     """Answers questions from what was ingested."""
 
-    def __init__(self, retrieval: Retrieval, generator: Generator) -> None:
+    def __init__(self, retrieval: Retrieval, models: Models, composer: Composer, asking: Asking) -> None:
         self._retrieval = retrieval
-        self._generator = generator
+        self._models = models
+        self._composer = composer
+        self._asking = asking
 
     async def answer(
         self, tenant_id: str, request: GenerationRequest, *, limit: TimeLimit | None = None
     ) -> AsyncGenerator[GenerationEvent, None]:
-        """Yield `Started`, `Retrieved`, what the generator says, then `Finished`.
+        """Yield `Started`, `Retrieved`, the answer's words with their citations, then `Finished`.
 
-        An answer that breaks raises; `Finished` always means that the generator came to its end.
+        An answer that breaks raises; `Finished` always means that a generator came to its end.
         """
         watch = Stopwatch()
-        yield Started(self._generator.model)
+        route = self._models.route(request.model)
 
         result = await self._retrieval.retrieve(tenant_id, request.retrieval, GENERATE, limit=limit)
+        with watch.stage("prompt"):
+            composed = await self._composer.compose(route[0].generator, request, result.results, limit)
+        yield Started(route[0].name, composed.report)
         yield Retrieved(result.results, result.score_scale, result.degradations, result.collection_revisions)
 
         reason: FinishReason | None = None
-        async with aclosing(self._generator.generate(request, result.results)) as events:
+        who = Asked(route[0].name, composed, is_fallback=False)
+        async with aclosing(self._asking.ask(route, composed)) as events:
             while True:
                 with watch.stage("generate"):  # not while the reader takes its time
                     event = await anext(events, None)
                 if event is None:
                     break
-                if isinstance(event, FinishReason):
+                if isinstance(event, Asked):
+                    who = event
+                elif isinstance(event, FinishReason):
                     reason = event
                 else:
                     yield event
         if reason is None:
             raise Internal("GENERATION_INCOMPLETE", "the generator stopped without finishing its answer")
-        yield Finished(reason, {**result.timings_us, **watch.timings()})
+        yield Finished(
+            reason,
+            {**result.timings_us, **watch.timings()},
+            who.model,
+            (Degradation.FALLBACK_MODEL,) if who.is_fallback else (),
+            who.composed.report,
+        )

@@ -15,6 +15,7 @@ from rag_server.domain.generation import (
     Started,
     Usage,
 )
+from rag_server.domain.retrieval import Degradation
 
 _NUL = "\0"
 _REPLACEMENT = "\ufffd"
@@ -31,6 +32,8 @@ class Draft:
         self.citations: list[Citation] = []
         self.usage: Usage | None = None
         self.finish_reason: FinishReason | None = None
+        self.degradations: tuple[Degradation, ...] = ()
+        """Of the generation, beside those of the retrieval."""
         self._pieces: list[str] = []
 
     @property
@@ -51,8 +54,10 @@ class Draft:
                 self.citations.append(citation)
             case Usage():
                 self.usage = event
-            case Finished(reason):
-                self.finish_reason = reason
+            case Finished():
+                self.finish_reason = event.reason
+                self.model = event.model  # who answered in the end
+                self.degradations = event.degradations
 
 
 AnswerEncoder = Callable[[Draft], bytes]

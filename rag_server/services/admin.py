@@ -16,6 +16,7 @@ from rag_server.config import Settings
 from rag_server.domain.cache import CacheFigures
 from rag_server.domain.media_type_names import readable_media_types
 from rag_server.domain.reconciliation import Finding, FindingKind, Inspected
+from rag_server.generation.models import Models
 from rag_server.health import Health
 from rag_server.ingest.reconcile import Reconciler
 from rag_server.interceptors.call import current_call
@@ -23,6 +24,7 @@ from rag_server.metadata.database import Database
 from rag_server.query.resident.pool import ResidentPool
 from rag_server.services.wire.figures import to_cache_info, to_retriever_info
 from rag_server.services.wire.metadata import to_timestamp
+from rag_server.services.wire.model import to_model_alias, to_model_info
 from rag_server.text.analyzer import SUPPORTED_LANGUAGES
 
 
@@ -54,7 +56,7 @@ class AdminServicer(pb_grpc.AdminServiceServicer):
         settings: Settings,
         database: Database,
         model: EmbeddingModel,
-        generators: Sequence[str],
+        models: Models,
         health: Health,
         memory: MemoryFigures,
         reconciler: Reconciler,
@@ -63,7 +65,7 @@ class AdminServicer(pb_grpc.AdminServiceServicer):
         self._settings = settings
         self._database = database
         self._model = model
-        self._generators = generators
+        self._models = models
         self._health = health
         self._memory = memory
         self._reconciler = reconciler
@@ -83,7 +85,7 @@ class AdminServicer(pb_grpc.AdminServiceServicer):
                 window_tokens=self._model.window_tokens,
                 languages=self._model.languages,
             ),
-            generators=self._generators,
+            generators=self._models.names,
             languages=SUPPORTED_LANGUAGES,
             media_types=readable_media_types(),
             limits=pb.Limits(
@@ -110,6 +112,9 @@ class AdminServicer(pb_grpc.AdminServiceServicer):
             ],
             caches=[to_cache_info(name, figures()) for name, figures in self._memory.caches.items()],
             rerankers=self._memory.rerankers,
+            models=[to_model_info(each.generator.model) for each in self._models.served],
+            model_aliases=[to_model_alias(name, shares) for name, shares in self._models.aliases.items()],
+            fallback_models=self._models.fallbacks,
         )
 
     async def Reconcile(

@@ -10,6 +10,7 @@ from rag.v1 import generate_service_pb2 as pb
 from rag.v1 import generate_service_pb2_grpc as pb_grpc
 from rag_server.domain.generation import Repeated
 from rag_server.generation.conversing import Conversing
+from rag_server.generation.models import Models
 from rag_server.interceptors.call import current_call
 from rag_server.services.wire.conversation import to_repeated
 from rag_server.services.wire.query import AnswerWriter, QuestionMessage, collect, from_question
@@ -18,8 +19,9 @@ from rag_server.services.wire.query import AnswerWriter, QuestionMessage, collec
 class GenerateServicer(pb_grpc.GenerateServiceServicer):
     """Answers questions from what was ingested."""
 
-    def __init__(self, conversing: Conversing) -> None:
+    def __init__(self, conversing: Conversing, models: Models) -> None:
         self._conversing = conversing
+        self._models = models
 
     async def Generate(self, request: pb.GenerateRequest, context: Any) -> pb.GenerateResponse:
         """Answer a question in one response: the stream, collected."""
@@ -36,6 +38,16 @@ class GenerateServicer(pb_grpc.GenerateServiceServicer):
         async with aclosing(self._events(request)) as events:
             async for event in events:
                 yield event
+
+    async def CountTokens(self, request: pb.CountTokensRequest, context: Any) -> pb.CountTokensResponse:
+        """Count the tokens of texts as a model does."""
+        model, counts = await self._models.count_tokens(request.model, request.texts)
+        return pb.CountTokensResponse(
+            token_counts=counts,
+            model=model.name,
+            is_estimated=not model.counts_exactly,
+            window_tokens=model.window_tokens,
+        )
 
     async def _events(self, request: QuestionMessage) -> AsyncGenerator[pb.StreamGenerateResponse, None]:
         writer = AnswerWriter()

@@ -209,6 +209,7 @@ FIELD_RULES: Final[Mapping[str, FieldRules]] = {
     # generate_service.proto
     "rag.v1.GenerateRequest": _GENERATE,
     "rag.v1.StreamGenerateRequest": _GENERATE,
+    "rag.v1.CountTokensRequest": {"texts": (Items(1, 128), Length(0, 8192)), "model": (Length(0, 64),)},
     # ingest_service.proto
     "rag.v1.DocumentSpec": {
         "document_id": (Pattern("[A-Za-z0-9_][A-Za-z0-9_.:/@+=-]{0,254}"),),
@@ -286,6 +287,12 @@ FIELD_RULES: Final[Mapping[str, FieldRules]] = {
     "rag.v1.GenerationOptions": {
         "max_answer_tokens": (Range(1, 8192), Default(512)),
         "language": (Length(0, _LANGUAGE),),
+        "model": (Length(0, 64),),
+        "temperature": (Range(0, 2),),
+        "top_p": (Range(0, 1),),
+        "seed": (Range(0, 2**53 - 1),),
+        "stop": (Items(0, 4), Length(1, 64)),
+        "max_cost": (Range(0, 1_000_000),),
     },
     # records.proto
     "rag.v1.Records": {

@@ -159,9 +159,9 @@ async def test_answer_whose_turn_was_taken_meanwhile_ends_with_an_error(
     stuck = asyncio.Event()
     generate = ExtractiveGenerator.generate
 
-    async def slow(generator: Any, request: Any, sources: Any) -> AsyncGenerator[Any, None]:
-        if request.question != QUESTION:
-            async for event in generate(generator, request, sources):
+    async def slow(generator: Any, prompt: Any) -> AsyncGenerator[Any, None]:
+        if prompt.request.question != QUESTION:
+            async for event in generate(generator, prompt):
                 yield event
             return
         yield Delta("half")

@@ -17,7 +17,7 @@ from rag.v1 import conversation_pb2
 from rag.v1 import conversation_service_pb2 as pb
 from rag.v1 import generate_service_pb2 as generate_pb
 from rag_server.backends.extractive.generator import ExtractiveGenerator
-from rag_server.domain.generation import GenerationRequest
+from rag_server.domain.generation import Prompt
 from rag_server.services import conversations as servicer
 from tests.rag_client import RagClient, failure, failure_of, next_of
 
@@ -79,13 +79,11 @@ class Gate:
         self.reached = asyncio.Event()
         generate = ExtractiveGenerator.generate
 
-        async def gated(
-            generator: ExtractiveGenerator, request: GenerationRequest, sources: Any
-        ) -> AsyncGenerator[Any, None]:
-            if request.question == FIRST:
+        async def gated(generator: ExtractiveGenerator, prompt: Prompt) -> AsyncGenerator[Any, None]:
+            if prompt.request.question == FIRST:
                 self.reached.set()
                 await self.is_open.wait()
-            async with aclosing(generate(generator, request, sources)) as events:
+            async with aclosing(generate(generator, prompt)) as events:
                 async for event in events:
                     yield event
 

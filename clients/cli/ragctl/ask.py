@@ -9,7 +9,13 @@ from typing import Annotated
 import grpc
 import typer
 
-from rag.v1.generate_service_pb2 import Citation, FinishReason, GenerationFinished, StreamGenerateRequest
+from rag.v1.generate_service_pb2 import (
+    Citation,
+    CitationOrigin,
+    FinishReason,
+    GenerationFinished,
+    StreamGenerateRequest,
+)
 from rag.v1.generate_service_pb2_grpc import GenerateServiceStub
 from rag.v1.options_pb2 import GenerationOptions, RetrievalOptions
 from rag.v1.retrieved_chunk_pb2 import RetrievedChunk
@@ -46,6 +52,12 @@ def ask(
     language: Annotated[
         str, typer.Option("--language", help="Language of fixed phrases; that of the question without it.")
     ] = "",
+    model: Annotated[
+        str, typer.Option("--model", help="Name or alias of a model; the server's default without it.")
+    ] = "",
+    temperature: Annotated[
+        float | None, typer.Option("--temperature", help="0 to 2: how freely the model chooses its words.")
+    ] = None,
     ranking: RetrievalOptions,
 ) -> None:
     """Answer a question from what was ingested, with citations.
@@ -55,7 +67,9 @@ def ask(
     request = StreamGenerateRequest(
         collection_ids=collections,
         retrieval=ranking,
-        generation=GenerationOptions(max_answer_tokens=max_tokens, language=language),
+        generation=GenerationOptions(
+            max_answer_tokens=max_tokens, language=language, model=model, temperature=temperature
+        ),
     )
     if sources is not None:
         request.retrieval.top_k = sources
@@ -151,6 +165,14 @@ def answer(session: Session, request: StreamGenerateRequest) -> None:
 
 
 def _show_end(session: Session, finished: GenerationFinished) -> None:
+    note = degradation_note(finished.degradations)
+    if note:
+        session.output.line(f"{note}: answered by {one_line(finished.model)}", style="yellow")
+    left_out = len(finished.prompt.left_out_sources)
+    if left_out:
+        session.output.line(f"{left_out} of the passages did not fit the model's window.", style="yellow")
+    if finished.reason == FinishReason.FINISH_REASON_POLICY:
+        session.output.line("The model's provider withheld the answer, or the rest of it.", style="yellow")
     if finished.reason == FinishReason.FINISH_REASON_MAX_TOKENS:
         session.output.line("The answer was cut at the limit of --max-tokens.", style="yellow")
 
@@ -171,6 +193,12 @@ def show_sources(
         facts = [title(chunk), pages(chunk), heading(chunk), one_line(chunk.source_uri)]
         shown = ", ".join(dict.fromkeys(each for each in facts if each))
         session.output.line(f"[{number}] {shown}")
-        quotes = [one_line(each.quote) for each in citations if each.source_index == index and each.quote]
+        quotes = [_quoted(each) for each in citations if each.source_index == index and each.quote]
         for quote in dict.fromkeys(quotes):
-            session.output.line(f"    “{quote}”", style="italic")
+            session.output.line(f"    {quote}", style="italic")
+
+
+def _quoted(citation: Citation) -> str:
+    """Return the words of the source; those that the server found by itself are marked as alike only."""
+    quote = f"“{one_line(citation.quote)}”"
+    return f"≈ {quote}" if citation.origin == CitationOrigin.CITATION_ORIGIN_SIMILARITY else quote

@@ -42,6 +42,8 @@ DEGRADATIONS: dict[Degradation.ValueType, str] = {
     "because the reranker is down (NO_RERANK)",
     Degradation.DEGRADATION_RESIDENT_STALE: "the store is down, what is in memory may be out of date "
     "(RESIDENT_STALE)",
+    Degradation.DEGRADATION_FALLBACK_MODEL: "the model that was asked could not answer, another one did "
+    "(FALLBACK_MODEL)",
 }
 
 

@@ -23,16 +23,26 @@ from rag_server.backends.extractive.evidence import (
     lexical_evidence,
     passage_cosines,
 )
-from rag_server.backends.extractive.phrases import no_relevant_content
 from rag_server.backends.extractive.selection import fit, rank, select
 from rag_server.backends.extractive.statistics import SentenceStatistics, StatisticsSource
-from rag_server.backends.protocols import Embedder, Embeddings
+from rag_server.backends.protocols import Embedder, Embeddings, GeneratorModel
 from rag_server.domain.document import Span
-from rag_server.domain.generation import Citation, Cited, Delta, FinishReason, GenerationRequest, Usage
+from rag_server.domain.generation import (
+    Citation,
+    Cited,
+    Delta,
+    FinishReason,
+    GenerationRequest,
+    Prompt,
+    Usage,
+)
 from rag_server.domain.priority import Priority
 from rag_server.domain.retrieval import ScoredChunk
 from rag_server.text.analyzer import MULTILINGUAL, Analyzer
 from rag_server.text.language import detect_language
+from rag_server.text.phrases import no_relevant_content
+
+NAME = "extractive"
 
 MAX_SENTENCES = 3
 """Sentences quoted at most."""
@@ -70,7 +80,7 @@ class ExtractiveGenerator:
 
     Example:
         generator = ExtractiveGenerator(embedder, Analyzer.for_language)
-        async for event in generator.generate(request, sources):
+        async for event in generator.generate(Prompt(request, sources)):
             ...
 
     The question's language decides on stop words and stems, whatever the collection's analyser is.
@@ -95,20 +105,30 @@ class ExtractiveGenerator:
         self._min_confidence = min_confidence
 
     @property
-    def model(self) -> str:
-        """The name that answers carry."""
-        return "extractive"
+    def model(self) -> GeneratorModel:
+        """The name that answers carry; there is no window."""
+        return GeneratorModel(NAME)
 
-    async def generate(
-        self, request: GenerationRequest, sources: Sequence[ScoredChunk]
-    ) -> AsyncGenerator[Delta | Cited | Usage | FinishReason, None]:
+    async def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        """Return the number of tokens of each text for the embedding model."""
+        count = self._embedder.tokenizer.count
+        return await asyncio.to_thread(lambda: [count(text) for text in texts])
+
+    async def check(self) -> None:
+        """Ask nothing: the embedder has a check of its own."""
+
+    async def close(self) -> None:
+        """Close nothing: the embedder is others', too."""
+
+    async def generate(self, prompt: Prompt) -> AsyncGenerator[Delta | Cited | Usage | FinishReason, None]:
         """Yield a delta and a citation per quote, then the usage and the reason.
 
         `MAX_TOKENS` when a chosen sentence did not fit `request.max_tokens` (none is ever cut; the
         answer is empty when not even one fits), `NO_RELEVANT_CONTENT` after the fixed phrase, which is
         sent whole whatever the limit.
         """
-        question = request.retrieval.query
+        request, sources = prompt.request, prompt.sources
+        question = request.question
         language = detect_language(question)
         chosen = await self._choose(request, sources, language)
         count = self._embedder.tokenizer.count
@@ -138,7 +158,7 @@ class ExtractiveGenerator:
         """Return the sentences to quote, best first; none means: abstain."""
         if not sources:
             return []
-        question = request.retrieval.query
+        question = request.question
         shortlist = await asyncio.to_thread(self._shortlist, request, sources, language)
         if not shortlist.candidates:
             return []
@@ -151,7 +171,7 @@ class ExtractiveGenerator:
     ) -> _Shortlist:
         """Find the candidates and keep those with the most lexical evidence and the best sources."""
         analyzer = self._analyzer_for(language or MULTILINGUAL)
-        terms = dict.fromkeys(analyzer.analyze(request.retrieval.query))
+        terms = dict.fromkeys(analyzer.analyze(request.question))
         candidates = find_candidates(sources, analyzer.analyze)
         statistics = self._statistics(request, [candidate.lexemes for candidate in candidates])
         lexical = lexical_evidence({term: statistics.idf(term) for term in terms}, candidates)

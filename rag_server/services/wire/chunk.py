@@ -16,6 +16,7 @@ _DEGRADATIONS = {
     Degradation.DENSE_ONLY: retrieved_chunk_pb2.DEGRADATION_DENSE_ONLY,
     Degradation.NO_RERANK: retrieved_chunk_pb2.DEGRADATION_NO_RERANK,
     Degradation.RESIDENT_STALE: retrieved_chunk_pb2.DEGRADATION_RESIDENT_STALE,
+    Degradation.FALLBACK_MODEL: retrieved_chunk_pb2.DEGRADATION_FALLBACK_MODEL,
 }
 _SCORE_SCALES = {
     ScoreScale.RRF: retrieved_chunk_pb2.SCORE_SCALE_RRF,

@@ -66,7 +66,7 @@ def encode_answer(draft: Draft) -> bytes:
                 source.ClearField(name)
         answer.citations.extend(to_citation(each, retrieved.sources) for each in draft.citations)
         answer.score_scale = to_score_scale(retrieved.score_scale)
-        answer.degradations.extend(to_degradations(retrieved.degradations))
+        answer.degradations.extend(to_degradations((*retrieved.degradations, *draft.degradations)))
         answer.collection_revisions.extend(to_revisions(retrieved.collection_revisions))
     if answer.ByteSize() > MAX_ANSWER_BYTES:
         _drop_uncited(answer)
@@ -104,5 +104,7 @@ def to_repeated(repeated: Repeated) -> Iterator[generate_service_pb2.StreamGener
     for citation in kept.citations:
         yield of.StreamGenerateResponse(citation=citation)
     yield of.StreamGenerateResponse(usage=kept.usage)
-    finished = of.GenerationFinished(reason=kept.finish_reason, timings=to_timings(repeated.timings_us))
+    finished = of.GenerationFinished(
+        reason=kept.finish_reason, timings=to_timings(repeated.timings_us), model=kept.model
+    )
     yield of.StreamGenerateResponse(finished=finished)

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from rag.v1 import generate_service_pb2, retrieve_service_pb2
+from rag.v1 import generate_service_pb2, options_pb2, retrieve_service_pb2
 from rag_server.domain.generation import (
     Citation,
+    CitationOrigin,
     Cited,
     Delta,
     Finished,
     FinishReason,
     GenerationEvent,
     GenerationRequest,
+    PromptReport,
     Retrieved,
+    Sampling,
     Started,
     Usage,
 )
+from rag_server.domain.priority import Priority
 from rag_server.domain.retrieval import QuerySyntax, RetrievalRequest, RetrievalResult, ScoredChunk
 from rag_server.services.wire.chunk import (
     to_degradations,
@@ -35,6 +39,12 @@ _FINISH_REASONS = {
     FinishReason.COMPLETE: generate_service_pb2.FINISH_REASON_COMPLETE,
     FinishReason.MAX_TOKENS: generate_service_pb2.FINISH_REASON_MAX_TOKENS,
     FinishReason.NO_RELEVANT_CONTENT: generate_service_pb2.FINISH_REASON_NO_RELEVANT_CONTENT,
+    FinishReason.POLICY: generate_service_pb2.FINISH_REASON_POLICY,
+}
+_ORIGINS = {
+    CitationOrigin.QUOTE: generate_service_pb2.CITATION_ORIGIN_QUOTE,
+    CitationOrigin.MARKER: generate_service_pb2.CITATION_ORIGIN_MARKER,
+    CitationOrigin.SIMILARITY: generate_service_pb2.CITATION_ORIGIN_SIMILARITY,
 }
 
 QuestionMessage = generate_service_pb2.GenerateRequest | generate_service_pb2.StreamGenerateRequest
@@ -61,13 +71,26 @@ def to_retrieve_response(result: RetrievalResult) -> retrieve_service_pb2.Retrie
 
 def from_question(message: QuestionMessage) -> GenerationRequest:
     """Return a validated question with its defaults filled in."""
+    options = message.generation
     return GenerationRequest(
         # Quotes and dashes of a question in natural language are not meant as operators.
         retrieval=from_options(
             message.collection_ids, message.question, message.retrieval, default_syntax=QuerySyntax.PLAIN
         ),
-        max_tokens=value_or_default(message.generation, "max_answer_tokens"),
-        language=message.generation.language,
+        max_tokens=value_or_default(options, "max_answer_tokens"),
+        language=options.language,
+        model=options.model,
+        sampling=Sampling(
+            temperature=options.temperature if options.HasField("temperature") else None,
+            top_p=options.top_p if options.HasField("top_p") else None,
+            seed=options.seed if options.HasField("seed") else None,
+            stop=tuple(options.stop),
+        ),
+        keeps_markers=options.citation_markers == options_pb2.CITATION_MARKERS_KEPT,
+        max_cost=options.max_cost if options.HasField("max_cost") else None,
+        priority=Priority.BULK
+        if options.priority == options_pb2.GENERATION_PRIORITY_BULK
+        else Priority.INTERACTIVE,
         history=from_history(message.messages),
         conversation=from_reference(message),
     )
@@ -83,8 +106,8 @@ class AnswerWriter:
         """Return an event as a message."""
         pb = generate_service_pb2
         match event:
-            case Started(model, turn):
-                started = pb.GenerationStarted(model=model, turn=to_turn(turn))
+            case Started(model, prompt, turn):
+                started = pb.GenerationStarted(model=model, prompt=_to_report(prompt), turn=to_turn(turn))
                 return pb.StreamGenerateResponse(started=started)
             case Retrieved():
                 self._sources = event.sources
@@ -102,9 +125,13 @@ class AnswerWriter:
             case Usage(prompt, answer):
                 usage = pb.Usage(prompt_token_count=prompt, answer_token_count=answer)
                 return pb.StreamGenerateResponse(usage=usage)
-            case Finished(reason, timings_us):
+            case Finished():
                 finished = pb.GenerationFinished(
-                    reason=to_finish_reason(reason), timings=to_timings(timings_us)
+                    reason=to_finish_reason(event.reason),
+                    timings=to_timings(event.timings_us),
+                    model=event.model,
+                    degradations=to_degradations(event.degradations),
+                    prompt=_to_report(event.prompt),
                 )
                 return pb.StreamGenerateResponse(finished=finished)
 
@@ -124,6 +151,22 @@ def to_citation(citation: Citation, sources: Sequence[ScoredChunk]) -> generate_
         answer_span=to_span(citation.answer_span),
         source_span=to_span(citation.source_span),
         quote=citation.quote,
+        origin=_ORIGINS[citation.origin],
+        similarity=citation.similarity,
+    )
+
+
+def _to_report(report: PromptReport | None) -> generate_service_pb2.PromptReport | None:
+    if report is None:
+        return None
+    return generate_service_pb2.PromptReport(
+        token_count=report.token_count,
+        is_estimated=report.is_estimated,
+        window_tokens=report.window_tokens,
+        left_out_sources=report.left_out_sources,
+        left_out_message_count=report.left_out_message_count,
+        template=report.template,
+        max_cost=report.max_cost,
     )
 
 
@@ -150,3 +193,7 @@ def collect(
         case "finished":
             response.finish_reason = event.finished.reason
             response.timings.CopyFrom(event.finished.timings)
+            response.model = event.finished.model
+            response.degradations.extend(event.finished.degradations)
+            if event.finished.HasField("prompt"):
+                response.prompt.CopyFrom(event.finished.prompt)

@@ -104,6 +104,9 @@ class GetServerInfoResponse(_message.Message):
     RETRIEVERS_FIELD_NUMBER: _builtins.int
     CACHES_FIELD_NUMBER: _builtins.int
     RERANKERS_FIELD_NUMBER: _builtins.int
+    MODELS_FIELD_NUMBER: _builtins.int
+    MODEL_ALIASES_FIELD_NUMBER: _builtins.int
+    FALLBACK_MODELS_FIELD_NUMBER: _builtins.int
     version: _builtins.str
     """version is the version of the server, as in its change log."""
     unfinished_job_count: _builtins.int
@@ -152,6 +155,20 @@ class GetServerInfoResponse(_message.Message):
         the name of its model where the server has one.
         """
 
+    @_builtins.property
+    def models(self) -> _containers.RepeatedCompositeFieldContainer[Global___ModelInfo]:
+        """models are the models that can answer questions, by name."""
+
+    @_builtins.property
+    def model_aliases(self) -> _containers.RepeatedCompositeFieldContainer[Global___ModelAlias]:
+        """model_aliases are other names that a request may choose a model by, `default` among them."""
+
+    @_builtins.property
+    def fallback_models(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """fallback_models are the models that are asked, in this order, when the chosen one cannot answer. Absent
+        means that none is.
+        """
+
     def __init__(
         self,
         *,
@@ -167,14 +184,124 @@ class GetServerInfoResponse(_message.Message):
         retrievers: _abc.Iterable[_retriever_pb2.RetrieverInfo] | None = ...,
         caches: _abc.Iterable[_retriever_pb2.CacheInfo] | None = ...,
         rerankers: _abc.Iterable[_builtins.str] | None = ...,
+        models: _abc.Iterable[Global___ModelInfo] | None = ...,
+        model_aliases: _abc.Iterable[Global___ModelAlias] | None = ...,
+        fallback_models: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["embedding_model", b"embedding_model", "limits", b"limits", "start_time", b"start_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["caches", b"caches", "components", b"components", "embedding_model", b"embedding_model", "generators", b"generators", "languages", b"languages", "limits", b"limits", "media_types", b"media_types", "rerankers", b"rerankers", "retrievers", b"retrievers", "start_time", b"start_time", "unfinished_job_count", b"unfinished_job_count", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["caches", b"caches", "components", b"components", "embedding_model", b"embedding_model", "fallback_models", b"fallback_models", "generators", b"generators", "languages", b"languages", "limits", b"limits", "media_types", b"media_types", "model_aliases", b"model_aliases", "models", b"models", "rerankers", b"rerankers", "retrievers", b"retrievers", "start_time", b"start_time", "unfinished_job_count", b"unfinished_job_count", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetServerInfoResponse: _TypeAlias = GetServerInfoResponse  # noqa: Y015
+
+@_typing.final
+class ModelInfo(_message.Message):
+    """ModelInfo describes a model that answers questions."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    PROVIDER_FIELD_NUMBER: _builtins.int
+    WINDOW_TOKENS_FIELD_NUMBER: _builtins.int
+    PROMPT_PRICE_FIELD_NUMBER: _builtins.int
+    ANSWER_PRICE_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """name is what a request chooses it by."""
+    provider: _builtins.str
+    """provider is the provider that runs it, as the server's settings name it. Absent for `extractive`, which
+    is a part of the server.
+    """
+    window_tokens: _builtins.int
+    """window_tokens is the number of tokens that it takes, prompt and answer together. Absent means that
+    there is no such limit, as for `extractive`.
+    """
+    prompt_price: _builtins.float
+    """prompt_price is the price of a million tokens of the prompt. Absent means that it has none."""
+    answer_price: _builtins.float
+    """answer_price is the price of a million tokens of the answer. Absent means that it has none."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        provider: _builtins.str = ...,
+        window_tokens: _builtins.int | None = ...,
+        prompt_price: _builtins.float | None = ...,
+        answer_price: _builtins.float | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_answer_price", b"_answer_price", "_prompt_price", b"_prompt_price", "_window_tokens", b"_window_tokens", "answer_price", b"answer_price", "prompt_price", b"prompt_price", "window_tokens", b"window_tokens"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_answer_price", b"_answer_price", "_prompt_price", b"_prompt_price", "_window_tokens", b"_window_tokens", "answer_price", b"answer_price", "name", b"name", "prompt_price", b"prompt_price", "provider", b"provider", "window_tokens", b"window_tokens"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__answer_price: _TypeAlias = _typing.Literal["answer_price"]  # noqa: Y015
+    _WhichOneofArgType__answer_price: _TypeAlias = _typing.Literal["_answer_price", b"_answer_price"]  # noqa: Y015
+    _WhichOneofReturnType__prompt_price: _TypeAlias = _typing.Literal["prompt_price"]  # noqa: Y015
+    _WhichOneofArgType__prompt_price: _TypeAlias = _typing.Literal["_prompt_price", b"_prompt_price"]  # noqa: Y015
+    _WhichOneofReturnType__window_tokens: _TypeAlias = _typing.Literal["window_tokens"]  # noqa: Y015
+    _WhichOneofArgType__window_tokens: _TypeAlias = _typing.Literal["_window_tokens", b"_window_tokens"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__answer_price) -> _WhichOneofReturnType__answer_price | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__prompt_price) -> _WhichOneofReturnType__prompt_price | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__window_tokens) -> _WhichOneofReturnType__window_tokens | None: ...
+
+Global___ModelInfo: _TypeAlias = ModelInfo  # noqa: Y015
+
+@_typing.final
+class ModelAlias(_message.Message):
+    """ModelAlias is another name for a model, or for several of which each gets its share of the requests."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    SHARES_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """name is the alias."""
+    @_builtins.property
+    def shares(self) -> _containers.RepeatedCompositeFieldContainer[Global___ModelShare]:
+        """shares are the models that it stands for."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        shares: _abc.Iterable[Global___ModelShare] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "shares", b"shares"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ModelAlias: _TypeAlias = ModelAlias  # noqa: Y015
+
+@_typing.final
+class ModelShare(_message.Message):
+    """ModelShare is the share of the requests that one model gets."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODEL_FIELD_NUMBER: _builtins.int
+    WEIGHT_FIELD_NUMBER: _builtins.int
+    model: _builtins.str
+    """model is the name of the model."""
+    weight: _builtins.float
+    """weight is its weight among those of the alias."""
+    def __init__(
+        self,
+        *,
+        model: _builtins.str = ...,
+        weight: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["model", b"model", "weight", b"weight"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ModelShare: _TypeAlias = ModelShare  # noqa: Y015
 
 @_typing.final
 class EmbeddingModelInfo(_message.Message):
@@ -254,7 +381,9 @@ class ComponentHealth(_message.Message):
     IS_SERVING_FIELD_NUMBER: _builtins.int
     CHECK_TIME_FIELD_NUMBER: _builtins.int
     name: _builtins.str
-    """name is the part: `metadata`, `chunks`, `embedder` or `ingest`."""
+    """name is the part: `metadata`, `chunks`, `embedder`, `ingest`, `queue`, or `provider:` with the name of a
+    provider of models, which is asked once a minute and which no service needs.
+    """
     is_serving: _builtins.bool
     """is_serving says whether the part works."""
     @_builtins.property

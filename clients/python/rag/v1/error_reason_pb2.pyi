@@ -362,6 +362,58 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """ERROR_REASON_EXTRA_NOT_INSTALLED (FAILED_PRECONDITION, Start-up): a setting asks for what only an optional
     extra of the package has. Metadata: `settings`, `extra`.
     """
+    ERROR_REASON_MODEL_UNKNOWN: _ErrorReason.ValueType  # 140
+    """ERROR_REASON_MODEL_UNKNOWN (INVALID_ARGUMENT): the server has no model or alias of that name. Metadata:
+    `models`, the names that it has.
+    """
+    ERROR_REASON_QUESTION_EXCEEDS_WINDOW: _ErrorReason.ValueType  # 141
+    """ERROR_REASON_QUESTION_EXCEEDS_WINDOW (INVALID_ARGUMENT): the question and an answer of `max_answer_tokens` do
+    not fit the model's window, even without any source. Metadata: `model`, `window_tokens`, `question_tokens`.
+    """
+    ERROR_REASON_COST_LIMIT_EXCEEDED: _ErrorReason.ValueType  # 142
+    """ERROR_REASON_COST_LIMIT_EXCEEDED (INVALID_ARGUMENT): the answer could cost more than the request, or the
+    server, allows. Metadata: `model`, `max_cost`, `limit`.
+    """
+    ERROR_REASON_MODEL_QUEUE_FULL: _ErrorReason.ValueType  # 143
+    """ERROR_REASON_MODEL_QUEUE_FULL (RESOURCE_EXHAUSTED): as many requests wait for the model as may. Metadata:
+    `model`, `limit`.
+    """
+    ERROR_REASON_PROVIDER_REFUSED_KEY: _ErrorReason.ValueType  # 144
+    """ERROR_REASON_PROVIDER_REFUSED_KEY (FAILED_PRECONDITION): the model's provider refuses the server's key.
+    Metadata of this and of the others of providers: `provider`, `model`.
+    """
+    ERROR_REASON_PROVIDER_MODEL_NOT_FOUND: _ErrorReason.ValueType  # 145
+    """ERROR_REASON_PROVIDER_MODEL_NOT_FOUND (FAILED_PRECONDITION): the provider does not have the model that the
+    server's settings name.
+    """
+    ERROR_REASON_PROVIDER_RATE_LIMITED: _ErrorReason.ValueType  # 146
+    """ERROR_REASON_PROVIDER_RATE_LIMITED (RESOURCE_EXHAUSTED): the provider takes no more requests for now."""
+    ERROR_REASON_PROVIDER_FAILED: _ErrorReason.ValueType  # 147
+    """ERROR_REASON_PROVIDER_FAILED (UNAVAILABLE): the provider answers with an error of its own. Further metadata:
+    `http_status`.
+    """
+    ERROR_REASON_PROVIDER_TIMEOUT: _ErrorReason.ValueType  # 148
+    """ERROR_REASON_PROVIDER_TIMEOUT (UNAVAILABLE): the provider sent nothing for too long."""
+    ERROR_REASON_PROVIDER_UNREACHABLE: _ErrorReason.ValueType  # 149
+    """ERROR_REASON_PROVIDER_UNREACHABLE (UNAVAILABLE): there is no connection to the provider."""
+    ERROR_REASON_PROVIDER_STREAM_BROKEN: _ErrorReason.ValueType  # 150
+    """ERROR_REASON_PROVIDER_STREAM_BROKEN (UNAVAILABLE): the provider's answer broke off before its end."""
+    ERROR_REASON_PROVIDER_RESPONSE_INVALID: _ErrorReason.ValueType  # 151
+    """ERROR_REASON_PROVIDER_RESPONSE_INVALID (UNAVAILABLE): what the provider sends is not what its interface says."""
+    ERROR_REASON_PROVIDER_ANSWER_TOO_LONG: _ErrorReason.ValueType  # 152
+    """ERROR_REASON_PROVIDER_ANSWER_TOO_LONG (UNAVAILABLE): the provider sends far more than it was asked for."""
+    ERROR_REASON_PROVIDER_SUSPENDED: _ErrorReason.ValueType  # 153
+    """ERROR_REASON_PROVIDER_SUSPENDED (UNAVAILABLE): the provider has failed several times in a row and is not asked
+    for a while.
+    """
+    ERROR_REASON_PROVIDER_REFUSED_REQUEST: _ErrorReason.ValueType  # 154
+    """ERROR_REASON_PROVIDER_REFUSED_REQUEST (FAILED_PRECONDITION): the provider does not take the request, perhaps
+    for an option that the model does not have. Further metadata: `http_status`.
+    """
+    ERROR_REASON_TOKENIZER_UNUSABLE: _ErrorReason.ValueType  # 155
+    """ERROR_REASON_TOKENIZER_UNUSABLE (FAILED_PRECONDITION, Start-up): the tokenizer file of a model cannot be read.
+    Metadata: `model`.
+    """
     ERROR_REASON_DOCLING_FAILED: _ErrorReason.ValueType  # 126
     """ERROR_REASON_DOCLING_FAILED (INVALID_ARGUMENT): docling fails at a document, which may be intact; the setting
     `parser.docling` says which formats it reads. Metadata: `media_type`, and `error`, the kind of its error.
@@ -732,6 +784,58 @@ deliveries carry it. Metadata: `http_status`.
 ERROR_REASON_EXTRA_NOT_INSTALLED: ErrorReason.ValueType  # 125
 """ERROR_REASON_EXTRA_NOT_INSTALLED (FAILED_PRECONDITION, Start-up): a setting asks for what only an optional
 extra of the package has. Metadata: `settings`, `extra`.
+"""
+ERROR_REASON_MODEL_UNKNOWN: ErrorReason.ValueType  # 140
+"""ERROR_REASON_MODEL_UNKNOWN (INVALID_ARGUMENT): the server has no model or alias of that name. Metadata:
+`models`, the names that it has.
+"""
+ERROR_REASON_QUESTION_EXCEEDS_WINDOW: ErrorReason.ValueType  # 141
+"""ERROR_REASON_QUESTION_EXCEEDS_WINDOW (INVALID_ARGUMENT): the question and an answer of `max_answer_tokens` do
+not fit the model's window, even without any source. Metadata: `model`, `window_tokens`, `question_tokens`.
+"""
+ERROR_REASON_COST_LIMIT_EXCEEDED: ErrorReason.ValueType  # 142
+"""ERROR_REASON_COST_LIMIT_EXCEEDED (INVALID_ARGUMENT): the answer could cost more than the request, or the
+server, allows. Metadata: `model`, `max_cost`, `limit`.
+"""
+ERROR_REASON_MODEL_QUEUE_FULL: ErrorReason.ValueType  # 143
+"""ERROR_REASON_MODEL_QUEUE_FULL (RESOURCE_EXHAUSTED): as many requests wait for the model as may. Metadata:
+`model`, `limit`.
+"""
+ERROR_REASON_PROVIDER_REFUSED_KEY: ErrorReason.ValueType  # 144
+"""ERROR_REASON_PROVIDER_REFUSED_KEY (FAILED_PRECONDITION): the model's provider refuses the server's key.
+Metadata of this and of the others of providers: `provider`, `model`.
+"""
+ERROR_REASON_PROVIDER_MODEL_NOT_FOUND: ErrorReason.ValueType  # 145
+"""ERROR_REASON_PROVIDER_MODEL_NOT_FOUND (FAILED_PRECONDITION): the provider does not have the model that the
+server's settings name.
+"""
+ERROR_REASON_PROVIDER_RATE_LIMITED: ErrorReason.ValueType  # 146
+"""ERROR_REASON_PROVIDER_RATE_LIMITED (RESOURCE_EXHAUSTED): the provider takes no more requests for now."""
+ERROR_REASON_PROVIDER_FAILED: ErrorReason.ValueType  # 147
+"""ERROR_REASON_PROVIDER_FAILED (UNAVAILABLE): the provider answers with an error of its own. Further metadata:
+`http_status`.
+"""
+ERROR_REASON_PROVIDER_TIMEOUT: ErrorReason.ValueType  # 148
+"""ERROR_REASON_PROVIDER_TIMEOUT (UNAVAILABLE): the provider sent nothing for too long."""
+ERROR_REASON_PROVIDER_UNREACHABLE: ErrorReason.ValueType  # 149
+"""ERROR_REASON_PROVIDER_UNREACHABLE (UNAVAILABLE): there is no connection to the provider."""
+ERROR_REASON_PROVIDER_STREAM_BROKEN: ErrorReason.ValueType  # 150
+"""ERROR_REASON_PROVIDER_STREAM_BROKEN (UNAVAILABLE): the provider's answer broke off before its end."""
+ERROR_REASON_PROVIDER_RESPONSE_INVALID: ErrorReason.ValueType  # 151
+"""ERROR_REASON_PROVIDER_RESPONSE_INVALID (UNAVAILABLE): what the provider sends is not what its interface says."""
+ERROR_REASON_PROVIDER_ANSWER_TOO_LONG: ErrorReason.ValueType  # 152
+"""ERROR_REASON_PROVIDER_ANSWER_TOO_LONG (UNAVAILABLE): the provider sends far more than it was asked for."""
+ERROR_REASON_PROVIDER_SUSPENDED: ErrorReason.ValueType  # 153
+"""ERROR_REASON_PROVIDER_SUSPENDED (UNAVAILABLE): the provider has failed several times in a row and is not asked
+for a while.
+"""
+ERROR_REASON_PROVIDER_REFUSED_REQUEST: ErrorReason.ValueType  # 154
+"""ERROR_REASON_PROVIDER_REFUSED_REQUEST (FAILED_PRECONDITION): the provider does not take the request, perhaps
+for an option that the model does not have. Further metadata: `http_status`.
+"""
+ERROR_REASON_TOKENIZER_UNUSABLE: ErrorReason.ValueType  # 155
+"""ERROR_REASON_TOKENIZER_UNUSABLE (FAILED_PRECONDITION, Start-up): the tokenizer file of a model cannot be read.
+Metadata: `model`.
 """
 ERROR_REASON_DOCLING_FAILED: ErrorReason.ValueType  # 126
 """ERROR_REASON_DOCLING_FAILED (INVALID_ARGUMENT): docling fails at a document, which may be intact; the setting

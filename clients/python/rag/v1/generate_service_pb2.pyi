@@ -24,6 +24,38 @@ else:
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class _CitationOrigin:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _CitationOriginEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_CitationOrigin.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    CITATION_ORIGIN_UNSPECIFIED: _CitationOrigin.ValueType  # 0
+    """CITATION_ORIGIN_UNSPECIFIED is not a value that the server sends."""
+    CITATION_ORIGIN_QUOTE: _CitationOrigin.ValueType  # 1
+    """CITATION_ORIGIN_QUOTE means that the span is a quote, word for word."""
+    CITATION_ORIGIN_MARKER: _CitationOrigin.ValueType  # 2
+    """CITATION_ORIGIN_MARKER means that the model named the source by a marker."""
+    CITATION_ORIGIN_SIMILARITY: _CitationOrigin.ValueType  # 3
+    """CITATION_ORIGIN_SIMILARITY means that the model named none: the server found the passage that says
+    what is most alike. It is a hint, not evidence.
+    """
+
+class CitationOrigin(_CitationOrigin, metaclass=_CitationOriginEnumTypeWrapper):
+    """CitationOrigin says who names the source of a span of the answer."""
+
+CITATION_ORIGIN_UNSPECIFIED: CitationOrigin.ValueType  # 0
+"""CITATION_ORIGIN_UNSPECIFIED is not a value that the server sends."""
+CITATION_ORIGIN_QUOTE: CitationOrigin.ValueType  # 1
+"""CITATION_ORIGIN_QUOTE means that the span is a quote, word for word."""
+CITATION_ORIGIN_MARKER: CitationOrigin.ValueType  # 2
+"""CITATION_ORIGIN_MARKER means that the model named the source by a marker."""
+CITATION_ORIGIN_SIMILARITY: CitationOrigin.ValueType  # 3
+"""CITATION_ORIGIN_SIMILARITY means that the model named none: the server found the passage that says
+what is most alike. It is a hint, not evidence.
+"""
+Global___CitationOrigin: _TypeAlias = CitationOrigin  # noqa: Y015
+
 class _FinishReason:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -35,11 +67,13 @@ class _FinishReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_FinishRe
     FINISH_REASON_COMPLETE: _FinishReason.ValueType  # 1
     """FINISH_REASON_COMPLETE means that the answer is whole."""
     FINISH_REASON_MAX_TOKENS: _FinishReason.ValueType  # 2
-    """FINISH_REASON_MAX_TOKENS means that `max_answer_tokens` left something out."""
+    """FINISH_REASON_MAX_TOKENS means that `max_answer_tokens`, or the model's window, left something out."""
     FINISH_REASON_NO_RELEVANT_CONTENT: _FinishReason.ValueType  # 3
     """FINISH_REASON_NO_RELEVANT_CONTENT means that the generator abstained: nothing that was retrieved
     answers the question. The text says so in the language of the question.
     """
+    FINISH_REASON_POLICY: _FinishReason.ValueType  # 5
+    """FINISH_REASON_POLICY means that the model's provider withheld the answer, or the rest of it."""
 
 class FinishReason(_FinishReason, metaclass=_FinishReasonEnumTypeWrapper):
     """FinishReason says why an answer ended."""
@@ -49,11 +83,13 @@ FINISH_REASON_UNSPECIFIED: FinishReason.ValueType  # 0
 FINISH_REASON_COMPLETE: FinishReason.ValueType  # 1
 """FINISH_REASON_COMPLETE means that the answer is whole."""
 FINISH_REASON_MAX_TOKENS: FinishReason.ValueType  # 2
-"""FINISH_REASON_MAX_TOKENS means that `max_answer_tokens` left something out."""
+"""FINISH_REASON_MAX_TOKENS means that `max_answer_tokens`, or the model's window, left something out."""
 FINISH_REASON_NO_RELEVANT_CONTENT: FinishReason.ValueType  # 3
 """FINISH_REASON_NO_RELEVANT_CONTENT means that the generator abstained: nothing that was retrieved
 answers the question. The text says so in the language of the question.
 """
+FINISH_REASON_POLICY: FinishReason.ValueType  # 5
+"""FINISH_REASON_POLICY means that the model's provider withheld the answer, or the rest of it."""
 Global___FinishReason: _TypeAlias = FinishReason  # noqa: Y015
 
 @_typing.final
@@ -145,13 +181,14 @@ class GenerateResponse(_message.Message):
     DEGRADATIONS_FIELD_NUMBER: _builtins.int
     COLLECTION_REVISIONS_FIELD_NUMBER: _builtins.int
     TIMINGS_FIELD_NUMBER: _builtins.int
+    PROMPT_FIELD_NUMBER: _builtins.int
     TURN_FIELD_NUMBER: _builtins.int
     answer: _builtins.str
     """answer is the text."""
     finish_reason: Global___FinishReason.ValueType
     """finish_reason says why the answer ended."""
     model: _builtins.str
-    """model is the generator."""
+    """model is the model that answered."""
     score_scale: _retrieved_chunk_pb2.ScoreScale.ValueType
     """score_scale says what the sources' scores mean."""
     @_builtins.property
@@ -168,7 +205,7 @@ class GenerateResponse(_message.Message):
 
     @_builtins.property
     def degradations(self) -> _containers.RepeatedScalarFieldContainer[_retrieved_chunk_pb2.Degradation.ValueType]:
-        """degradations say what the retrieval had to go without. Absent means that nothing was missing."""
+        """degradations say what the answer had to go without. Absent means that nothing was missing."""
 
     @_builtins.property
     def collection_revisions(self) -> _containers.RepeatedCompositeFieldContainer[_retrieved_chunk_pb2.CollectionRevision]:
@@ -176,8 +213,14 @@ class GenerateResponse(_message.Message):
 
     @_builtins.property
     def timings(self) -> _timings_pb2.Timings:
-        """timings say where the time went: the stages of Retrieve, then `generate`; with a history, `history` and
-        `rewrite` before, and `record` after.
+        """timings say where the time went: the stages of Retrieve, then `prompt` and `generate`; with a history,
+        `history` and `rewrite` before, and `record` after.
+        """
+
+    @_builtins.property
+    def prompt(self) -> Global___PromptReport:
+        """prompt says what the model was given. Absent for a model that quotes, and for an answer for which no
+        model was asked.
         """
 
     @_builtins.property
@@ -197,11 +240,12 @@ class GenerateResponse(_message.Message):
         degradations: _abc.Iterable[_retrieved_chunk_pb2.Degradation.ValueType] | None = ...,
         collection_revisions: _abc.Iterable[_retrieved_chunk_pb2.CollectionRevision] | None = ...,
         timings: _timings_pb2.Timings | None = ...,
+        prompt: Global___PromptReport | None = ...,
         turn: _conversation_pb2.Turn | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["timings", b"timings", "turn", b"turn", "usage", b"usage"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["prompt", b"prompt", "timings", b"timings", "turn", b"turn", "usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "citations", b"citations", "collection_revisions", b"collection_revisions", "degradations", b"degradations", "finish_reason", b"finish_reason", "model", b"model", "score_scale", b"score_scale", "sources", b"sources", "timings", b"timings", "turn", b"turn", "usage", b"usage"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "citations", b"citations", "collection_revisions", b"collection_revisions", "degradations", b"degradations", "finish_reason", b"finish_reason", "model", b"model", "prompt", b"prompt", "score_scale", b"score_scale", "sources", b"sources", "timings", b"timings", "turn", b"turn", "usage", b"usage"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -345,9 +389,14 @@ class GenerationStarted(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     MODEL_FIELD_NUMBER: _builtins.int
+    PROMPT_FIELD_NUMBER: _builtins.int
     TURN_FIELD_NUMBER: _builtins.int
     model: _builtins.str
-    """model is the generator."""
+    """model is the model that is asked; `finished` says which one has answered."""
+    @_builtins.property
+    def prompt(self) -> Global___PromptReport:
+        """prompt says what it is given. Absent for a model that quotes, and where no model is asked."""
+
     @_builtins.property
     def turn(self) -> _conversation_pb2.Turn:
         """turn says what the question continues. Absent means that it stands alone."""
@@ -356,15 +405,72 @@ class GenerationStarted(_message.Message):
         self,
         *,
         model: _builtins.str = ...,
+        prompt: Global___PromptReport | None = ...,
         turn: _conversation_pb2.Turn | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["turn", b"turn"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["prompt", b"prompt", "turn", b"turn"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["model", b"model", "turn", b"turn"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["model", b"model", "prompt", b"prompt", "turn", b"turn"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GenerationStarted: _TypeAlias = GenerationStarted  # noqa: Y015
+
+@_typing.final
+class PromptReport(_message.Message):
+    """PromptReport says what a model that writes is given, and what there was no room for."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TOKEN_COUNT_FIELD_NUMBER: _builtins.int
+    IS_ESTIMATED_FIELD_NUMBER: _builtins.int
+    WINDOW_TOKENS_FIELD_NUMBER: _builtins.int
+    LEFT_OUT_SOURCES_FIELD_NUMBER: _builtins.int
+    LEFT_OUT_MESSAGE_COUNT_FIELD_NUMBER: _builtins.int
+    TEMPLATE_FIELD_NUMBER: _builtins.int
+    MAX_COST_FIELD_NUMBER: _builtins.int
+    token_count: _builtins.int
+    """token_count is the number of tokens of the prompt, as counted before the model was asked."""
+    is_estimated: _builtins.bool
+    """is_estimated says that the server does not have the model's tokenizer: the number is too high rather
+    than too low.
+    """
+    window_tokens: _builtins.int
+    """window_tokens is the number of tokens that the model takes, prompt and answer together."""
+    left_out_message_count: _builtins.int
+    """left_out_message_count is the number of messages of the history, the oldest, that there was no room for."""
+    template: _builtins.str
+    """template is the template of the prompt with its version and language, such as `answer/1/en`."""
+    max_cost: _builtins.float
+    """max_cost is what the answer may cost at most, in the unit of the models' prices: the prompt, and an
+    answer of `max_answer_tokens`. Absent means that the model has no price.
+    """
+    @_builtins.property
+    def left_out_sources(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """left_out_sources are the 0-based positions of the sources that there was no room for. Absent means that
+        all of them are in the prompt.
+        """
+
+    def __init__(
+        self,
+        *,
+        token_count: _builtins.int = ...,
+        is_estimated: _builtins.bool = ...,
+        window_tokens: _builtins.int = ...,
+        left_out_sources: _abc.Iterable[_builtins.int] | None = ...,
+        left_out_message_count: _builtins.int = ...,
+        template: _builtins.str = ...,
+        max_cost: _builtins.float | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_max_cost", b"_max_cost", "max_cost", b"max_cost"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_cost", b"_max_cost", "is_estimated", b"is_estimated", "left_out_message_count", b"left_out_message_count", "left_out_sources", b"left_out_sources", "max_cost", b"max_cost", "template", b"template", "token_count", b"token_count", "window_tokens", b"window_tokens"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__max_cost: _TypeAlias = _typing.Literal["max_cost"]  # noqa: Y015
+    _WhichOneofArgType__max_cost: _TypeAlias = _typing.Literal["_max_cost", b"_max_cost"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__max_cost) -> _WhichOneofReturnType__max_cost | None: ...
+
+Global___PromptReport: _TypeAlias = PromptReport  # noqa: Y015
 
 @_typing.final
 class GenerationRetrieved(_message.Message):
@@ -440,6 +546,8 @@ class Citation(_message.Message):
     ANSWER_SPAN_FIELD_NUMBER: _builtins.int
     SOURCE_SPAN_FIELD_NUMBER: _builtins.int
     QUOTE_FIELD_NUMBER: _builtins.int
+    ORIGIN_FIELD_NUMBER: _builtins.int
+    SIMILARITY_FIELD_NUMBER: _builtins.int
     source_index: _builtins.int
     """source_index is the 0-based position of the passage among the sources."""
     chunk_id: _builtins.str
@@ -448,6 +556,13 @@ class Citation(_message.Message):
     """document_id is the document that the passage was cut from."""
     quote: _builtins.str
     """quote is the text at `source_span`."""
+    origin: Global___CitationOrigin.ValueType
+    """origin says who names the source."""
+    similarity: _builtins.float
+    """similarity is how much alike the sentence of the answer and `quote` are, from 0 to 1: half the cosine of
+    their embeddings, half the share of the sentence's words that the quote has, weighted by rarity. Absent
+    unless `origin` is CITATION_ORIGIN_SIMILARITY.
+    """
     @_builtins.property
     def answer_span(self) -> _chunk_pb2.Span:
         """answer_span is the span of the answer."""
@@ -465,12 +580,16 @@ class Citation(_message.Message):
         answer_span: _chunk_pb2.Span | None = ...,
         source_span: _chunk_pb2.Span | None = ...,
         quote: _builtins.str = ...,
+        origin: Global___CitationOrigin.ValueType = ...,
+        similarity: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["answer_span", b"answer_span", "source_span", b"source_span"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_similarity", b"_similarity", "answer_span", b"answer_span", "similarity", b"similarity", "source_span", b"source_span"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer_span", b"answer_span", "chunk_id", b"chunk_id", "document_id", b"document_id", "quote", b"quote", "source_index", b"source_index", "source_span", b"source_span"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_similarity", b"_similarity", "answer_span", b"answer_span", "chunk_id", b"chunk_id", "document_id", b"document_id", "origin", b"origin", "quote", b"quote", "similarity", b"similarity", "source_index", b"source_index", "source_span", b"source_span"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__similarity: _TypeAlias = _typing.Literal["similarity"]  # noqa: Y015
+    _WhichOneofArgType__similarity: _TypeAlias = _typing.Literal["_similarity", b"_similarity"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__similarity) -> _WhichOneofReturnType__similarity | None: ...
 
 Global___Citation: _TypeAlias = Citation  # noqa: Y015
 
@@ -508,12 +627,27 @@ class GenerationFinished(_message.Message):
 
     REASON_FIELD_NUMBER: _builtins.int
     TIMINGS_FIELD_NUMBER: _builtins.int
+    MODEL_FIELD_NUMBER: _builtins.int
+    DEGRADATIONS_FIELD_NUMBER: _builtins.int
+    PROMPT_FIELD_NUMBER: _builtins.int
     reason: Global___FinishReason.ValueType
     """reason says why the answer ended."""
+    model: _builtins.str
+    """model is the model that answered."""
     @_builtins.property
     def timings(self) -> _timings_pb2.Timings:
-        """timings say where the time went: the stages of Retrieve, then `generate`; with a history, `history` and
-        `rewrite` before, and `record` after.
+        """timings say where the time went: the stages of Retrieve, then `prompt` and `generate`; with a history,
+        `history` and `rewrite` before, and `record` after.
+        """
+
+    @_builtins.property
+    def degradations(self) -> _containers.RepeatedScalarFieldContainer[_retrieved_chunk_pb2.Degradation.ValueType]:
+        """degradations say what the generation had to go without. Absent means that nothing was missing."""
+
+    @_builtins.property
+    def prompt(self) -> Global___PromptReport:
+        """prompt says what the model that answered was given. Absent for a model that quotes, and where no model
+        was asked.
         """
 
     def __init__(
@@ -521,11 +655,89 @@ class GenerationFinished(_message.Message):
         *,
         reason: Global___FinishReason.ValueType = ...,
         timings: _timings_pb2.Timings | None = ...,
+        model: _builtins.str = ...,
+        degradations: _abc.Iterable[_retrieved_chunk_pb2.Degradation.ValueType] | None = ...,
+        prompt: Global___PromptReport | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["timings", b"timings"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["prompt", b"prompt", "timings", b"timings"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["reason", b"reason", "timings", b"timings"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["degradations", b"degradations", "model", b"model", "prompt", b"prompt", "reason", b"reason", "timings", b"timings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GenerationFinished: _TypeAlias = GenerationFinished  # noqa: Y015
+
+@_typing.final
+class CountTokensRequest(_message.Message):
+    """CountTokensRequest asks for the tokens of texts."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TEXTS_FIELD_NUMBER: _builtins.int
+    MODEL_FIELD_NUMBER: _builtins.int
+    model: _builtins.str
+    """model is the name or the alias of the model that counts; of an alias that stands for several, one of
+    them. Absent means the alias `default`.
+    Length: 0 to 64 code points.
+    """
+    @_builtins.property
+    def texts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """texts are the texts.
+        Items: 1 to 128. Length: 0 to 8192 code points.
+        """
+
+    def __init__(
+        self,
+        *,
+        texts: _abc.Iterable[_builtins.str] | None = ...,
+        model: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["model", b"model", "texts", b"texts"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CountTokensRequest: _TypeAlias = CountTokensRequest  # noqa: Y015
+
+@_typing.final
+class CountTokensResponse(_message.Message):
+    """CountTokensResponse has the tokens of each text."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TOKEN_COUNTS_FIELD_NUMBER: _builtins.int
+    MODEL_FIELD_NUMBER: _builtins.int
+    IS_ESTIMATED_FIELD_NUMBER: _builtins.int
+    WINDOW_TOKENS_FIELD_NUMBER: _builtins.int
+    model: _builtins.str
+    """model is the model whose tokens they are."""
+    is_estimated: _builtins.bool
+    """is_estimated says that the server does not have the model's tokenizer: the numbers are too high rather
+    than too low.
+    """
+    window_tokens: _builtins.int
+    """window_tokens is the number of tokens that the model takes, prompt and answer together. Absent means that
+    there is no such limit.
+    """
+    @_builtins.property
+    def token_counts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """token_counts are the numbers of tokens, in the order of the texts, without what a prompt puts around them."""
+
+    def __init__(
+        self,
+        *,
+        token_counts: _abc.Iterable[_builtins.int] | None = ...,
+        model: _builtins.str = ...,
+        is_estimated: _builtins.bool = ...,
+        window_tokens: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_window_tokens", b"_window_tokens", "window_tokens", b"window_tokens"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_window_tokens", b"_window_tokens", "is_estimated", b"is_estimated", "model", b"model", "token_counts", b"token_counts", "window_tokens", b"window_tokens"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__window_tokens: _TypeAlias = _typing.Literal["window_tokens"]  # noqa: Y015
+    _WhichOneofArgType__window_tokens: _TypeAlias = _typing.Literal["_window_tokens", b"_window_tokens"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__window_tokens) -> _WhichOneofReturnType__window_tokens | None: ...
+
+Global___CountTokensResponse: _TypeAlias = CountTokensResponse  # noqa: Y015

@@ -45,6 +45,11 @@ class GenerateServiceStub:
                 request_serializer=rag_dot_v1_dot_generate__service__pb2.StreamGenerateRequest.SerializeToString,
                 response_deserializer=rag_dot_v1_dot_generate__service__pb2.StreamGenerateResponse.FromString,
                 _registered_method=True)
+        self.CountTokens = channel.unary_unary(
+                '/rag.v1.GenerateService/CountTokens',
+                request_serializer=rag_dot_v1_dot_generate__service__pb2.CountTokensRequest.SerializeToString,
+                response_deserializer=rag_dot_v1_dot_generate__service__pb2.CountTokensResponse.FromString,
+                _registered_method=True)
 
 
 class GenerateServiceServicer:
@@ -67,6 +72,13 @@ class GenerateServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def CountTokens(self, request, context):
+        """CountTokens counts the tokens of texts as a model does.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_GenerateServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -79,6 +91,11 @@ def add_GenerateServiceServicer_to_server(servicer, server):
                     servicer.StreamGenerate,
                     request_deserializer=rag_dot_v1_dot_generate__service__pb2.StreamGenerateRequest.FromString,
                     response_serializer=rag_dot_v1_dot_generate__service__pb2.StreamGenerateResponse.SerializeToString,
+            ),
+            'CountTokens': grpc.unary_unary_rpc_method_handler(
+                    servicer.CountTokens,
+                    request_deserializer=rag_dot_v1_dot_generate__service__pb2.CountTokensRequest.FromString,
+                    response_serializer=rag_dot_v1_dot_generate__service__pb2.CountTokensResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -136,6 +153,33 @@ class GenerateService:
             '/rag.v1.GenerateService/StreamGenerate',
             rag_dot_v1_dot_generate__service__pb2.StreamGenerateRequest.SerializeToString,
             rag_dot_v1_dot_generate__service__pb2.StreamGenerateResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CountTokens(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/rag.v1.GenerateService/CountTokens',
+            rag_dot_v1_dot_generate__service__pb2.CountTokensRequest.SerializeToString,
+            rag_dot_v1_dot_generate__service__pb2.CountTokensResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -40,6 +40,8 @@ class GenerateServiceStub:
     `delta` and `citation`, `usage`, `finished`. A stream that ends without `finished` was broken and
     has a status other than OK.
     """
+    CountTokens: _grpc.UnaryUnaryMultiCallable[_generate_service_pb2.CountTokensRequest, _generate_service_pb2.CountTokensResponse]
+    """CountTokens counts the tokens of texts as a model does."""
 
 @_typing.type_check_only
 class GenerateServiceAsyncStub(GenerateServiceStub):
@@ -53,6 +55,8 @@ class GenerateServiceAsyncStub(GenerateServiceStub):
     `delta` and `citation`, `usage`, `finished`. A stream that ends without `finished` was broken and
     has a status other than OK.
     """
+    CountTokens: _aio.UnaryUnaryMultiCallable[_generate_service_pb2.CountTokensRequest, _generate_service_pb2.CountTokensResponse]  # type: ignore[assignment]
+    """CountTokens counts the tokens of texts as a model does."""
 
 class GenerateServiceServicer(metaclass=_abc_1.ABCMeta):
     """GenerateService answers questions from what was ingested, and from nothing else."""
@@ -75,5 +79,13 @@ class GenerateServiceServicer(metaclass=_abc_1.ABCMeta):
         `delta` and `citation`, `usage`, `finished`. A stream that ends without `finished` was broken and
         has a status other than OK.
         """
+
+    @_abc_1.abstractmethod
+    def CountTokens(
+        self,
+        request: _generate_service_pb2.CountTokensRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_generate_service_pb2.CountTokensResponse, _abc.Awaitable[_generate_service_pb2.CountTokensResponse]]:
+        """CountTokens counts the tokens of texts as a model does."""
 
 def add_GenerateServiceServicer_to_server(servicer: GenerateServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

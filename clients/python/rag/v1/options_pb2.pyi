@@ -55,6 +55,56 @@ QUERY_SYNTAX_PLAIN: QuerySyntax.ValueType  # 2
 """QUERY_SYNTAX_PLAIN takes every sign as text."""
 Global___QuerySyntax: _TypeAlias = QuerySyntax  # noqa: Y015
 
+class _CitationMarkers:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _CitationMarkersEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_CitationMarkers.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    CITATION_MARKERS_UNSPECIFIED: _CitationMarkers.ValueType  # 0
+    """CITATION_MARKERS_UNSPECIFIED means CITATION_MARKERS_REMOVED."""
+    CITATION_MARKERS_REMOVED: _CitationMarkers.ValueType  # 1
+    """CITATION_MARKERS_REMOVED takes the markers out of the answer."""
+    CITATION_MARKERS_KEPT: _CitationMarkers.ValueType  # 2
+    """CITATION_MARKERS_KEPT leaves them: `[n]` is the n-th of the sources, counted from 1."""
+
+class CitationMarkers(_CitationMarkers, metaclass=_CitationMarkersEnumTypeWrapper):
+    """CitationMarkers says what becomes of the markers by which a model names its sources. The citations are
+    the same either way; a marker of a passage that was not among the sources is removed in either case.
+    """
+
+CITATION_MARKERS_UNSPECIFIED: CitationMarkers.ValueType  # 0
+"""CITATION_MARKERS_UNSPECIFIED means CITATION_MARKERS_REMOVED."""
+CITATION_MARKERS_REMOVED: CitationMarkers.ValueType  # 1
+"""CITATION_MARKERS_REMOVED takes the markers out of the answer."""
+CITATION_MARKERS_KEPT: CitationMarkers.ValueType  # 2
+"""CITATION_MARKERS_KEPT leaves them: `[n]` is the n-th of the sources, counted from 1."""
+Global___CitationMarkers: _TypeAlias = CitationMarkers  # noqa: Y015
+
+class _GenerationPriority:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _GenerationPriorityEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_GenerationPriority.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    GENERATION_PRIORITY_UNSPECIFIED: _GenerationPriority.ValueType  # 0
+    """GENERATION_PRIORITY_UNSPECIFIED means GENERATION_PRIORITY_INTERACTIVE."""
+    GENERATION_PRIORITY_INTERACTIVE: _GenerationPriority.ValueType  # 1
+    """GENERATION_PRIORITY_INTERACTIVE means that somebody waits for the answer."""
+    GENERATION_PRIORITY_BULK: _GenerationPriority.ValueType  # 2
+    """GENERATION_PRIORITY_BULK means that nobody does: those that are waited for go first."""
+
+class GenerationPriority(_GenerationPriority, metaclass=_GenerationPriorityEnumTypeWrapper):
+    """GenerationPriority is how soon an answer gets its turn at a model that is busy."""
+
+GENERATION_PRIORITY_UNSPECIFIED: GenerationPriority.ValueType  # 0
+"""GENERATION_PRIORITY_UNSPECIFIED means GENERATION_PRIORITY_INTERACTIVE."""
+GENERATION_PRIORITY_INTERACTIVE: GenerationPriority.ValueType  # 1
+"""GENERATION_PRIORITY_INTERACTIVE means that somebody waits for the answer."""
+GENERATION_PRIORITY_BULK: GenerationPriority.ValueType  # 2
+"""GENERATION_PRIORITY_BULK means that nobody does: those that are waited for go first."""
+Global___GenerationPriority: _TypeAlias = GenerationPriority  # noqa: Y015
+
 @_typing.final
 class RetrievalOptions(_message.Message):
     """RetrievalOptions say how passages are found. Absent means the defaults of its fields. `top_k`, with
@@ -325,6 +375,14 @@ class GenerationOptions(_message.Message):
 
     MAX_ANSWER_TOKENS_FIELD_NUMBER: _builtins.int
     LANGUAGE_FIELD_NUMBER: _builtins.int
+    MODEL_FIELD_NUMBER: _builtins.int
+    TEMPERATURE_FIELD_NUMBER: _builtins.int
+    TOP_P_FIELD_NUMBER: _builtins.int
+    SEED_FIELD_NUMBER: _builtins.int
+    STOP_FIELD_NUMBER: _builtins.int
+    CITATION_MARKERS_FIELD_NUMBER: _builtins.int
+    MAX_COST_FIELD_NUMBER: _builtins.int
+    PRIORITY_FIELD_NUMBER: _builtins.int
     max_answer_tokens: _builtins.int
     """max_answer_tokens is the upper bound of the answer in tokens of the generator.
     Range: 1 to 8192. Default: 512.
@@ -334,18 +392,82 @@ class GenerationOptions(_message.Message):
     the question.
     Length: 0 to 35 code points.
     """
+    model: _builtins.str
+    """model is the name or the alias of the model to ask, see `models` and `model_aliases` of GetServerInfo.
+    Absent means the alias `default`.
+    Length: 0 to 64 code points.
+    """
+    temperature: _builtins.float
+    """temperature is how far the model strays from its likeliest words: 0 for not at all. Absent means the
+    model's own setting. It is ignored by a model that quotes, as are `top_p`, `seed` and `stop`.
+    Range: 0 to 2.
+    """
+    top_p: _builtins.float
+    """top_p is the share of the likeliest words that the model chooses from. Absent means the model's own
+    setting.
+    Range: 0 to 1.
+    """
+    seed: _builtins.int
+    """seed makes answers of the same request alike, where the provider can. Absent means none.
+    Range: 0 to 9007199254740991.
+    """
+    citation_markers: Global___CitationMarkers.ValueType
+    """citation_markers says whether the answer keeps the markers, such as `[1]`, by which a model that writes
+    names its sources. Absent means CITATION_MARKERS_REMOVED.
+    """
+    max_cost: _builtins.float
+    """max_cost is what the answer may cost at most, in the unit of the models' prices: the prompt, and an
+    answer of `max_answer_tokens`. A request that could cost more is refused (`COST_LIMIT_EXCEEDED`) before
+    the model is asked. Absent means the server's limit, which holds in any case.
+    Range: 0 to 1000000.
+    """
+    priority: Global___GenerationPriority.ValueType
+    """priority says who gets the model first when several wait for it. Absent means
+    GENERATION_PRIORITY_INTERACTIVE.
+    """
+    @_builtins.property
+    def stop(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """stop are texts before which the answer ends.
+        Items: 0 to 4. Length: 1 to 64 code points.
+        """
+
     def __init__(
         self,
         *,
         max_answer_tokens: _builtins.int | None = ...,
         language: _builtins.str = ...,
+        model: _builtins.str = ...,
+        temperature: _builtins.float | None = ...,
+        top_p: _builtins.float | None = ...,
+        seed: _builtins.int | None = ...,
+        stop: _abc.Iterable[_builtins.str] | None = ...,
+        citation_markers: Global___CitationMarkers.ValueType = ...,
+        max_cost: _builtins.float | None = ...,
+        priority: Global___GenerationPriority.ValueType = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_max_answer_tokens", b"_max_answer_tokens", "max_answer_tokens", b"max_answer_tokens"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_max_answer_tokens", b"_max_answer_tokens", "_max_cost", b"_max_cost", "_seed", b"_seed", "_temperature", b"_temperature", "_top_p", b"_top_p", "max_answer_tokens", b"max_answer_tokens", "max_cost", b"max_cost", "seed", b"seed", "temperature", b"temperature", "top_p", b"top_p"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_answer_tokens", b"_max_answer_tokens", "language", b"language", "max_answer_tokens", b"max_answer_tokens"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_answer_tokens", b"_max_answer_tokens", "_max_cost", b"_max_cost", "_seed", b"_seed", "_temperature", b"_temperature", "_top_p", b"_top_p", "citation_markers", b"citation_markers", "language", b"language", "max_answer_tokens", b"max_answer_tokens", "max_cost", b"max_cost", "model", b"model", "priority", b"priority", "seed", b"seed", "stop", b"stop", "temperature", b"temperature", "top_p", b"top_p"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__max_answer_tokens: _TypeAlias = _typing.Literal["max_answer_tokens"]  # noqa: Y015
     _WhichOneofArgType__max_answer_tokens: _TypeAlias = _typing.Literal["_max_answer_tokens", b"_max_answer_tokens"]  # noqa: Y015
+    _WhichOneofReturnType__max_cost: _TypeAlias = _typing.Literal["max_cost"]  # noqa: Y015
+    _WhichOneofArgType__max_cost: _TypeAlias = _typing.Literal["_max_cost", b"_max_cost"]  # noqa: Y015
+    _WhichOneofReturnType__seed: _TypeAlias = _typing.Literal["seed"]  # noqa: Y015
+    _WhichOneofArgType__seed: _TypeAlias = _typing.Literal["_seed", b"_seed"]  # noqa: Y015
+    _WhichOneofReturnType__temperature: _TypeAlias = _typing.Literal["temperature"]  # noqa: Y015
+    _WhichOneofArgType__temperature: _TypeAlias = _typing.Literal["_temperature", b"_temperature"]  # noqa: Y015
+    _WhichOneofReturnType__top_p: _TypeAlias = _typing.Literal["top_p"]  # noqa: Y015
+    _WhichOneofArgType__top_p: _TypeAlias = _typing.Literal["_top_p", b"_top_p"]  # noqa: Y015
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__max_answer_tokens) -> _WhichOneofReturnType__max_answer_tokens | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__max_cost) -> _WhichOneofReturnType__max_cost | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__seed) -> _WhichOneofReturnType__seed | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__temperature) -> _WhichOneofReturnType__temperature | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__top_p) -> _WhichOneofReturnType__top_p | None: ...
 
 Global___GenerationOptions: _TypeAlias = GenerationOptions  # noqa: Y015

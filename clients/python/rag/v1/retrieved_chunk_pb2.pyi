@@ -42,6 +42,10 @@ class _DegradationEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Degradati
     """DEGRADATION_RESIDENT_STALE means that the store was down: the state in memory answered, which is
     behind the one that was published. `collection_revisions` say which one that is.
     """
+    DEGRADATION_FALLBACK_MODEL: _Degradation.ValueType  # 10
+    """DEGRADATION_FALLBACK_MODEL means that the model that was asked could not answer: another one of the
+    server's fallbacks did.
+    """
 
 class Degradation(_Degradation, metaclass=_DegradationEnumTypeWrapper):
     """Degradation says one thing that a response had to go without."""
@@ -61,6 +65,10 @@ it: the fused order stands.
 DEGRADATION_RESIDENT_STALE: Degradation.ValueType  # 4
 """DEGRADATION_RESIDENT_STALE means that the store was down: the state in memory answered, which is
 behind the one that was published. `collection_revisions` say which one that is.
+"""
+DEGRADATION_FALLBACK_MODEL: Degradation.ValueType  # 10
+"""DEGRADATION_FALLBACK_MODEL means that the model that was asked could not answer: another one of the
+server's fallbacks did.
 """
 Global___Degradation: _TypeAlias = Degradation  # noqa: Y015
 

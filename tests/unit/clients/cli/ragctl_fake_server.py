@@ -405,6 +405,10 @@ class FakeRag:
         self.note("StreamGenerate", request, context)
         yield from self.events
 
+    def CountTokens(self, request: Any, context: grpc.ServicerContext) -> Any:
+        self.note("CountTokens", request, context)
+        return generate_service_pb2.CountTokensResponse(token_counts=[len(each) for each in request.texts])
+
     # ConversationService
 
     def CreateConversation(self, request: Any, context: grpc.ServicerContext) -> Any:

@@ -13,6 +13,7 @@ from rag.v1.chunk_pb2 import Chunk, PageRange, Span
 from rag.v1.generate_service_pb2 import (
     AnswerDelta,
     Citation,
+    CitationOrigin,
     FinishReason,
     GenerationFinished,
     GenerationRetrieved,
@@ -96,6 +97,28 @@ def test_ask_takes_the_ranking_options_of_search(run: Any, rag: FakeRag) -> None
     assert asked.fusion.WhichOneof("method") == "rrf"
     assert asked.rerank.WhichOneof("method") == "late_interaction"
     assert asked.context_chunks == 2
+
+
+def test_ask_chooses_the_model_and_its_temperature(run: Any, rag: FakeRag) -> None:
+    rag.events = _events()
+    run("ask", "how?", "-c", "docs", "--model", "fast", "--temperature", "0")
+    asked = rag.calls["StreamGenerate"][0].generation
+    assert (asked.model, asked.HasField("temperature"), asked.temperature) == ("fast", True, 0.0)
+
+
+def test_ask_tells_of_a_fallback_of_what_did_not_fit_and_of_hints(run: Any, rag: FakeRag) -> None:
+    rag.events = _events(FinishReason.FINISH_REASON_POLICY)
+    rag.events[3].citation.origin = CitationOrigin.CITATION_ORIGIN_SIMILARITY
+    finished = rag.events[-1].finished
+    finished.model = "spare"
+    finished.degradations.append(Degradation.DEGRADATION_FALLBACK_MODEL)
+    finished.prompt.left_out_sources.extend([1, 2])
+    shown = run("ask", "how?", "-c", "docs").stdout
+    assert "FALLBACK_MODEL" in shown
+    assert "answered by spare" in shown
+    assert "2 of the passages did not fit" in shown
+    assert "withheld" in shown
+    assert "    ≈ “Charge it with USB.”" in shown
 
 
 def test_ask_without_options_leaves_them_to_the_server(run: Any, rag: FakeRag) -> None:

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic import ValidationError
@@ -219,6 +221,52 @@ def test_ocr_with_less_memory_than_its_models_need_is_refused() -> None:
         ParserSettings(ocr=True, memory_bytes=805306367)
     assert ParserSettings(ocr=True, memory_bytes=805306368).ocr
     assert not ParserSettings(memory_bytes=805306367).ocr
+
+
+PROVIDERS = {"local": {"base_url": "http://127.0.0.1:8000/v1", "api_key": "hunter2"}}
+QWEN = {"provider": "local", "id": "Qwen/Qwen3-8B", "window_tokens": 32768}
+
+
+def test_models_come_as_json_and_keys_are_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAG_MODELS__PROVIDERS", json.dumps(PROVIDERS))
+    monkeypatch.setenv("RAG_MODELS__MODELS", json.dumps({"qwen": QWEN}))
+    monkeypatch.setenv("RAG_MODELS__ALIASES", '{"default": {"qwen": 9, "extractive": 1}}')
+    monkeypatch.setenv("RAG_MODELS__FALLBACKS", '["extractive"]')
+    settings = Settings()
+    assert settings.models.providers["local"].api_key.get_secret_value() == "hunter2"
+    assert settings.models.models["qwen"].window_tokens == 32768
+    assert settings.models.aliases["default"] == {"qwen": 9.0, "extractive": 1.0}
+    assert settings.models.fallbacks == ("extractive",)
+    assert "hunter2" not in repr(settings)
+    assert "hunter2" not in settings.model_dump_json()
+
+
+@pytest.mark.parametrize(
+    ("models", "told"),
+    [
+        ({"models": {"qwen": QWEN | {"provider": "other"}}}, "not among `providers`"),
+        ({"models": {"extractive": QWEN}}, "the name of another"),
+        ({"models": {"qwen": QWEN}, "aliases": {"qwen": {"extractive": 1}}}, "the name of another"),
+        ({"models": {"qwen": QWEN | {"prompt_price": 1}}}, "both or none"),
+        ({"aliases": {"fast": {"qwen": 1}}}, "the alias 'fast'"),
+        ({"aliases": {"fast": {}}}, "the alias 'fast'"),
+        ({"aliases": {"fast": {"extractive": 0}}}, "greater than 0"),
+        ({"fallbacks": ["qwen"]}, "`fallbacks`"),
+        ({"fallbacks": ["extractive", "extractive"]}, "`fallbacks`"),
+        ({"models": {"a b": QWEN}}, "RAG_MODELS__MODELS"),
+        ({"providers": {"x": {"base_url": "ftp://hunter2"}}}, "http://"),
+        ({"providers": {"x": {"base_url": "http://user:hunter2@host/v1"}}}, "without a user"),
+    ],
+)
+def test_models_that_do_not_agree_are_refused_without_showing_a_key(
+    models: dict[str, Any], told: str
+) -> None:
+    with pytest.raises(ValidationError) as caught:
+        Settings.model_validate({"models": {"providers": PROVIDERS, **models}})
+    described = describe_invalid(caught.value)
+    assert told in described
+    assert "RAG_MODELS" in described
+    assert "hunter2" not in described
 
 
 def test_docling_takes_over_the_formats_that_are_named() -> None:

@@ -42,7 +42,7 @@ class Script:
         yield Delta(f"answer {len(self.requests)}")
         if self.failure is not None:
             raise self.failure
-        yield Finished(FinishReason.COMPLETE, {"generate": 3, "total": 4})
+        yield Finished(FinishReason.COMPLETE, {"generate": 3, "total": 4}, "script")
 
 
 class Rewriter:

@@ -11,7 +11,7 @@ from rag_server.domain.generation import (
     Started,
     Usage,
 )
-from rag_server.domain.retrieval import ScoreScale
+from rag_server.domain.retrieval import Degradation, ScoreScale
 from rag_server.generation.record import Draft
 
 RETRIEVED = Retrieved((), ScoreScale.RRF, (), {})
@@ -21,9 +21,11 @@ CITATION = Citation(0, Span(0, 1), Span(0, 1), "a")
 def test_draft_collects_what_an_answer_is_made_of() -> None:
     draft = Draft("q", "search")
     events = [Started("m"), RETRIEVED, Delta("a"), Cited(CITATION), Delta("b"), Usage(1, 2)]
-    for event in [*events, Finished(FinishReason.COMPLETE, {})]:
+    for event in [*events, Finished(FinishReason.COMPLETE, {}, "n", (Degradation.FALLBACK_MODEL,))]:
         draft.add(event)
-    assert (draft.question_id, draft.search_question, draft.model) == ("q", "search", "m")
+    # the model is the one that answered in the end
+    assert (draft.question_id, draft.search_question, draft.model) == ("q", "search", "n")
+    assert draft.degradations == (Degradation.FALLBACK_MODEL,)
     assert (draft.text, draft.retrieved, draft.citations) == ("ab", RETRIEVED, [CITATION])
     assert (draft.usage, draft.finish_reason) == (Usage(1, 2), FinishReason.COMPLETE)
 

@@ -12,8 +12,16 @@ from hypothesis import strategies as st
 
 from rag_server.backends.extractive import ExtractiveGenerator
 from rag_server.backends.extractive.generator import MAX_EMBEDDED_SENTENCES
-from rag_server.backends.protocols import EmbeddingModel, Embeddings, Offsets
-from rag_server.domain.generation import Citation, Cited, Delta, FinishReason, GenerationRequest, Usage
+from rag_server.backends.protocols import EmbeddingModel, Embeddings, GeneratorModel, Offsets
+from rag_server.domain.generation import (
+    Citation,
+    Cited,
+    Delta,
+    FinishReason,
+    GenerationRequest,
+    Prompt,
+    Usage,
+)
 from rag_server.domain.priority import Priority
 from rag_server.domain.retrieval import RetrievalRequest, ScoredChunk
 from rag_server.errors import Unavailable
@@ -84,7 +92,7 @@ async def answer(
 ) -> Answer:
     request = GenerationRequest(RetrievalRequest(("c",), question), **options)
     result = Answer()
-    async for event in generator.generate(request, sources):
+    async for event in generator.generate(Prompt(request, tuple(sources))):
         assert result.reason is None, "nothing follows the reason"
         match event:
             case Delta(text):
@@ -302,7 +310,7 @@ def test_generator_without_sentences_is_refused(embedder: WordEmbedder) -> None:
 
 
 def test_generator_model_is_named(embedder: WordEmbedder) -> None:
-    assert ExtractiveGenerator(embedder).model == "extractive"
+    assert ExtractiveGenerator(embedder).model == GeneratorModel("extractive")
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=50, deadline=None)

@@ -41,7 +41,7 @@ EVENTS: list[GenerationEvent] = [
     Delta("age"),
     Cited(Citation(1, Span(1, 9), Span(2, 9), "passage")),
     Usage(12, 2),
-    Finished(FinishReason.MAX_TOKENS, {"generate": 3, "total": 4}),
+    Finished(FinishReason.MAX_TOKENS, {"generate": 3, "total": 4}, "extractive"),
 ]
 
 

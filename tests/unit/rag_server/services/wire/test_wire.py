@@ -38,13 +38,16 @@ from rag_server.domain.filter import (
 )
 from rag_server.domain.generation import (
     Citation,
+    CitationOrigin,
     Cited,
     Delta,
     Finished,
     FinishReason,
     GenerationEvent,
     GenerationRequest,
+    PromptReport,
     Retrieved,
+    Sampling,
     Started,
     Usage,
 )
@@ -53,6 +56,7 @@ from rag_server.domain.job_items import ItemError
 from rag_server.domain.lexical import Bm25
 from rag_server.domain.metadata import MetadataType, MetadataValue
 from rag_server.domain.page_boxes import PageBox
+from rag_server.domain.priority import Priority
 from rag_server.domain.retrieval import (
     Degradation,
     Leg,
@@ -489,22 +493,67 @@ def test_question_arrives_with_its_defaults(kind: Any) -> None:
         collection_ids=["b", "a"],
         question="q",
         retrieval=full_options(),
-        generation=options_pb2.GenerationOptions(max_answer_tokens=11, language="es"),
+        generation=options_pb2.GenerationOptions(
+            max_answer_tokens=11,
+            language="es",
+            model="small",
+            temperature=0.5,
+            top_p=0.25,
+            seed=7,
+            stop=["END"],
+            citation_markers=options_pb2.CITATION_MARKERS_KEPT,
+            max_cost=0.5,
+            priority=options_pb2.GENERATION_PRIORITY_BULK,
+        ),
     )
     continued = {"conversation_id", "messages", "request_id"}  # what a question continues, see test_turn.py
     assert absent(full) == continued
-    assert from_question(full) == GenerationRequest(FULL, 11, "es")
+    sampling = Sampling(0.5, 0.25, 7, ("END",))
+    assert from_question(full) == GenerationRequest(
+        FULL, 11, "es", "small", sampling, keeps_markers=True, max_cost=0.5, priority=Priority.BULK
+    )
+
+
+def test_sampling_of_zero_is_not_the_models_own_setting() -> None:
+    options = options_pb2.GenerationOptions(temperature=0, top_p=0, seed=0, max_cost=0)
+    request = from_question(generate_service_pb2.GenerateRequest(question="q", generation=options))
+    assert (request.sampling, request.max_cost) == (Sampling(0.0, 0.0, 0), 0.0)
+
+
+REPORT = PromptReport(100, True, 4096, (3, 4), 2, "answer/1/es", 0.5)
 
 
 EVENTS: list[GenerationEvent] = [
-    Started("extractive", TurnInfo("conversation", "question", "answer", 4, 2, "q words")),
+    Started("small", REPORT, TurnInfo("conversation", "question", "answer", 4, 2, "q words")),
     Retrieved((SCORED,), ScoreScale.RRF, (Degradation.DENSE_ONLY,), {"books": 3}),
     Delta("a pass"),
     Delta("age"),
     Cited(Citation(0, Span(1, 9), Span(2, 9), "passage")),
     Usage(12, 2),
-    Finished(FinishReason.COMPLETE, {"generate": 3, "total": 4}),
+    Finished(
+        FinishReason.COMPLETE,
+        {"generate": 3, "total": 4},
+        "small",
+        (Degradation.FALLBACK_MODEL,),
+        REPORT,
+    ),
 ]
+
+
+@pytest.mark.parametrize("origin", CitationOrigin)
+def test_citation_origin_is_named(origin: CitationOrigin) -> None:
+    writer = AnswerWriter()
+    writer.to_event(EVENTS[1])
+    citation = writer.to_event(Cited(Citation(0, Span(0, 1), Span(0, 1), "p", origin, 0.75))).citation
+    assert generate_service_pb2.CitationOrigin.Name(citation.origin) == f"CITATION_ORIGIN_{origin.name}"
+    assert citation.similarity == 0.75
+
+
+def test_answer_of_a_model_that_quotes_has_no_report() -> None:
+    writer, response = AnswerWriter(), generate_service_pb2.GenerateResponse()
+    for event in (Started("extractive"), Finished(FinishReason.COMPLETE, {"total": 1}, "extractive")):
+        collect(response, writer.to_event(event))
+    assert (response.model, response.HasField("prompt")) == ("extractive", False)
 
 
 def test_answer_events_each_have_every_field() -> None:
@@ -535,6 +584,9 @@ def test_answer_collected_is_the_stream() -> None:
         collect(response, writer.to_event(event))
     assert absent(response) == set()
     assert response.answer == "a passage"
+    assert response.prompt == writer.to_event(EVENTS[0]).started.prompt
+    names = [retrieved_chunk_pb2.Degradation.Name(each) for each in response.degradations]
+    assert names == ["DEGRADATION_DENSE_ONLY", "DEGRADATION_FALLBACK_MODEL"]
     assert (len(response.sources), len(response.citations)) == (1, 1)
 
 

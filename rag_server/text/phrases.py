@@ -1,4 +1,4 @@
-"""The only words of an answer that are not quoted."""
+"""The words of an answer that abstains."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from rag_server.backends.extractive.phrases import no_relevant_content
+from rag_server.text.phrases import no_relevant_content
 
 
 @pytest.mark.parametrize("language", ["es", "es-CL", "ES"])

@@ -1,0 +1,113 @@
+"""The composition root's part for generation: providers, models, prompts and citations, wired together."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from typing import Final
+
+from rag_server.app_retrieval import RetrievalParts
+from rag_server.backends.extractive.generator import ExtractiveGenerator
+from rag_server.backends.openai.generator import ModelOptions, OpenAiGenerator
+from rag_server.backends.openai.provider import Provider, ProviderOptions
+from rag_server.backends.openai.token_counts import EstimatedTokens, TokenizerFile
+from rag_server.backends.protocols import Embedder, Generator, Price
+from rag_server.backends.spaced_check import SpacedCheck
+from rag_server.config import Settings
+from rag_server.config.answering import ModelSettings, ProviderSettings
+from rag_server.domain.generation import Sampling
+from rag_server.generation.admission import Gate
+from rag_server.generation.asking import Asking
+from rag_server.generation.attribution import Attributor
+from rag_server.generation.cite import Citer
+from rag_server.generation.compose import Composer
+from rag_server.generation.models import Models, ServedModel
+from rag_server.generation.pipeline import Answering
+from rag_server.generation.prompt import PromptTemplates
+from rag_server.text.analyzer import Analyzer
+
+CHECK_INTERVAL_S: Final = 60.0
+"""Between two looks at a provider, which may count them against a limit."""
+
+
+@dataclass(frozen=True, slots=True)
+class GenerationParts:
+    """What answers questions."""
+
+    answering: Answering
+    models: Models
+    checks: Mapping[str, Callable[[], Awaitable[None]]]
+    """Health of the providers, by name; no service needs one."""
+
+
+async def open_generation(
+    settings: Settings, embedder: Embedder, retrieval: RetrievalParts, stack: AsyncExitStack
+) -> GenerationParts:
+    """Wire generation over open parts.
+
+    Raises `FailedPrecondition` (`TOKENIZER_UNUSABLE`). No provider is asked: one that is down is no reason
+    not to start.
+    """
+    own = settings.models
+    providers = {name: _provider(name, each) for name, each in own.providers.items()}
+    for provider in providers.values():
+        stack.push_async_callback(provider.close)
+    quoting = ExtractiveGenerator(
+        embedder, Analyzer.for_language, max_sentences=settings.generation.max_quotes
+    )
+    # It needs no turns: the embedder, which is what it waits for, has a queue.
+    served = [_served(quoting, settings.server.max_concurrent_calls, 0)]
+    for name, model in own.models.items():
+        generator = await asyncio.to_thread(_generator, name, model, providers[model.provider])
+        served.append(_served(generator, model.permits, model.queue))
+    models = Models(served, own.aliases, own.fallbacks)
+    composer = Composer(PromptTemplates(), max_cost=own.max_cost)
+    asking = Asking(composer, Citer(Attributor(embedder)))
+    # A provider is asked through any of its models: what it is asked for is the list of them all.
+    by_provider = {each.generator.model.provider: each.generator for each in served[1:]}
+    checks = {
+        f"provider:{name}": SpacedCheck(each.check, CHECK_INTERVAL_S) for name, each in by_provider.items()
+    }
+    return GenerationParts(Answering(retrieval.retrieval, models, composer, asking), models, checks)
+
+
+def _served(generator: Generator, permits: int, queue: int) -> ServedModel:
+    return ServedModel(generator, Gate(generator.model.name, permits=permits, queue=queue))
+
+
+def _provider(name: str, settings: ProviderSettings) -> Provider:
+    return Provider(
+        ProviderOptions(
+            name,
+            settings.base_url,
+            settings.api_key.get_secret_value(),
+            connect_timeout_s=settings.connect_timeout_s,
+            read_timeout_s=settings.read_timeout_s,
+            max_connections=settings.max_connections,
+            attempts=settings.attempts,
+            retry_wait_s=settings.retry_wait_s,
+            breaker_failures=settings.breaker_failures,
+            breaker_open_s=settings.breaker_open_s,
+        )
+    )
+
+
+def _generator(name: str, settings: ModelSettings, provider: Provider) -> OpenAiGenerator:
+    price = None
+    if settings.prompt_price is not None and settings.answer_price is not None:
+        price = Price(settings.prompt_price, settings.answer_price)
+    tokens = (
+        TokenizerFile.load(settings.tokenizer_file, name) if settings.tokenizer_file else EstimatedTokens()
+    )
+    options = ModelOptions(
+        name,
+        settings.id,
+        settings.window_tokens,
+        price,
+        Sampling(settings.temperature, settings.top_p),
+        settings.max_tokens_field,
+        settings.extra,
+    )
+    return OpenAiGenerator(provider, options, tokens)

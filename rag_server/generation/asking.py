@@ -1,0 +1,88 @@
+"""Asks a model, and where it cannot answer the next one, as long as nothing has been said yet."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+
+import structlog
+
+from rag_server.domain.generation import Cited, Delta, FinishReason, Usage
+from rag_server.errors import FailedPrecondition, InvalidArgument, RagError, ResourceExhausted, Unavailable
+from rag_server.generation.abstain import abstain, abstention_named
+from rag_server.generation.buffer import read_ahead
+from rag_server.generation.cite import Citer
+from rag_server.generation.compose import Composed, Composer
+from rag_server.generation.models import ServedModel
+
+Words = Delta | Cited | Usage | FinishReason
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """Who answers, and with what."""
+
+    model: str
+    composed: Composed
+    is_fallback: bool
+
+
+class Asking:
+    """Gets an answer from the first model of a route that gives one."""
+
+    def __init__(self, composer: Composer, citer: Citer) -> None:
+        self._composer = composer
+        self._citer = citer
+
+    async def ask(self, route: Sequence[ServedModel], first: Composed) -> AsyncGenerator[Asked | Words, None]:
+        """Yield who answers, then the answer; `first` is the prompt for the first model of the route.
+
+        Raises the error of the model that was asked for, when none of the others can answer either.
+        """
+        cause: RagError | None = None
+        for position, served in enumerate(route):
+            has_begun = False
+            try:
+                composed = await self._composed(served, first, is_first=not position)
+                async with aclosing(self._answer(served, composed)) as words:
+                    async for event in words:
+                        if not has_begun:
+                            has_begun = True
+                            yield Asked(served.name, composed, bool(position))
+                        yield event
+            except InvalidArgument:
+                if cause is None:
+                    raise
+            except (Unavailable, ResourceExhausted, FailedPrecondition) as error:
+                if has_begun:
+                    raise
+                log.warning("model cannot answer", model=served.name, reason=error.reason)
+                cause = cause or error
+            else:
+                return
+        assert cause is not None
+        raise cause
+
+    async def _composed(self, served: ServedModel, first: Composed, *, is_first: bool) -> Composed:
+        prompt = first.prompt
+        if is_first:
+            return first
+        return await self._composer.compose(served.generator, prompt.request, prompt.sources, prompt.limit)
+
+    async def _answer(self, served: ServedModel, composed: Composed) -> AsyncGenerator[Words, None]:
+        """Yield the answer of one model, in its turn."""
+        request = composed.prompt.request
+        writes = served.generator.model.window_tokens is not None
+        if writes and composed.report is None:
+            words = abstain(request)
+        elif writes:
+            read = read_ahead(served.generator.generate(composed.prompt))
+            words = self._citer.cite(abstention_named(read, request), composed)
+        else:
+            words = served.generator.generate(composed.prompt)
+        async with served.gate.turn(request.priority), aclosing(words) as events:
+            async for event in events:
+                yield event

@@ -1,0 +1,147 @@
+"""Which sentence of the sources says what a sentence of the answer says.
+
+For a sentence with a marker the source is known, and the words decide between its sentences. For one
+without, the few sentences that share the most words are compared by embedding as well:
+
+    similarity = (cosine + coverage) / 2
+
+where coverage is the share of the sentence's idf mass that the other one has. Below `MIN_SIMILARITY` there
+is none.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+from typing import Final
+
+from rag_server.backends.protocols import Embedder
+from rag_server.domain.document import Span
+from rag_server.domain.priority import Priority
+from rag_server.domain.retrieval import ScoredChunk
+from rag_server.errors import ResourceExhausted, Unavailable
+from rag_server.text.analyzer import MULTILINGUAL, Analyzer
+from rag_server.text.sentences import split_sentences
+
+MIN_SIMILARITY: Final = 0.6
+MIN_LEXEMES: Final = 3
+"""A sentence with fewer, such as `Yes.`, is like many others by chance."""
+_EMBEDDED: Final = 4
+"""Sentences of the sources that are embedded for one of the answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Support:
+    """A sentence of a source."""
+
+    source_index: int
+    span: Span
+    """Within the text of the source's chunk."""
+    text: str
+    similarity: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Sentence:
+    source_index: int
+    span: Span
+    text: str
+    lexemes: frozenset[str]
+
+
+class SourceSentences:
+    """The sentences of the sources of one answer. Pure CPU: made and asked off the event loop."""
+
+    def __init__(
+        self, sources: Sequence[ScoredChunk], offered: AbstractSet[int], analyze: Callable[[str], list[str]]
+    ) -> None:
+        self._sources = sources
+        self._analyze = analyze
+        self._sentences = [
+            _Sentence(index, span, text, frozenset(analyze(text)))
+            for index in sorted(offered)
+            for span in split_sentences(sources[index].chunk.text)
+            for text in (sources[index].chunk.text[span.start : span.end],)
+        ]
+        self._frequencies = Counter(lexeme for each in self._sentences for lexeme in each.lexemes)
+
+    def within(self, text: str, source_index: int) -> Support:
+        """Return the sentence of a source with the most of the words of `text`; all of it if none has any."""
+        own = [each for each in self._sentences if each.source_index == source_index]
+        ranked = self._ranked(text, own)
+        if not ranked or not ranked[0][0]:
+            whole = self._sources[source_index].chunk.text
+            return Support(source_index, Span(0, len(whole)), whole, 0.0)
+        coverage, best = ranked[0]
+        return Support(source_index, best.span, best.text, coverage)
+
+    def alike(self, text: str) -> list[Support]:
+        """Return the sentences that share the most words with `text`, with their coverage as similarity."""
+        if len(set(self._analyze(text))) < MIN_LEXEMES:
+            return []
+        ranked = self._ranked(text, self._sentences)[:_EMBEDDED]
+        return [
+            Support(each.source_index, each.span, each.text, coverage)
+            for coverage, each in ranked
+            if coverage
+        ]
+
+    def _ranked(self, text: str, sentences: Iterable[_Sentence]) -> list[tuple[float, _Sentence]]:
+        weights = {lexeme: self._idf(lexeme) for lexeme in self._analyze(text)}
+        total = sum(weights.values())
+        scored = [
+            (sum(weight for lexeme, weight in weights.items() if lexeme in each.lexemes) / total, each)
+            for each in sentences
+            if total
+        ]
+        # of equals the one of the better source, then the earlier one: sorting keeps the order
+        return sorted(scored, key=lambda pair: -pair[0])
+
+    def _idf(self, lexeme: str) -> float:
+        return math.log(1 + (len(self._sentences) + 1) / (self._frequencies[lexeme] + 0.5))
+
+
+class Attributor:
+    """Finds the support for the sentences of answers."""
+
+    def __init__(
+        self, embedder: Embedder, analyzer_for: Callable[[str], Analyzer] = Analyzer.for_language
+    ) -> None:
+        self._embedder = embedder
+        self._analyzer_for = analyzer_for
+
+    async def read(
+        self, sources: Sequence[ScoredChunk], offered: AbstractSet[int], language: str
+    ) -> SourceSentences:
+        """Return the sentences of the sources that the model was offered."""
+        analyze = self._analyzer_for(language or MULTILINGUAL).analyze
+        return await asyncio.to_thread(SourceSentences, sources, offered, analyze)
+
+    async def support_within(self, sentences: SourceSentences, text: str, source_index: int) -> Support:
+        """Return what one source says of it."""
+        return await asyncio.to_thread(sentences.within, text, source_index)
+
+    async def support(self, sentences: SourceSentences, text: str) -> Support | None:
+        """Return the sentence that says what `text` says; None: none does, or the embedder cannot say."""
+        candidates = await asyncio.to_thread(sentences.alike, text)
+        if not candidates:
+            return None
+        try:
+            vectors = await self._embedder.embed(
+                [text, *(each.text for each in candidates)], priority=Priority.INTERACTIVE
+            )
+        except (Unavailable, ResourceExhausted):  # the answer stands without this hint
+            return None
+        cosines = vectors[1:] @ vectors[0]
+        rated = [
+            Support(each.source_index, each.span, each.text, (float(cosine) + each.similarity) / 2)
+            for each, cosine in zip(candidates, cosines, strict=True)
+        ]
+        best = max(rated, key=lambda each: each.similarity)
+        if best.similarity < MIN_SIMILARITY:
+            return None
+        return Support(best.source_index, best.span, best.text, min(1.0, best.similarity))

@@ -1,0 +1,135 @@
+"""From a question and its sources to what one generator is given, and what that may cost."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from rag_server.backends.protocols import Generator, GeneratorModel
+from rag_server.domain.generation import GenerationRequest, Message, Prompt, PromptReport
+from rag_server.domain.retrieval import ScoredChunk
+from rag_server.domain.time_limit import TimeLimit
+from rag_server.errors import InvalidArgument
+from rag_server.generation.budget import MESSAGE_TOKENS, Room, fit, room_of
+from rag_server.generation.prompt import PromptSource, PromptTemplates, neutralise, prompt_source
+
+
+@dataclass(frozen=True, slots=True)
+class Composed:
+    """What one generator is given."""
+
+    prompt: Prompt
+    report: PromptReport | None = None
+    """None: it quotes, or it need not be asked since there is no source."""
+
+    @property
+    def offered(self) -> frozenset[int]:
+        """The indices of the sources that the prompt holds."""
+        left_out = frozenset(self.report.left_out_sources) if self.report else frozenset()
+        return frozenset(range(len(self.prompt.sources))) - left_out
+
+
+class Composer:
+    """Makes prompts that fit the model's window and the limit of costs."""
+
+    def __init__(self, templates: PromptTemplates, *, max_cost: float | None = None) -> None:
+        """`max_cost`: what any answer may cost, in the unit of the models' prices; None: no limit."""
+        self._templates = templates
+        self._max_cost = max_cost
+
+    async def compose(
+        self,
+        generator: Generator,
+        request: GenerationRequest,
+        sources: tuple[ScoredChunk, ...],
+        limit: TimeLimit | None,
+    ) -> Composed:
+        """Return the prompt for `generator`.
+
+        Raises:
+            InvalidArgument: `QUESTION_EXCEEDS_WINDOW`, `COST_LIMIT_EXCEEDED`, or an answer as long as the
+            window.
+        """
+        model = generator.model
+        if model.window_tokens is None or not sources:
+            return Composed(Prompt(request, sources, limit=limit))
+        name = self._templates.name(request)
+        shown = await asyncio.to_thread(
+            lambda: [prompt_source(number, source) for number, source in enumerate(sources, 1)]
+        )
+        room = await self._room(generator, request, name, shown)
+        while True:
+            messages = await self._messages(request, name, shown, room)
+            counts = await generator.count_tokens([each.text for each in messages])
+            total = sum(counts) + MESSAGE_TOKENS * len(counts)
+            if total + request.max_tokens <= model.window_tokens or not (room.sources or room.messages):
+                break
+            # The parts together may have more tokens than each by itself.
+            room = Room(room.messages, room.sources - 1) if room.sources else Room(room.messages - 1, 0)
+        if not room.sources:
+            raise InvalidArgument.for_field(
+                "generation.max_answer_tokens",
+                f"leaves no room for any source in the window of the model {model.name!r}, which has "
+                f"{model.window_tokens} tokens: ask for a shorter answer, less context, or another model",
+                reason="QUESTION_EXCEEDS_WINDOW",
+            )
+        max_cost = self._checked_cost(model, request, total)
+        report = PromptReport(
+            token_count=total,
+            is_estimated=not model.counts_exactly,
+            window_tokens=model.window_tokens,
+            left_out_sources=tuple(range(room.sources, len(sources))),
+            left_out_message_count=len(request.history) - room.messages,
+            template=name,
+            max_cost=max_cost,
+        )
+        return Composed(Prompt(request, sources, messages, limit), report)
+
+    async def _room(
+        self, generator: Generator, request: GenerationRequest, name: str, shown: Sequence[PromptSource]
+    ) -> Room:
+        bare = self._templates.render(name, request.question, ())
+        texts = [
+            neutralise(request.question),
+            *(message.text for message in bare),
+            *(message.text for message in request.history),
+            *(f"{source.title}\n{source.text}" for source in shown),
+        ]
+        question, *others = await generator.count_tokens(texts)
+        fixed, others = others[: len(bare)], others[len(bare) :]
+        history, costs = others[: len(request.history)], others[len(request.history) :]
+        fixed_tokens = sum(fixed) + MESSAGE_TOKENS * len(fixed)
+        return fit(room_of(generator.model, request.max_tokens, fixed_tokens, question), history, costs)
+
+    async def _messages(
+        self, request: GenerationRequest, name: str, shown: Sequence[PromptSource], room: Room
+    ) -> tuple[Message, ...]:
+        history = request.history[len(request.history) - room.messages :]
+        return await asyncio.to_thread(
+            self._templates.render, name, request.question, shown[: room.sources], history
+        )
+
+    def _checked_cost(
+        self, model: GeneratorModel, request: GenerationRequest, prompt_tokens: int
+    ) -> float | None:
+        """Return what the answer costs at most; None: the model has no price."""
+        if model.price is None:
+            return None
+        cost = model.price.of(prompt_tokens, request.max_tokens)
+        limits = [each for each in (request.max_cost, self._max_cost) if each is not None]
+        if limits and cost > min(limits):
+            is_callers = request.max_cost is not None and request.max_cost == min(limits)
+            error = InvalidArgument.for_field(
+                "generation.max_cost" if is_callers else "generation.max_answer_tokens",
+                f"the answer may cost {cost:.6g} with the model {model.name!r}, the limit is "
+                f"{min(limits):.6g}: ask for a shorter answer or fewer sources, or choose another model",
+                reason="COST_LIMIT_EXCEEDED",
+            )
+            error.metadata |= {
+                "model": model.name,
+                "max_cost": f"{cost:.6g}",
+                "limit": f"{min(limits):.6g}",
+            }
+            raise error
+        return cost

@@ -1,0 +1,102 @@
+"""The words that a model is given: versioned templates, and sources that cannot leave their place.
+
+A prompt is laid out so that what is alike in many requests comes first: the system's text, then the
+history, then the sources and the question. A model server then finds the longest possible prefix in its
+cache.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from jinja2 import FileSystemLoader, StrictUndefined
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from rag_server.domain.conversation import HistoryMessage
+from rag_server.domain.generation import GenerationRequest, Message, Role
+from rag_server.domain.retrieval import ScoredChunk
+from rag_server.text.language import detect_language
+
+NO_ANSWER: Final = "NO_RELEVANT_CONTENT"
+"""What a model is told to reply when the sources do not answer."""
+
+TEMPLATE: Final = "answer/1"
+"""The template in use. One that says something else gets another number."""
+
+_LANGUAGES: Final = ("en", "es")
+_DEFAULT_LANGUAGE: Final = "en"
+_FOLDER: Final = Path(__file__).parent / "templates"
+
+_TAG: Final = re.compile(r"<(?=\s*/?\s*source)", re.IGNORECASE)
+_CONTROL_TOKEN: Final = re.compile(
+    r"<(?=\||/?s>|/?(?:start|end)_of_turn>|(?:begin|end)▁of▁)|\[(?=/?INST\])|(?<=\|)>", re.IGNORECASE
+)
+_MARKER: Final = re.compile(r"\[(\d{1,3})\]")
+_LOOKALIKES: Final = {"<": "‹", ">": "›", "[": "⟦"}
+
+
+@dataclass(frozen=True, slots=True)
+class PromptSource:
+    """A passage as the template shows it."""
+
+    number: int
+    """1-based: what markers call it."""
+    title: str
+    text: str
+
+
+def neutralise(text: str) -> str:
+    """Return `text` without what could end its place in the prompt, or start a turn of the conversation.
+
+    The signs are replaced by ones that look alike: the words stay readable.
+    """
+    text = _TAG.sub(_LOOKALIKES["<"], text)
+    return _CONTROL_TOKEN.sub(lambda match: _LOOKALIKES[match.group()], text)
+
+
+def prompt_source(number: int, source: ScoredChunk) -> PromptSource:
+    """Return a passage with its context, as data.
+
+    Footnotes such as `[3]` become `(3)`: copied into an answer they would name another source.
+    """
+    chunks = (*source.context_before, source.chunk, *source.context_after)
+    text = "\n".join(chunk.text for chunk in chunks)
+    title = " ".join(source.chunk.title.replace('"', "'").split())
+    return PromptSource(number, neutralise(title), _MARKER.sub(r"(\1)", neutralise(text)))
+
+
+class PromptTemplates:
+    """Renders prompts, in a sandbox: a template can change nothing and reach nothing."""
+
+    def __init__(self, folder: Path = _FOLDER) -> None:
+        self._environment = ImmutableSandboxedEnvironment(
+            loader=FileSystemLoader(folder),
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+            autoescape=False,
+        )
+
+    def name(self, request: GenerationRequest) -> str:
+        """Return the template's name, version and language for a question."""
+        language = (request.language or detect_language(request.question)).partition("-")[0].lower()
+        return f"{TEMPLATE}/{language if language in _LANGUAGES else _DEFAULT_LANGUAGE}"
+
+    def render(
+        self,
+        name: str,
+        question: str,
+        sources: Iterable[PromptSource],
+        history: Sequence[HistoryMessage] = (),
+    ) -> tuple[Message, ...]:
+        """Return the messages: system, history, then sources and question."""
+        system = self._environment.get_template(f"{name}/system.j2").render(no_answer=NO_ANSWER)
+        user = self._environment.get_template(f"{name}/user.j2").render(
+            sources=list(sources), question=neutralise(question)
+        )
+        told = (Message(Role(each.role.value), neutralise(each.text)) for each in history)
+        return (Message(Role.SYSTEM, system.strip()), *told, Message(Role.USER, user.strip()))
