@@ -11,7 +11,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 from benchmarks.figures import Figure
-from benchmarks.ingest_client import client_of
+from benchmarks.ingest_client import IngestClient, client_of
 from demo.distributed import AMQP_URL, POSTGRES_URL, WORKER, own_database, own_queues
 from rag_server.backends.protocols import JobMessage
 from rag_server.backends.rabbitmq.connection import BrokerConnection
@@ -26,28 +26,37 @@ _MESSAGES = 10_000
 
 
 async def measure_workers(documents: Sequence[tuple[str, bytes]]) -> list[Figure]:
-    """Chunks per second of two worker processes against those of one, in turns."""
+    """Chunks per second of two worker processes against those of one, in turns.
+
+    The cores are shared out: each worker runs the model on its share of them.
+    """
     ratios = []
     async with _site() as start:
         server = start(MAIN)
-        workers = [start(WORKER)]
-        workers[0].wait_for_event("working")
         async with client_of(server.address) as client:
-            await client.create("warm")
-            await client.ingest("warm", documents[:2])
             for number in range(_ROUNDS):
-                seconds = []
-                for count in (1, 2):
-                    while len(workers) < count:
-                        workers.append(start(WORKER))
-                        workers[-1].wait_for_event("working")
-                    name = f"round-{number}-{count}"
-                    await client.create(name)
-                    seconds.append((await client.ingest(name, documents)).seconds)
-                workers.pop().stop()
-                ratios.append(seconds[0] / seconds[1])
+                one, two = [
+                    await _seconds(start, client, documents, f"round-{number}", count) for count in (1, 2)
+                ]
+                ratios.append(one / two)
     ratio = statistics.median(ratios)
     return [Figure("two workers / one, chunks per second on two cores", ratio, "x", 1.0, is_at_least=True)]
+
+
+async def _seconds(
+    start: _Start, client: IngestClient, documents: Sequence[tuple[str, bytes]], name: str, count: int
+) -> float:
+    """Return how long `count` workers take for documents; each has run the model before."""
+    threads = max(1, (os.cpu_count() or 1) // count)
+    workers = [start(WORKER, embedding__threads=threads) for _ in range(count)]
+    for worker in workers:
+        worker.wait_for_event("working")
+    await client.create(f"{name}-{count}")
+    await client.ingest(f"{name}-{count}", [(f"warm-{each}", data) for each, data in documents[:4]])
+    seconds = (await client.ingest(f"{name}-{count}", documents)).seconds
+    for worker in workers:
+        worker.stop()
+    return seconds
 
 
 class _Start:
@@ -58,8 +67,8 @@ class _Start:
         self._settings = settings
         self._stack = stack
 
-    def __call__(self, program: tuple[str, ...]) -> ServerProcess:
-        process = ServerProcess(self._folder, program=program, **self._settings)
+    def __call__(self, program: tuple[str, ...], **settings: object) -> ServerProcess:
+        process = ServerProcess(self._folder, program=program, **self._settings, **settings)
         self._stack.callback(process.close)
         return process
 
