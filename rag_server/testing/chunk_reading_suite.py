@@ -15,7 +15,8 @@ from rag_server.domain.collection import Collection
 from rag_server.domain.filter import Comparison, Operator
 from rag_server.domain.lexical import Bm25, Phrase
 from rag_server.domain.stored import Scope, StoredChunks
-from rag_server.testing.chunk_store_suite import DIMENSION, HOSTILE_TEXTS, ChunkStoreSuite, axis, make_chunk
+from rag_server.testing.chunk_store_suite import ChunkStoreSuite
+from rag_server.testing.chunks import DIMENSION, HOSTILE_TEXTS, axis, make_chunk
 
 MANY = 1_100
 """Chunks: more than one batch of any store."""

@@ -9,7 +9,7 @@ from rag_server.backends.protocols import ChunkStore
 from rag_server.domain.collection import Collection
 from rag_server.query.retriever import Retriever
 from rag_server.query.store_retriever import StoreRetriever
-from rag_server.testing.chunk_store_suite import make_collection
+from rag_server.testing.chunks import make_collection
 from rag_server.testing.retrieval_corpus import DIMENSION, CorpusDocument
 
 

@@ -14,7 +14,7 @@ from rag_server.domain.stored import ANY, Hit, Scope
 from rag_server.errors import Unavailable
 from rag_server.query.retriever import Found, Probe
 from rag_server.query.store_retriever import StoreRetriever
-from rag_server.testing.chunk_store_suite import DIMENSION, axis, make_chunk, make_collection
+from rag_server.testing.chunks import DIMENSION, axis, make_chunk, make_collection
 from rag_server.testing.memory_chunk_store import MemoryChunkStore
 from rag_server.testing.retriever_suite import RetrieverSuite
 from rag_server.testing.store_library import StoreLibrary

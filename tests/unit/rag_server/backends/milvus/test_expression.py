@@ -18,7 +18,7 @@ from rag_server.domain.filter import Bool, Comparison, Exists, Filter, Membershi
 from rag_server.domain.metadata import MetadataValue
 from rag_server.domain.stored import Scope
 from rag_server.errors import InvalidArgument
-from rag_server.testing.chunk_store_suite import DIMENSION, HOSTILE_TEXTS, axis, make_chunk, make_collection
+from rag_server.testing.chunks import DIMENSION, HOSTILE_TEXTS, axis, make_chunk, make_collection
 from rag_server.testing.filter_reference import matches
 
 ROW_COUNT = 40

@@ -18,7 +18,7 @@ from rag_server.backends.milvus import MilvusChunkStore, lite
 from rag_server.domain.collection import Collection
 from rag_server.domain.stored import Scope
 from rag_server.errors import Unavailable
-from rag_server.testing.chunk_store_suite import DIMENSION, axis, make_chunk, make_collection
+from rag_server.testing.chunks import DIMENSION, axis, make_chunk, make_collection
 
 
 @pytest.fixture

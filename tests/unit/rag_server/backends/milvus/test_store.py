@@ -19,7 +19,7 @@ from rag_server.backends.milvus import MilvusChunkStore, write_buffer
 from rag_server.backends.milvus import store as store_module
 from rag_server.errors import Internal, Unavailable
 from rag_server.testing.chunk_reading_suite import ChunkReadingSuite
-from rag_server.testing.chunk_store_suite import axis, make_chunk, make_collection
+from rag_server.testing.chunks import axis, make_chunk, make_collection
 
 
 def start_server(folder: Path, port: int) -> subprocess.Popen[bytes]:

@@ -12,7 +12,7 @@ from rag_server.domain.stored import StoredChunks
 from rag_server.query.resident.builder import SegmentBuilder
 from rag_server.query.resident.segment import Segment
 from rag_server.query.resident.vocabulary import Vocabulary
-from rag_server.testing.chunk_store_suite import make_collection
+from rag_server.testing.chunks import make_collection
 from rag_server.testing.retrieval_corpus import DIMENSION, CorpusDocument
 from tests.unit.rag_server.query.resident.resident_library import document, head_of, stored
 

@@ -12,7 +12,7 @@ from rag_server.query.resident.masks import MaskCache
 from rag_server.query.resident.search import search
 from rag_server.query.resident.state import State
 from rag_server.query.retriever import Probe
-from rag_server.testing.chunk_store_suite import make_collection
+from rag_server.testing.chunks import make_collection
 from tests.unit.rag_server.query.resident.resident_library import ALL, QUERY, document, find, segment_of
 
 COLLECTION = make_collection()

@@ -10,7 +10,7 @@ from structlog.testing import capture_logs
 from rag_server.domain.collection import Collection
 from rag_server.query.resident import last_used as last_used_module
 from rag_server.query.resident.last_used import LastUsed, Use
-from rag_server.testing.chunk_store_suite import make_collection
+from rag_server.testing.chunks import make_collection
 
 HOUR = 3600.0
 

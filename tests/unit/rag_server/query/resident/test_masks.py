@@ -13,7 +13,7 @@ from rag_server.query.resident import masks as masks_module
 from rag_server.query.resident import segment as segment_module
 from rag_server.query.resident.masks import MaskCache
 from rag_server.query.resident.state import State
-from rag_server.testing.chunk_store_suite import make_collection
+from rag_server.testing.chunks import make_collection
 from rag_server.testing.filter_reference import matches
 from rag_server.testing.retrieval_corpus import CorpusDocument, contains
 from tests.unit.rag_server.query.resident.resident_library import document, segment_of

@@ -12,7 +12,7 @@ from rag_server.query.resident.merging import (
     with_small_merged,
 )
 from rag_server.query.resident.state import State
-from rag_server.testing.chunk_store_suite import make_collection
+from rag_server.testing.chunks import make_collection
 from tests.unit.rag_server.query.resident.resident_library import (
     assert_same,
     document,

@@ -7,7 +7,7 @@ import numpy as np
 from rag_server.domain.document import Chunk
 from rag_server.domain.page_boxes import PageBox
 from rag_server.query.resident.passages import ChunkSource, Passages, concatenate_passages
-from rag_server.testing.chunk_store_suite import make_chunk
+from rag_server.testing.chunks import make_chunk
 
 SOURCE = ChunkSource(
     "acme", "manuals", "guide", 1, "The guide", "https://example.org/guide?a=1&b=%20", "text/markdown"

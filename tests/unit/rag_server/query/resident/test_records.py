@@ -10,7 +10,7 @@ from rag_server.query.resident.segment import Segment, merge
 from rag_server.query.resident.snapshot import SnapshotFolder
 from rag_server.query.resident.state import State
 from rag_server.query.resident.vocabulary import Vocabulary
-from rag_server.testing.chunk_store_suite import make_collection
+from rag_server.testing.chunks import make_collection
 from rag_server.testing.retrieval_corpus import CorpusDocument, ReferenceSearch, make_documents, with_records
 from tests.unit.rag_server.query.resident.resident_library import segment_of
 

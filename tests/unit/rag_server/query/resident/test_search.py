@@ -14,7 +14,7 @@ from rag_server.query.resident.masks import MaskCache
 from rag_server.query.resident.search import Hits, dense_method, scores_at, search, vectors_at
 from rag_server.query.resident.state import State
 from rag_server.query.retriever import Probe
-from rag_server.testing.chunk_store_suite import make_collection
+from rag_server.testing.chunks import make_collection
 from rag_server.testing.retrieval_corpus import ReferenceSearch, unit_vectors
 from tests.unit.rag_server.query.resident.resident_library import ALL, ODD, QUERY, document, segment_of
 

@@ -8,7 +8,7 @@ import pytest
 from rag_server.query.resident import segment as segment_module
 from rag_server.query.resident.segment import Segment, merge
 from rag_server.query.resident.vocabulary import Vocabulary
-from rag_server.testing.chunk_store_suite import make_collection
+from rag_server.testing.chunks import make_collection
 from tests.unit.rag_server.query.resident.resident_library import document, large_segment, segment_of
 
 COLLECTION = make_collection()

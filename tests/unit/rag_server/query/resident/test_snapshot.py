@@ -19,7 +19,7 @@ from rag_server.query.resident import snapshot as snapshot_module
 from rag_server.query.resident.merging import merge_parts
 from rag_server.query.resident.snapshot import SnapshotFolder
 from rag_server.query.resident.state import State
-from rag_server.testing.chunk_store_suite import make_collection
+from rag_server.testing.chunks import make_collection
 from tests.unit.rag_server.query.resident.resident_library import (
     BOTH,
     answer_of,

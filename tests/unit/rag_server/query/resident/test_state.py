@@ -16,7 +16,7 @@ from rag_server.query.resident.merging import choose_merge, rows_alive
 from rag_server.query.resident.segment import merge
 from rag_server.query.resident.snapshot import SnapshotFolder
 from rag_server.query.resident.state import Part, State
-from rag_server.testing.chunk_store_suite import make_collection
+from rag_server.testing.chunks import make_collection
 from rag_server.testing.retrieval_corpus import CorpusDocument
 from tests.unit.rag_server.query.resident.resident_library import (
     Answer,
