@@ -24,6 +24,7 @@ from rag.v1 import (
     retrieve_service_pb2_grpc,
 )
 from rag_server.app_conversation import create_conversing
+from rag_server.app_engines import show_engines
 from rag_server.app_generation import GenerationParts, open_generation
 from rag_server.app_ingest import (
     check_embedder,
@@ -131,6 +132,7 @@ async def running_server(settings: Settings) -> AsyncIterator[RunningServer]:
         _add_services(
             server, settings, parts, sweeper, create_dry_runner(settings, parts.embedder, stack), health
         )
+        show_engines(parts.generation.engines, registry)
         serve_metrics(settings.metrics, registry, stack)
 
         if not is_distributed:
@@ -216,6 +218,7 @@ def _add_services(
         database,
         model,
         parts.generation.models,
+        parts.generation.engines,
         health,
         parts.retrieval.figures,
         Reconciler(database, parts.chunks, parts.blobs, submitter, sweeper),

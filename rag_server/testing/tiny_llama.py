@@ -2,16 +2,18 @@
 
     folder = make_tiny_llama(tmp_path / "tiny", answer="It waits at dawn [1].")
 
-All that a server does with a large one happens here, too: tokens are counted, attention is computed, a cache is
-filled. Only the words are of no use. The last token alone decides about the next: the layers add nothing to
-the embeddings, and the rows of the output matrix are embeddings, permuted. At temperature 0 the model says
-`answer` and stops; the higher the temperature, the more it babbles, seldom to its end.
+All that a server does with a large one happens here, too: tokens are counted, attention is computed, a
+cache is filled. Only the words are of no use. The last token alone decides about the next: the layers add
+nothing to the embeddings, and the rows of the output matrix are embeddings, permuted. At temperature 0 the
+model says `answer` and stops; at temperature 2 it strays from it, and then babbles as long as it may, since
+no way leads back.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
 
@@ -27,6 +29,10 @@ _MIDDLE: Final = 256
 _LAYERS: Final = 2
 _SHARPNESS: Final = 1.0
 """How far the next token stands out: by some eleven, where the others are spread by one."""
+_BABBLE: Final = 4.0
+"""First component of the embeddings of what is not in the answer; in the answer it is 0."""
+_NO_WAY_BACK: Final = 10.0
+"""How strongly the tokens of the answer, and the end, are kept from following those with that component."""
 
 CHAT_TEMPLATE: Final = (
     "<|begin|>{% for message in messages %}<|{{ message.role }}|>{{ message.content }}<|end|>{% endfor %}"
@@ -70,7 +76,9 @@ def make_tiny_llama(
     _write_json(folder / "generation_config.json", {"bos_token_id": BEGIN, "eos_token_id": END})
     from safetensors.numpy import save_file
 
-    save_file(_weights(size, spoken, np.random.default_rng(seed)), folder / "model.safetensors", {"format": "pt"})
+    save_file(
+        _weights(size, spoken, np.random.default_rng(seed)), folder / "model.safetensors", {"format": "pt"}
+    )
     return folder
 
 
@@ -91,19 +99,26 @@ def _trained(texts: Iterable[str]) -> Any:
     return tokenizer
 
 
-def _weights(size: int, spoken: Sequence[int], random: np.random.Generator) -> dict[str, npt.NDArray[np.float32]]:
+def _weights(
+    size: int, spoken: Sequence[int], random: np.random.Generator
+) -> dict[str, npt.NDArray[np.float32]]:
     """Return the tensors by name; `spoken` are the tokens that follow each other, and then the end."""
     embeddings = _normal(random, size, _HIDDEN)
     embeddings *= np.sqrt(_HIDDEN) / np.linalg.norm(embeddings, axis=1, keepdims=True)
     path = [ASSISTANT, *spoken, END]
+    embeddings[:, 0] = _BABBLE
+    embeddings[path[:-1], 0] = 0
     before = random.permutation(size)  # of each token the one that it follows
-    for token, following in zip(path, path[1:], strict=False):
+    for token, following in pairwise(path):
         other = int(np.flatnonzero(before == token)[0])
         before[other], before[following] = before[following], token
+    head = embeddings[before] * np.float32(_SHARPNESS / np.sqrt(_HIDDEN))
+    head[:, 0] = 0
+    head[path[1:], 0] = -_NO_WAY_BACK
     tensors = {
         "model.embed_tokens.weight": embeddings,
         "model.norm.weight": np.ones(_HIDDEN, np.float32),
-        "lm_head.weight": embeddings[before] * np.float32(_SHARPNESS / np.sqrt(_HIDDEN)),
+        "lm_head.weight": head,
     }
     keys = _HIDDEN // _HEADS * _KEY_HEADS
     for layer in range(_LAYERS):

@@ -26,7 +26,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from rag.v1 import retriever_pb2 as rag_dot_v1_dot_retriever__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1arag/v1/admin_service.proto\x12\x06rag.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x16rag/v1/retriever.proto\"\x16\n\x14GetServerInfoRequest\"\xb0\x05\n\x15GetServerInfoResponse\x12\x18\n\x07version\x18\x01 \x01(\tR\x07version\x12\x39\n\nstart_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\tstartTime\x12\x43\n\x0f\x65mbedding_model\x18\x03 \x01(\x0b\x32\x1a.rag.v1.EmbeddingModelInfoR\x0e\x65mbeddingModel\x12\x1e\n\ngenerators\x18\x04 \x03(\tR\ngenerators\x12\x1c\n\tlanguages\x18\x05 \x03(\tR\tlanguages\x12\x1f\n\x0bmedia_types\x18\x06 \x03(\tR\nmediaTypes\x12&\n\x06limits\x18\x07 \x01(\x0b\x32\x0e.rag.v1.LimitsR\x06limits\x12\x37\n\ncomponents\x18\x08 \x03(\x0b\x32\x17.rag.v1.ComponentHealthR\ncomponents\x12\x30\n\x14unfinished_job_count\x18\t \x01(\x03R\x12unfinishedJobCount\x12\x35\n\nretrievers\x18\n \x03(\x0b\x32\x15.rag.v1.RetrieverInfoR\nretrievers\x12)\n\x06\x63\x61\x63hes\x18\x0b \x03(\x0b\x32\x11.rag.v1.CacheInfoR\x06\x63\x61\x63hes\x12\x1c\n\trerankers\x18\x0c \x03(\tR\trerankers\x12)\n\x06models\x18\x14 \x03(\x0b\x32\x11.rag.v1.ModelInfoR\x06models\x12\x37\n\rmodel_aliases\x18\x15 \x03(\x0b\x32\x12.rag.v1.ModelAliasR\x0cmodelAliases\x12\'\n\x0f\x66\x61llback_models\x18\x16 \x03(\tR\x0e\x66\x61llbackModels\"\xe9\x01\n\tModelInfo\x12\x12\n\x04name\x18\x01 \x01(\tR\x04name\x12\x1a\n\x08provider\x18\x02 \x01(\tR\x08provider\x12(\n\rwindow_tokens\x18\x03 \x01(\x05H\x00R\x0cwindowTokens\x88\x01\x01\x12&\n\x0cprompt_price\x18\x04 \x01(\x01H\x01R\x0bpromptPrice\x88\x01\x01\x12&\n\x0c\x61nswer_price\x18\x05 \x01(\x01H\x02R\x0b\x61nswerPrice\x88\x01\x01\x42\x10\n\x0e_window_tokensB\x0f\n\r_prompt_priceB\x0f\n\r_answer_price\"L\n\nModelAlias\x12\x12\n\x04name\x18\x01 \x01(\tR\x04name\x12*\n\x06shares\x18\x02 \x03(\x0b\x32\x12.rag.v1.ModelShareR\x06shares\":\n\nModelShare\x12\x14\n\x05model\x18\x01 \x01(\tR\x05model\x12\x16\n\x06weight\x18\x02 \x01(\x01R\x06weight\"\x85\x01\n\x12\x45mbeddingModelInfo\x12\x0e\n\x02id\x18\x01 \x01(\tR\x02id\x12\x1c\n\tdimension\x18\x02 \x01(\x05R\tdimension\x12#\n\rwindow_tokens\x18\x03 \x01(\x05R\x0cwindowTokens\x12\x1c\n\tlanguages\x18\x04 \x03(\tR\tlanguages\"\x7f\n\x06Limits\x12#\n\rmessage_bytes\x18\x01 \x01(\x03R\x0cmessageBytes\x12%\n\x0e\x64ocument_bytes\x18\x02 \x01(\x03R\rdocumentBytes\x12)\n\x10\x63oncurrent_calls\x18\x03 \x01(\x05R\x0f\x63oncurrentCalls\"\x7f\n\x0f\x43omponentHealth\x12\x12\n\x04name\x18\x01 \x01(\tR\x04name\x12\x1d\n\nis_serving\x18\x02 \x01(\x08R\tisServing\x12\x39\n\ncheck_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\tcheckTime\"P\n\x10ReconcileRequest\x12#\n\rcollection_id\x18\x01 \x01(\tR\x0c\x63ollectionId\x12\x17\n\x07\x64ry_run\x18\x02 \x01(\x08R\x06\x64ryRun\"\x87\x01\n\x11ReconcileResponse\x12\x34\n\x07\x66inding\x18\x01 \x01(\x0b\x32\x18.rag.v1.ReconcileFindingH\x00R\x07\x66inding\x12\x34\n\x07summary\x18\x02 \x01(\x0b\x32\x18.rag.v1.ReconcileSummaryH\x00R\x07summaryB\x06\n\x04part\"\xa1\x02\n\x10ReconcileFinding\x12)\n\x04kind\x18\x01 \x01(\x0e\x32\x15.rag.v1.ReconcileKindR\x04kind\x12#\n\rcollection_id\x18\x02 \x01(\tR\x0c\x63ollectionId\x12\x1f\n\x0b\x64ocument_id\x18\x03 \x01(\tR\ndocumentId\x12+\n\x11\x64ocument_revision\x18\x04 \x01(\x03R\x10\x64ocumentRevision\x12\x1f\n\x0b\x63hunk_count\x18\x05 \x01(\x03R\nchunkCount\x12\x16\n\x06sha256\x18\x06 \x01(\tR\x06sha256\x12\x1f\n\x0bis_repaired\x18\x07 \x01(\x08R\nisRepaired\x12\x15\n\x06job_id\x18\x08 \x01(\tR\x05jobId\"\xd1\x01\n\x10ReconcileSummary\x12)\n\x10\x63ollection_count\x18\x01 \x01(\x03R\x0f\x63ollectionCount\x12%\n\x0e\x64ocument_count\x18\x02 \x01(\x03R\rdocumentCount\x12\x1f\n\x0b\x63hunk_count\x18\x03 \x01(\x03R\nchunkCount\x12#\n\rfinding_count\x18\x04 \x01(\x03R\x0c\x66indingCount\x12%\n\x0erepaired_count\x18\x05 \x01(\x03R\rrepairedCount*\xe0\x01\n\rReconcileKind\x12\x1e\n\x1aRECONCILE_KIND_UNSPECIFIED\x10\x00\x12 \n\x1cRECONCILE_KIND_ORPHAN_CHUNKS\x10\x01\x12!\n\x1dRECONCILE_KIND_MISSING_CHUNKS\x10\x02\x12!\n\x1dRECONCILE_KIND_SURPLUS_CHUNKS\x10\x03\x12%\n!RECONCILE_KIND_UNREFERENCED_BYTES\x10\x04\x12 \n\x1cRECONCILE_KIND_MISSING_BYTES\x10\x05\x32\xa0\x01\n\x0c\x41\x64minService\x12L\n\rGetServerInfo\x12\x1c.rag.v1.GetServerInfoRequest\x1a\x1d.rag.v1.GetServerInfoResponse\x12\x42\n\tReconcile\x12\x18.rag.v1.ReconcileRequest\x1a\x19.rag.v1.ReconcileResponse0\x01\x42I\n\x0fio.ragserver.v1P\x01Z4github.com/rag-server/rag-server/gen/go/rag/v1;ragv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1arag/v1/admin_service.proto\x12\x06rag.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x16rag/v1/retriever.proto\"\x16\n\x14GetServerInfoRequest\"\xb0\x05\n\x15GetServerInfoResponse\x12\x18\n\x07version\x18\x01 \x01(\tR\x07version\x12\x39\n\nstart_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\tstartTime\x12\x43\n\x0f\x65mbedding_model\x18\x03 \x01(\x0b\x32\x1a.rag.v1.EmbeddingModelInfoR\x0e\x65mbeddingModel\x12\x1e\n\ngenerators\x18\x04 \x03(\tR\ngenerators\x12\x1c\n\tlanguages\x18\x05 \x03(\tR\tlanguages\x12\x1f\n\x0bmedia_types\x18\x06 \x03(\tR\nmediaTypes\x12&\n\x06limits\x18\x07 \x01(\x0b\x32\x0e.rag.v1.LimitsR\x06limits\x12\x37\n\ncomponents\x18\x08 \x03(\x0b\x32\x17.rag.v1.ComponentHealthR\ncomponents\x12\x30\n\x14unfinished_job_count\x18\t \x01(\x03R\x12unfinishedJobCount\x12\x35\n\nretrievers\x18\n \x03(\x0b\x32\x15.rag.v1.RetrieverInfoR\nretrievers\x12)\n\x06\x63\x61\x63hes\x18\x0b \x03(\x0b\x32\x11.rag.v1.CacheInfoR\x06\x63\x61\x63hes\x12\x1c\n\trerankers\x18\x0c \x03(\tR\trerankers\x12)\n\x06models\x18\x14 \x03(\x0b\x32\x11.rag.v1.ModelInfoR\x06models\x12\x37\n\rmodel_aliases\x18\x15 \x03(\x0b\x32\x12.rag.v1.ModelAliasR\x0cmodelAliases\x12\'\n\x0f\x66\x61llback_models\x18\x16 \x03(\tR\x0e\x66\x61llbackModels\"\x95\x02\n\tModelInfo\x12\x12\n\x04name\x18\x01 \x01(\tR\x04name\x12\x1a\n\x08provider\x18\x02 \x01(\tR\x08provider\x12(\n\rwindow_tokens\x18\x03 \x01(\x05H\x00R\x0cwindowTokens\x88\x01\x01\x12&\n\x0cprompt_price\x18\x04 \x01(\x01H\x01R\x0bpromptPrice\x88\x01\x01\x12&\n\x0c\x61nswer_price\x18\x05 \x01(\x01H\x02R\x0b\x61nswerPrice\x88\x01\x01\x12*\n\x06\x65ngine\x18\x06 \x01(\x0b\x32\x12.rag.v1.EngineInfoR\x06\x65ngineB\x10\n\x0e_window_tokensB\x0f\n\r_prompt_priceB\x0f\n\r_answer_price\"\xd3\x01\n\nEngineInfo\x12#\n\rrunning_count\x18\x01 \x01(\x03R\x0crunningCount\x12#\n\rwaiting_count\x18\x02 \x01(\x03R\x0cwaitingCount\x12\x1f\n\x0b\x63\x61\x63he_usage\x18\x03 \x01(\x01R\ncacheUsage\x12,\n\x12prompt_token_count\x18\x04 \x01(\x03R\x10promptTokenCount\x12,\n\x12\x63\x61\x63hed_token_count\x18\x05 \x01(\x03R\x10\x63\x61\x63hedTokenCount\"L\n\nModelAlias\x12\x12\n\x04name\x18\x01 \x01(\tR\x04name\x12*\n\x06shares\x18\x02 \x03(\x0b\x32\x12.rag.v1.ModelShareR\x06shares\":\n\nModelShare\x12\x14\n\x05model\x18\x01 \x01(\tR\x05model\x12\x16\n\x06weight\x18\x02 \x01(\x01R\x06weight\"\x85\x01\n\x12\x45mbeddingModelInfo\x12\x0e\n\x02id\x18\x01 \x01(\tR\x02id\x12\x1c\n\tdimension\x18\x02 \x01(\x05R\tdimension\x12#\n\rwindow_tokens\x18\x03 \x01(\x05R\x0cwindowTokens\x12\x1c\n\tlanguages\x18\x04 \x03(\tR\tlanguages\"\x7f\n\x06Limits\x12#\n\rmessage_bytes\x18\x01 \x01(\x03R\x0cmessageBytes\x12%\n\x0e\x64ocument_bytes\x18\x02 \x01(\x03R\rdocumentBytes\x12)\n\x10\x63oncurrent_calls\x18\x03 \x01(\x05R\x0f\x63oncurrentCalls\"\x7f\n\x0f\x43omponentHealth\x12\x12\n\x04name\x18\x01 \x01(\tR\x04name\x12\x1d\n\nis_serving\x18\x02 \x01(\x08R\tisServing\x12\x39\n\ncheck_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\tcheckTime\"P\n\x10ReconcileRequest\x12#\n\rcollection_id\x18\x01 \x01(\tR\x0c\x63ollectionId\x12\x17\n\x07\x64ry_run\x18\x02 \x01(\x08R\x06\x64ryRun\"\x87\x01\n\x11ReconcileResponse\x12\x34\n\x07\x66inding\x18\x01 \x01(\x0b\x32\x18.rag.v1.ReconcileFindingH\x00R\x07\x66inding\x12\x34\n\x07summary\x18\x02 \x01(\x0b\x32\x18.rag.v1.ReconcileSummaryH\x00R\x07summaryB\x06\n\x04part\"\xa1\x02\n\x10ReconcileFinding\x12)\n\x04kind\x18\x01 \x01(\x0e\x32\x15.rag.v1.ReconcileKindR\x04kind\x12#\n\rcollection_id\x18\x02 \x01(\tR\x0c\x63ollectionId\x12\x1f\n\x0b\x64ocument_id\x18\x03 \x01(\tR\ndocumentId\x12+\n\x11\x64ocument_revision\x18\x04 \x01(\x03R\x10\x64ocumentRevision\x12\x1f\n\x0b\x63hunk_count\x18\x05 \x01(\x03R\nchunkCount\x12\x16\n\x06sha256\x18\x06 \x01(\tR\x06sha256\x12\x1f\n\x0bis_repaired\x18\x07 \x01(\x08R\nisRepaired\x12\x15\n\x06job_id\x18\x08 \x01(\tR\x05jobId\"\xd1\x01\n\x10ReconcileSummary\x12)\n\x10\x63ollection_count\x18\x01 \x01(\x03R\x0f\x63ollectionCount\x12%\n\x0e\x64ocument_count\x18\x02 \x01(\x03R\rdocumentCount\x12\x1f\n\x0b\x63hunk_count\x18\x03 \x01(\x03R\nchunkCount\x12#\n\rfinding_count\x18\x04 \x01(\x03R\x0c\x66indingCount\x12%\n\x0erepaired_count\x18\x05 \x01(\x03R\rrepairedCount*\xe0\x01\n\rReconcileKind\x12\x1e\n\x1aRECONCILE_KIND_UNSPECIFIED\x10\x00\x12 \n\x1cRECONCILE_KIND_ORPHAN_CHUNKS\x10\x01\x12!\n\x1dRECONCILE_KIND_MISSING_CHUNKS\x10\x02\x12!\n\x1dRECONCILE_KIND_SURPLUS_CHUNKS\x10\x03\x12%\n!RECONCILE_KIND_UNREFERENCED_BYTES\x10\x04\x12 \n\x1cRECONCILE_KIND_MISSING_BYTES\x10\x05\x32\xa0\x01\n\x0c\x41\x64minService\x12L\n\rGetServerInfo\x12\x1c.rag.v1.GetServerInfoRequest\x1a\x1d.rag.v1.GetServerInfoResponse\x12\x42\n\tReconcile\x12\x18.rag.v1.ReconcileRequest\x1a\x19.rag.v1.ReconcileResponse0\x01\x42I\n\x0fio.ragserver.v1P\x01Z4github.com/rag-server/rag-server/gen/go/rag/v1;ragv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,32 +34,34 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'rag.v1.admin_service_pb2', 
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\017io.ragserver.v1P\001Z4github.com/rag-server/rag-server/gen/go/rag/v1;ragv1'
-  _globals['_RECONCILEKIND']._serialized_start=2303
-  _globals['_RECONCILEKIND']._serialized_end=2527
+  _globals['_RECONCILEKIND']._serialized_start=2561
+  _globals['_RECONCILEKIND']._serialized_end=2785
   _globals['_GETSERVERINFOREQUEST']._serialized_start=95
   _globals['_GETSERVERINFOREQUEST']._serialized_end=117
   _globals['_GETSERVERINFORESPONSE']._serialized_start=120
   _globals['_GETSERVERINFORESPONSE']._serialized_end=808
   _globals['_MODELINFO']._serialized_start=811
-  _globals['_MODELINFO']._serialized_end=1044
-  _globals['_MODELALIAS']._serialized_start=1046
-  _globals['_MODELALIAS']._serialized_end=1122
-  _globals['_MODELSHARE']._serialized_start=1124
-  _globals['_MODELSHARE']._serialized_end=1182
-  _globals['_EMBEDDINGMODELINFO']._serialized_start=1185
-  _globals['_EMBEDDINGMODELINFO']._serialized_end=1318
-  _globals['_LIMITS']._serialized_start=1320
-  _globals['_LIMITS']._serialized_end=1447
-  _globals['_COMPONENTHEALTH']._serialized_start=1449
-  _globals['_COMPONENTHEALTH']._serialized_end=1576
-  _globals['_RECONCILEREQUEST']._serialized_start=1578
-  _globals['_RECONCILEREQUEST']._serialized_end=1658
-  _globals['_RECONCILERESPONSE']._serialized_start=1661
-  _globals['_RECONCILERESPONSE']._serialized_end=1796
-  _globals['_RECONCILEFINDING']._serialized_start=1799
-  _globals['_RECONCILEFINDING']._serialized_end=2088
-  _globals['_RECONCILESUMMARY']._serialized_start=2091
-  _globals['_RECONCILESUMMARY']._serialized_end=2300
-  _globals['_ADMINSERVICE']._serialized_start=2530
-  _globals['_ADMINSERVICE']._serialized_end=2690
+  _globals['_MODELINFO']._serialized_end=1088
+  _globals['_ENGINEINFO']._serialized_start=1091
+  _globals['_ENGINEINFO']._serialized_end=1302
+  _globals['_MODELALIAS']._serialized_start=1304
+  _globals['_MODELALIAS']._serialized_end=1380
+  _globals['_MODELSHARE']._serialized_start=1382
+  _globals['_MODELSHARE']._serialized_end=1440
+  _globals['_EMBEDDINGMODELINFO']._serialized_start=1443
+  _globals['_EMBEDDINGMODELINFO']._serialized_end=1576
+  _globals['_LIMITS']._serialized_start=1578
+  _globals['_LIMITS']._serialized_end=1705
+  _globals['_COMPONENTHEALTH']._serialized_start=1707
+  _globals['_COMPONENTHEALTH']._serialized_end=1834
+  _globals['_RECONCILEREQUEST']._serialized_start=1836
+  _globals['_RECONCILEREQUEST']._serialized_end=1916
+  _globals['_RECONCILERESPONSE']._serialized_start=1919
+  _globals['_RECONCILERESPONSE']._serialized_end=2054
+  _globals['_RECONCILEFINDING']._serialized_start=2057
+  _globals['_RECONCILEFINDING']._serialized_end=2346
+  _globals['_RECONCILESUMMARY']._serialized_start=2349
+  _globals['_RECONCILESUMMARY']._serialized_end=2558
+  _globals['_ADMINSERVICE']._serialized_start=2788
+  _globals['_ADMINSERVICE']._serialized_end=2948
 # @@protoc_insertion_point(module_scope)
