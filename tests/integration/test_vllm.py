@@ -55,7 +55,11 @@ class Surroundings:
         return cls(
             {each: signal.getsignal(each) for each in signals},
             type(asyncio.get_event_loop_policy()),
-            list(logging.getLogger().handlers),
+            [
+                each
+                for each in logging.getLogger().handlers
+                if not type(each).__module__.startswith("_pytest")
+            ],
         )
 
 
@@ -105,6 +109,16 @@ class Rig:
         return next(each.engine for each in info.models if each.name == "tiny")
 
 
+def engine_processes() -> list[str]:
+    """Return the names of those that have not ended."""
+    children = psutil.Process().children(recursive=True)
+    return [
+        each.name()
+        for each in children
+        if each.name().startswith("VLLM") and each.status() != psutil.STATUS_ZOMBIE
+    ]
+
+
 def babbling() -> Prompt:
     """Return a prompt that is answered for seconds."""
     sampling = Sampling(temperature=2.0)
@@ -118,6 +132,7 @@ async def rig(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Rig]:
     model = make_tiny_llama(folder / "model", window_tokens=WINDOW_TOKENS)
     here = {
         "kind": "vllm",
+        "dtype": "float32",
         "enforce_eager": True,
         "kv_cache_bytes": 256 * 1024**2,
         "max_sequences": 64,
@@ -145,7 +160,7 @@ async def rig(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Rig]:
         await client.create_collection(COLLECTION)
         await client.ingest_text(COLLECTION, HERON, "heron.txt")
         yield Rig(running, client, before)
-    assert not [each for each in psutil.Process().children(recursive=True) if "VLLM" in each.name()]
+    await until(lambda: not engine_processes())
 
 
 @pytest.mark.asyncio(loop_scope="class")

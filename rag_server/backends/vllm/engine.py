@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import multiprocessing
 import uuid
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -26,7 +27,7 @@ from rag_server.logs import where_raised
 
 log = structlog.get_logger()
 
-_STOP_S: Final = 5.0
+_STOP_S: Final = 2.0
 """How long the engine's processes may take to end by themselves."""
 _RETRY_AFTER_S: Final = 30.0
 """When to come back to a server whose engine has ended: whoever runs it starts it again."""
@@ -153,6 +154,11 @@ class Engine:
         await asyncio.to_thread(llm.shutdown, _STOP_S)
         if handler is not None:
             await asyncio.wait([handler], timeout=_STOP_S)
+        multiprocessing.active_children()  # takes note of those that have ended
+        # vLLM closes its sockets, and leaves their context to the collector of garbage, which complains.
+        context = llm.engine_core.ctx._shadow_obj  # noqa: SLF001 - there is no other way to it
+        with suppress(TimeoutError):
+            await asyncio.wait_for(asyncio.to_thread(context.destroy, 0), _STOP_S)
 
     def _running(self) -> AsyncLLM:
         if self._llm is None:
