@@ -10,7 +10,7 @@ import logging
 import random
 import signal
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, cast
 
 import grpc
@@ -51,7 +51,7 @@ class Surroundings:
 
     @classmethod
     def now(cls) -> Surroundings:
-        signals = (signal.SIGINT, signal.SIGTERM, signal.SIGCHLD)
+        signals = (signal.SIGTERM, signal.SIGCHLD)  # asyncio has SIGINT, anew in each test
         return cls(
             {each: signal.getsignal(each) for each in signals},
             type(asyncio.get_event_loop_policy()),
@@ -215,7 +215,7 @@ class TestVllmGenerator(GeneratorSuite):
         assert events[-1].finished.reason == generate_pb.FINISH_REASON_COMPLETE
 
     async def test_question_beyond_the_window_is_refused_by_exact_count(self, rig: Rig) -> None:
-        failed = await failure(rig.ask("heron " * 5000))
+        failed = await failure(rig.ask("☃" * 3000))
         assert (failed.code, failed.reason) == (
             grpc.StatusCode.INVALID_ARGUMENT,
             "QUESTION_EXCEEDS_WINDOW",
@@ -223,15 +223,16 @@ class TestVllmGenerator(GeneratorSuite):
         assert list(failed.violations) == ["question"]
 
     async def test_same_beginning_is_found_in_the_prefix_cache(self, rig: Rig) -> None:
-        await collected(rig.generator.generate(prompt()))
+        long = Message(Role.SYSTEM, "Answer from the sources. " * 50)
+        told = replace(prompt(), messages=(long, *prompt().messages))
+        await collected(rig.generator.generate(told))
         before = await rig.engine()
-        await collected(rig.generator.generate(prompt()))
+        await collected(rig.generator.generate(told))
         after = await rig.engine()
         looked_up = after.prompt_token_count - before.prompt_token_count
         found = after.cached_token_count - before.cached_token_count
-        assert looked_up > 0
         assert looked_up / 2 < found <= looked_up
-        assert rig.generator.figures.cache_usage <= 1
+        assert 0 <= after.cache_usage <= 1
 
     async def test_generator_that_is_closed_ends_the_engines_request(self, rig: Rig) -> None:
         events = rig.generator.generate(babbling())

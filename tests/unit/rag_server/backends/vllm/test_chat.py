@@ -12,7 +12,8 @@ from rag_server.testing.tiny_llama import ASSISTANT, BEGIN, make_tiny_llama
 
 MESSAGES = (Message(Role.SYSTEM, "Answer."), Message(Role.USER, "When?"))
 NO_SYSTEM = (
-    "{% for message in messages %}{% if message.role == 'system' %}{{ raise_exception('no system') }}{% endif %}"
+    "{% for message in messages %}"
+    "{% if message.role == 'system' %}{{ raise_exception('no system') }}{% endif %}"
     "<|{{ message.role }}|>{{ message.content }}<|end|>{% endfor %}<|assistant|>"
 )
 OPTIONAL = "{{ messages[-1].content }}{% if think %} Think!{% endif %}<|assistant|>"
