@@ -49,9 +49,9 @@ def chosen_model(given: str, folder: Path) -> str:
     """Return the model to run, and say what it is. Raises `DemoError` where it cannot be meant."""
     if not given:
         print(
-            "No MODEL is given: a tiny one is made, with random weights. It says one sentence, whatever it is\n"
-            "asked: see how it runs, not what it says. MODEL=folder or MODEL=Qwen/Qwen3-0.6B, say, gives\n"
-            "answers.",
+            "No MODEL is given: a tiny one is made, with random weights. It says one sentence, whatever it\n"
+            "is asked: see how it runs, not what it says. MODEL=folder or MODEL=Qwen/Qwen3-0.6B, say,\n"
+            "gives answers.",
             flush=True,
         )
         return str(make_tiny_llama(folder / "model", window_tokens=WINDOW_TOKENS))

@@ -20,11 +20,17 @@ from tests.faults.polling import until
 from tests.rag_client import RagClient, failure, failure_of
 
 HERON = "The grey heron waits by the river at dawn."
-ENGINE_TIMEOUT_S = 400.0
+ENGINE_TIMEOUT_S = 900.0
 
 
 def settings_of(model: Path) -> dict[str, object]:
-    here = {"kind": "vllm", "enforce_eager": True, "kv_cache_bytes": 64 * 1024**2, "cpu_threads": 1}
+    here = {
+        "kind": "vllm",
+        "enforce_eager": True,
+        "kv_cache_bytes": 64 * 1024**2,
+        "cpu_threads": 1,
+        "start_timeout_s": 900,
+    }
     tiny = {"provider": "here", "id": str(model), "window_tokens": 4096, "temperature": 0.0}
     return {
         "models__providers": json.dumps({"here": here}),
@@ -66,7 +72,7 @@ async def serving(client: RagClient) -> dict[str, bool]:
     return {each.name: each.is_serving for each in info.components}
 
 
-@pytest.mark.timeout(900)  # vLLM takes half a minute of two cores to start
+@pytest.mark.timeout(1200)  # vLLM takes half a minute of two cores to start
 async def test_engine_that_is_killed_in_mid_answer_ends_it_unavailable_and_health_says_so(
     start_server: ServerStarter, tmp_path: Path
 ) -> None:

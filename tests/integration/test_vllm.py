@@ -137,6 +137,7 @@ async def rig(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Rig]:
         "kv_cache_bytes": 256 * 1024**2,
         "max_sequences": 64,
         "cpu_threads": 1,
+        "start_timeout_s": 900,
     }
     tiny = {
         "provider": "here",
@@ -164,7 +165,7 @@ async def rig(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Rig]:
 
 
 @pytest.mark.asyncio(loop_scope="class")
-@pytest.mark.timeout(600)  # the first test waits for the engine, which takes half a minute of two cores
+@pytest.mark.timeout(1200)  # the first test waits for the engine, which takes half a minute of two cores
 class TestVllmGenerator(GeneratorSuite):
     @pytest_asyncio.fixture(loop_scope="class")
     async def generator(self, rig: Rig) -> VllmGenerator:
