@@ -23,7 +23,8 @@ from typing import Any
 from benchmarks.figures import Figure
 from benchmarks.generation_client import BABBLE_TEMPERATURE, COLLECTION
 from rag_server.app import RunningServer, running_server
-from rag_server.config import Settings
+from rag_server.config import LogSettings, Settings
+from rag_server.logs import configure_logs
 from rag_server.testing.tiny_llama import make_tiny_llama
 from tests.rag_client import RagClient
 
@@ -45,7 +46,6 @@ def settings_of(folder: Path, model: str, window_tokens: int) -> Settings:
         {
             "server": {"host": "127.0.0.1", "port": 0, "max_concurrent_calls": 1000},
             "storage": {"data_dir": folder / "data"},
-            "log": {"level": "ERROR"},
             "models": {
                 "providers": {"here": here},
                 "models": {"model": served},
@@ -179,6 +179,7 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args()
+    configure_logs(LogSettings(level="ERROR"))
     figures = asyncio.run(run(given.model, given.window, given.rounds))
     if given.json:
         print(json.dumps({each.name: each.value for each in figures}))

@@ -29,7 +29,7 @@ def test_without_a_model_a_tiny_one_is_made_which_says_so(
 ) -> None:
     model = Path(chosen_model("", tmp_path))
     assert (model / "config.json").is_file()
-    assert "whatever it is asked" in capsys.readouterr().out
+    assert "see how it runs, not what it says" in capsys.readouterr().out
     assert chosen_model(str(model), tmp_path) == str(model)
 
 
