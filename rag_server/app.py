@@ -24,7 +24,7 @@ from rag.v1 import (
     retrieve_service_pb2_grpc,
 )
 from rag_server.app_conversation import create_conversing
-from rag_server.app_generation import GenerationParts, open_generation
+from rag_server.app_generation import GenerationParts, create_resumable_answers, open_generation
 from rag_server.app_ingest import (
     check_embedder,
     crawl_check,
@@ -61,6 +61,7 @@ from rag_server.services.conversations import ConversationServicer
 from rag_server.services.documents import DocumentServicer
 from rag_server.services.generate import GenerateServicer
 from rag_server.services.idempotency import Idempotency
+from rag_server.services.resumable_answers import ResumableAnswers
 from rag_server.services.retrieve import RetrieveServicer
 from rag_server.services.wire.webhook import event_body
 from rag_server.text.analyzer import Analyzer
@@ -128,8 +129,15 @@ async def running_server(settings: Settings) -> AsyncIterator[RunningServer]:
         )
         chain = StandardChain(settings.server, registry)
         server, port = create_server(settings.server, chain)
+        resumable = create_resumable_answers(settings, registry)
         _add_services(
-            server, settings, parts, sweeper, create_dry_runner(settings, parts.embedder, stack), health
+            server,
+            settings,
+            parts,
+            sweeper,
+            create_dry_runner(settings, parts.embedder, stack),
+            health,
+            resumable,
         )
         serve_metrics(settings.metrics, registry, stack)
 
@@ -175,7 +183,9 @@ async def running_server(settings: Settings) -> AsyncIterator[RunningServer]:
             log.info("stopping", grace_s=settings.server.shutdown_grace_s)
             await health.leave()
             parts.feed.close()
+            resumable.stop()
             await drain(server, chain, settings.server.shutdown_grace_s)
+            await resumable.close()
     log.info("stopped")
 
 
@@ -200,6 +210,7 @@ def _add_services(
     sweeper: Sweeper,
     dry_runner: DryRunner,
     health: Health,
+    resumable: ResumableAnswers,
 ) -> None:
     database, model = parts.database, parts.embedder.model
     idempotency = Idempotency(database)
@@ -241,6 +252,7 @@ def _add_services(
                 analyzer_for,
             ),
             parts.generation.models,
+            resumable,
         ),
         server,
     )

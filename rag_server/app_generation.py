@@ -8,6 +8,8 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Final
 
+from prometheus_client import CollectorRegistry
+
 from rag_server.app_retrieval import RetrievalParts
 from rag_server.backends.extractive.generator import ExtractiveGenerator
 from rag_server.backends.openai.generator import ModelOptions, OpenAiGenerator
@@ -26,6 +28,7 @@ from rag_server.generation.compose import Composer
 from rag_server.generation.models import Models, ServedModel
 from rag_server.generation.pipeline import Answering
 from rag_server.generation.prompt import PromptTemplates
+from rag_server.services.resumable_answers import ResumableAnswers, ResumptionLimits
 from rag_server.text.analyzer import Analyzer
 
 CHECK_INTERVAL_S: Final = 60.0
@@ -71,6 +74,16 @@ async def open_generation(
         f"provider:{name}": SpacedCheck(each.check, CHECK_INTERVAL_S) for name, each in by_provider.items()
     }
     return GenerationParts(Answering(retrieval.retrieval, models, composer, asking), models, checks)
+
+
+def create_resumable_answers(settings: Settings, registry: CollectorRegistry) -> ResumableAnswers:
+    """Return what keeps answers for callers whose connection breaks; `registry` counts them."""
+    limits = ResumptionLimits(
+        settings.answers.max_resumable,
+        settings.answers.resume_buffer_bytes,
+        settings.server.default_stream_deadline_s,
+    )
+    return ResumableAnswers(limits, registry)
 
 
 def _served(generator: Generator, permits: int, queue: int) -> ServedModel:
