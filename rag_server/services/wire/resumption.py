@@ -23,7 +23,10 @@ def without_resumption(request: pb.StreamGenerateRequest) -> pb.StreamGenerateRe
 
 def digest_of(request: pb.StreamGenerateRequest) -> bytes:
     """Return what is the same for a request and for the one that resumes its answer, and for no other."""
-    return hashlib.sha256(without_resumption(request).SerializeToString(deterministic=True)).digest()
+    asked = pb.StreamGenerateRequest()
+    asked.CopyFrom(request)
+    asked.ClearField("resume_cursor")
+    return hashlib.sha256(asked.SerializeToString(deterministic=True)).digest()
 
 
 def new_answer_id() -> str:
