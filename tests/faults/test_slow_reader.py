@@ -1,4 +1,4 @@
-"""L3: a client stops reading its answer: it holds a bounded amount, no longer than the limit, then nothing."""
+"""L3: a client stops reading its answer: it holds little, no longer than the limit, and then nothing."""
 
 from __future__ import annotations
 
@@ -36,7 +36,11 @@ class Counted:
         self.taken = 0
         self.is_closed = False
         self._generate = OpenAiGenerator.generate
-        monkeypatch.setattr(OpenAiGenerator, "generate", lambda model, prompt: self._counting(model, prompt))
+
+        def generate(model: OpenAiGenerator, prompt: Prompt) -> AsyncGenerator[Any, None]:
+            return self._counting(model, prompt)
+
+        monkeypatch.setattr(OpenAiGenerator, "generate", generate)
 
     async def _counting(self, model: OpenAiGenerator, prompt: Prompt) -> AsyncGenerator[Any, None]:
         try:
