@@ -103,7 +103,8 @@ async def running_server(settings: Settings) -> AsyncIterator[RunningServer]:
     """
     async with AsyncExitStack() as stack:
         folder = stack.enter_context(locked(settings.storage.data_dir))
-        parts = await _open_parts(settings, folder, stack)
+        registry = CollectorRegistry()
+        parts = await _open_parts(settings, folder, registry, stack)
         is_distributed = bool(settings.queue.url.get_secret_value())
         sweeper = Sweeper(parts.database, parts.chunks, parts.blobs)
         relay = OutboxRelay(
@@ -112,7 +113,6 @@ async def running_server(settings: Settings) -> AsyncIterator[RunningServer]:
             poll_s=settings.queue.poll_s,
             stranded_after_s=settings.queue.stranded_after_s,
         )
-        registry = CollectorRegistry()
         background = Background()
         checks = {
             METADATA: parts.database.check,
@@ -189,7 +189,9 @@ async def running_server(settings: Settings) -> AsyncIterator[RunningServer]:
     log.info("stopped")
 
 
-async def _open_parts(settings: Settings, folder: Path, stack: AsyncExitStack) -> Parts:
+async def _open_parts(
+    settings: Settings, folder: Path, registry: CollectorRegistry, stack: AsyncExitStack
+) -> Parts:
     stores = await open_stores(settings, folder, stack, owns_folder=True)
     database, embedder = stores.database, stores.embedder
     chunks = RecentChunkStore(stores.chunks)
@@ -199,7 +201,7 @@ async def _open_parts(settings: Settings, folder: Path, stack: AsyncExitStack) -
     retrieval = await open_retrieval(settings, folder / "resident", database, chunks, embedder, stack)
     tell_others(database, bus)
     follower = Follower(database, bus, feed, retrieval.directory, retrieval.pool)
-    generation = await open_generation(settings, embedder, retrieval, stack)
+    generation = await open_generation(settings, embedder, retrieval, registry, stack)
     return Parts(database, chunks, stores.blobs, embedder, queue, feed, follower, retrieval, generation)
 
 

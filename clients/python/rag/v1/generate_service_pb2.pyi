@@ -182,6 +182,7 @@ class GenerateResponse(_message.Message):
     COLLECTION_REVISIONS_FIELD_NUMBER: _builtins.int
     TIMINGS_FIELD_NUMBER: _builtins.int
     PROMPT_FIELD_NUMBER: _builtins.int
+    FROM_CACHE_FIELD_NUMBER: _builtins.int
     TURN_FIELD_NUMBER: _builtins.int
     answer: _builtins.str
     """answer is the text."""
@@ -191,6 +192,10 @@ class GenerateResponse(_message.Message):
     """model is the model that answered."""
     score_scale: _retrieved_chunk_pb2.ScoreScale.ValueType
     """score_scale says what the sources' scores mean."""
+    from_cache: _builtins.bool
+    """from_cache says that no model was asked: the answer was given before, or is given to another call at the same
+    time. `usage` is then zero.
+    """
     @_builtins.property
     def citations(self) -> _containers.RepeatedCompositeFieldContainer[Global___Citation]:
         """citations say which spans of the answer come from which source."""
@@ -241,11 +246,12 @@ class GenerateResponse(_message.Message):
         collection_revisions: _abc.Iterable[_retrieved_chunk_pb2.CollectionRevision] | None = ...,
         timings: _timings_pb2.Timings | None = ...,
         prompt: Global___PromptReport | None = ...,
+        from_cache: _builtins.bool = ...,
         turn: _conversation_pb2.Turn | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["prompt", b"prompt", "timings", b"timings", "turn", b"turn", "usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "citations", b"citations", "collection_revisions", b"collection_revisions", "degradations", b"degradations", "finish_reason", b"finish_reason", "model", b"model", "prompt", b"prompt", "score_scale", b"score_scale", "sources", b"sources", "timings", b"timings", "turn", b"turn", "usage", b"usage"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "citations", b"citations", "collection_revisions", b"collection_revisions", "degradations", b"degradations", "finish_reason", b"finish_reason", "from_cache", b"from_cache", "model", b"model", "prompt", b"prompt", "score_scale", b"score_scale", "sources", b"sources", "timings", b"timings", "turn", b"turn", "usage", b"usage"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -694,10 +700,15 @@ class GenerationFinished(_message.Message):
     MODEL_FIELD_NUMBER: _builtins.int
     DEGRADATIONS_FIELD_NUMBER: _builtins.int
     PROMPT_FIELD_NUMBER: _builtins.int
+    FROM_CACHE_FIELD_NUMBER: _builtins.int
     reason: Global___FinishReason.ValueType
     """reason says why the answer ended."""
     model: _builtins.str
     """model is the model that answered."""
+    from_cache: _builtins.bool
+    """from_cache says that no model was asked: the answer was given before, or is given to another call at the same
+    time. `usage` is then zero.
+    """
     @_builtins.property
     def timings(self) -> _timings_pb2.Timings:
         """timings say where the time went: the stages of Retrieve, then `prompt` and `generate`; with a history,
@@ -722,10 +733,11 @@ class GenerationFinished(_message.Message):
         model: _builtins.str = ...,
         degradations: _abc.Iterable[_retrieved_chunk_pb2.Degradation.ValueType] | None = ...,
         prompt: Global___PromptReport | None = ...,
+        from_cache: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["prompt", b"prompt", "timings", b"timings"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["degradations", b"degradations", "model", b"model", "prompt", b"prompt", "reason", b"reason", "timings", b"timings"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["degradations", b"degradations", "from_cache", b"from_cache", "model", b"model", "prompt", b"prompt", "reason", b"reason", "timings", b"timings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
