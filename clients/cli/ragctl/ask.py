@@ -18,7 +18,7 @@ from rag.v1.generate_service_pb2 import (
     StreamGenerateResponse,
 )
 from rag.v1.generate_service_pb2_grpc import GenerateServiceStub
-from rag.v1.options_pb2 import GenerationOptions, RetrievalOptions
+from rag.v1.options_pb2 import AnswerCaching, GenerationOptions, RetrievalOptions
 from rag.v1.retrieved_chunk_pb2 import RetrievedChunk
 from ragctl.answer_events import answer_events
 from ragctl.answer_text import CitedText
@@ -60,6 +60,9 @@ def ask(
     temperature: Annotated[
         float | None, typer.Option("--temperature", help="0 to 2: how freely the model chooses its words.")
     ] = None,
+    no_cache: Annotated[
+        bool, typer.Option("--no-cache", help="Ask a model, even if it has answered the same before.")
+    ] = False,
     ranking: RetrievalOptions,
 ) -> None:
     """Answer a question from what was ingested, with citations.
@@ -70,7 +73,11 @@ def ask(
         collection_ids=collections,
         retrieval=ranking,
         generation=GenerationOptions(
-            max_answer_tokens=max_tokens, language=language, model=model, temperature=temperature
+            max_answer_tokens=max_tokens,
+            language=language,
+            model=model,
+            temperature=temperature,
+            cache=AnswerCaching.ANSWER_CACHING_BYPASSED if no_cache else None,
         ),
     )
     if sources is not None:
@@ -190,6 +197,8 @@ def _show_end(session: Session, finished: GenerationFinished) -> None:
     note = degradation_note(finished.degradations)
     if note:
         session.output.line(f"{note}: answered by {one_line(finished.model)}", style="yellow")
+    if finished.from_cache:
+        session.output.line("This answer was given before: --no-cache asks a model again.", style="yellow")
     left_out = len(finished.prompt.left_out_sources)
     if left_out:
         session.output.line(f"{left_out} of the passages did not fit the model's window.", style="yellow")
