@@ -49,6 +49,15 @@ class Sampling:
     """Texts before which the answer ends."""
 
 
+class AnswerCaching(StrEnum):
+    """Whether an answer may be one that was given before, or to another caller of the tenant."""
+
+    REPEATABLE = "repeatable"
+    """If it would come out alike."""
+    ALLOWED = "allowed"
+    BYPASSED = "bypassed"
+
+
 @dataclass(frozen=True, slots=True)
 class GenerationRequest:
     """A question and how to answer it."""
@@ -66,6 +75,7 @@ class GenerationRequest:
     max_cost: float | None = None
     """What prompt and answer may cost at most; None: the server's limit."""
     priority: Priority = Priority.INTERACTIVE
+    caching: AnswerCaching = AnswerCaching.REPEATABLE
     history: tuple[HistoryMessage, ...] = ()
     """What was said before, oldest first; for a stored conversation as much of it as the generator gets."""
     conversation: ConversationRef | None = None
@@ -188,6 +198,8 @@ class Finished:
     degradations: tuple[Degradation, ...] = ()
     """What generation had to go without."""
     prompt: PromptReport | None = None
+    is_shared: bool = False
+    """Whether no model was asked: the answer was given before, or is that of another caller, too."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
+from typing import Protocol
 
 import structlog
 
@@ -28,6 +29,16 @@ class Asked:
     model: str
     composed: Composed
     is_fallback: bool
+    is_shared: bool = False
+    """Whether no model was asked: the answer was kept, or is another caller's, too."""
+
+
+class Asks(Protocol):
+    """Gets an answer."""
+
+    def ask(self, route: Sequence[ServedModel], first: Composed) -> AsyncGenerator[Asked | Words, None]:
+        """Yield who answers, then the answer; see `Asking.ask`."""
+        ...
 
 
 class Asking:
