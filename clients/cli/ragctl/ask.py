@@ -77,7 +77,9 @@ def ask(
             language=language,
             model=model,
             temperature=temperature,
-            cache=AnswerCaching.ANSWER_CACHING_BYPASSED if no_cache else None,
+            cache=AnswerCaching.ANSWER_CACHING_BYPASSED
+            if no_cache
+            else AnswerCaching.ANSWER_CACHING_UNSPECIFIED,
         ),
     )
     if sources is not None:
