@@ -26,6 +26,7 @@ from ragctl.errors import UNREACHABLE, CommandFailed, Problem, from_rpc, show, u
 from ragctl.moments import shown_timings
 from ragctl.options import command
 from ragctl.output import one_line
+from ragctl.output_options import ChoiceOption, JsonSchemaOption, RegexOption, output_of
 from ragctl.places import heading, pages, title
 from ragctl.ranking_options import ranked
 from ragctl.search import Collections, Filters, degradation_note, filter_of
@@ -60,6 +61,9 @@ def ask(
     temperature: Annotated[
         float | None, typer.Option("--temperature", help="0 to 2: how freely the model chooses its words.")
     ] = None,
+    json_schema: JsonSchemaOption = None,
+    regex: RegexOption = "",
+    choices: ChoiceOption = None,
     ranking: RetrievalOptions,
 ) -> None:
     """Answer a question from what was ingested, with citations.
@@ -70,7 +74,11 @@ def ask(
         collection_ids=collections,
         retrieval=ranking,
         generation=GenerationOptions(
-            max_answer_tokens=max_tokens, language=language, model=model, temperature=temperature
+            max_answer_tokens=max_tokens,
+            language=language,
+            model=model,
+            temperature=temperature,
+            output=output_of(json_schema, regex, choices),
         ),
     )
     if sources is not None:
