@@ -30,6 +30,7 @@ from rag_server.generation.compose import Composer
 from rag_server.generation.models import Models, ServedModel
 from rag_server.generation.pipeline import Answering
 from rag_server.generation.prompt import PromptTemplates
+from rag_server.generation.structured import StructuredWriter
 from rag_server.services.resumable_answers import ResumableAnswers, ResumptionLimits
 from rag_server.text.analyzer import Analyzer
 
@@ -72,8 +73,11 @@ async def open_generation(
         generator = await asyncio.to_thread(_generator, name, model, providers[model.provider])
         served.append(_served(generator, model.permits, model.queue))
     models = Models(served, own.aliases, own.fallbacks)
-    composer = Composer(PromptTemplates(), max_cost=own.max_cost)
-    asking = _cached(settings, Asking(composer, Citer(Attributor(embedder))), registry)
+    templates, attributor = PromptTemplates(), Attributor(embedder)
+    composer = Composer(templates, max_cost=own.max_cost)
+    asking = _cached(
+        settings, Asking(composer, Citer(attributor), StructuredWriter(templates, attributor)), registry
+    )
     # A provider is asked through any of its models: what it is asked for is the list of them all.
     by_provider = {each.generator.model.provider: each.generator for each in served[1:]}
     checks = {
@@ -138,5 +142,6 @@ def _generator(name: str, settings: ModelSettings, provider: Provider) -> OpenAi
         Sampling(settings.temperature, settings.top_p),
         settings.max_tokens_field,
         settings.extra,
+        settings.structured_output,
     )
     return OpenAiGenerator(provider, options, tokens)

@@ -341,7 +341,7 @@ class AnswerStore(Protocol):
     """
 
     async def get(self, tenant_id: str, key: str) -> bytes | None:
-        """Return an answer; None: it is not kept, or no longer. Raises `RagError` when it cannot tell."""
+        """Return an answer; None: it is not kept any longer. Raises `RagError` when it cannot tell."""
         ...
 
     async def put(self, tenant_id: str, key: str, value: bytes) -> None:

@@ -7,6 +7,7 @@ from enum import StrEnum
 
 from rag_server.domain.conversation import AnsweredBefore, ConversationRef, HistoryMessage, TurnInfo
 from rag_server.domain.document import Span
+from rag_server.domain.output_format import OutputFormat
 from rag_server.domain.priority import Priority
 from rag_server.domain.retrieval import Degradation, RetrievalRequest, ScoredChunk, ScoreScale, Timings
 from rag_server.domain.time_limit import TimeLimit
@@ -74,6 +75,8 @@ class GenerationRequest:
     """Whether `[1]` and its like stay in the text."""
     max_cost: float | None = None
     """What prompt and answer may cost at most; None: the server's limit."""
+    output: OutputFormat | None = None
+    """The form that the answer has to have; None: text as the model writes it."""
     priority: Priority = Priority.INTERACTIVE
     caching: AnswerCaching = AnswerCaching.REPEATABLE
     history: tuple[HistoryMessage, ...] = ()

@@ -42,6 +42,7 @@ class Answering:
         """
         watch = Stopwatch()
         route = self._models.route(request.model)
+        await self._composer.check(route[0].generator, request)
 
         result = await self._retrieval.retrieve(tenant_id, request.retrieval, GENERATE, limit=limit)
         with watch.stage("prompt"):

@@ -24,6 +24,7 @@ from rag_server.domain.record_template import TemplateError, parse_template
 from rag_server.validation import conversation_conditions as conversation
 from rag_server.validation import resumption_conditions as resumption
 from rag_server.validation import retrieval_conditions as retrieval
+from rag_server.validation.choice_conditions import choices_can_be_told_apart
 from rag_server.validation.defaults import value_or_default
 from rag_server.validation.finding import Check, Finding, repetitions
 from rag_server.validation.paths import entry_path
@@ -218,6 +219,7 @@ CHECKS: Final[Mapping[str, tuple[Check, ...]]] = {
         retrieval.results_are_bounded,
         retrieval.threshold_is_on_a_scale_of_the_request,
     ),
+    "rag.v1.OutputChoice": (choices_can_be_told_apart,),
     "rag.v1.Explain": (retrieval.traced_chunks_are_distinct,),
     "rag.v1.RetrieveRequest": (
         retrieval.collections_are_distinct,

@@ -298,6 +298,13 @@ FIELD_RULES: Final[Mapping[str, FieldRules]] = {
         "stop": (Items(0, 4), Length(1, 64)),
         "max_cost": (Range(0, 1_000_000),),
     },
+    # output_format.proto
+    "rag.v1.OutputFormat": {
+        "format": (Required(),),
+        "json_schema": (Length(1, 16_384),),
+        "regex": (Length(1, 1024),),
+    },
+    "rag.v1.OutputChoice": {"values": (Items(1, 64), Length(1, 256))},
     # records.proto
     "rag.v1.Records": {
         "template": (Length(0, 4096),),

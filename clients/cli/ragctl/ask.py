@@ -18,7 +18,12 @@ from rag.v1.generate_service_pb2 import (
     StreamGenerateResponse,
 )
 from rag.v1.generate_service_pb2_grpc import GenerateServiceStub
-from rag.v1.options_pb2 import AnswerCaching, GenerationOptions, RetrievalOptions
+from rag.v1.options_pb2 import (
+    ANSWER_CACHING_BYPASSED,
+    ANSWER_CACHING_UNSPECIFIED,
+    GenerationOptions,
+    RetrievalOptions,
+)
 from rag.v1.retrieved_chunk_pb2 import RetrievedChunk
 from ragctl.answer_events import answer_events
 from ragctl.answer_text import CitedText
@@ -26,6 +31,7 @@ from ragctl.errors import UNREACHABLE, CommandFailed, Problem, from_rpc, show, u
 from ragctl.moments import shown_timings
 from ragctl.options import command
 from ragctl.output import one_line
+from ragctl.output_options import ChoiceOption, JsonSchemaOption, RegexOption, output_of
 from ragctl.places import heading, pages, title
 from ragctl.ranking_options import ranked
 from ragctl.search import Collections, Filters, degradation_note, filter_of
@@ -60,6 +66,9 @@ def ask(
     temperature: Annotated[
         float | None, typer.Option("--temperature", help="0 to 2: how freely the model chooses its words.")
     ] = None,
+    json_schema: JsonSchemaOption = None,
+    regex: RegexOption = "",
+    choices: ChoiceOption = None,
     no_cache: Annotated[
         bool, typer.Option("--no-cache", help="Ask a model, even if it has answered the same before.")
     ] = False,
@@ -77,9 +86,8 @@ def ask(
             language=language,
             model=model,
             temperature=temperature,
-            cache=AnswerCaching.ANSWER_CACHING_BYPASSED
-            if no_cache
-            else AnswerCaching.ANSWER_CACHING_UNSPECIFIED,
+            output=output_of(json_schema, regex, choices),
+            cache=ANSWER_CACHING_BYPASSED if no_cache else ANSWER_CACHING_UNSPECIFIED,
         ),
     )
     if sources is not None:

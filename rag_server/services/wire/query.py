@@ -33,6 +33,7 @@ from rag_server.services.wire.chunk import (
 )
 from rag_server.services.wire.explanation import to_explanation
 from rag_server.services.wire.options import from_options
+from rag_server.services.wire.output import from_output
 from rag_server.services.wire.turn import from_history, from_reference, to_turn
 from rag_server.validation.defaults import value_or_default
 
@@ -98,6 +99,7 @@ def from_question(message: QuestionMessage) -> GenerationRequest:
         if options.priority == options_pb2.GENERATION_PRIORITY_BULK
         else Priority.INTERACTIVE,
         caching=_CACHINGS.get(options.cache, AnswerCaching.REPEATABLE),
+        output=from_output(options.output) if options.HasField("output") else None,
         history=from_history(message.messages),
         conversation=from_reference(message),
     )

@@ -448,6 +448,24 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """ERROR_REASON_CONVERSATION_TURN_LOST (UNAVAILABLE): the server could not reach its database for so long that the
     conversation went on without this answer, which is not recorded. Metadata: `resource`, `id`.
     """
+    ERROR_REASON_OUTPUT_SCHEMA_INVALID: _ErrorReason.ValueType  # 185
+    """ERROR_REASON_OUTPUT_SCHEMA_INVALID (INVALID_ARGUMENT): `generation.output.json_schema` is no JSON Schema of
+    Draft 2020-12 that can be used; the description of the violation says why.
+    """
+    ERROR_REASON_OUTPUT_REGEX_INVALID: _ErrorReason.ValueType  # 186
+    """ERROR_REASON_OUTPUT_REGEX_INVALID (INVALID_ARGUMENT): `generation.output.regex` is no regular expression of RE2,
+    or too large.
+    """
+    ERROR_REASON_OUTPUT_NOT_SUPPORTED: _ErrorReason.ValueType  # 187
+    """ERROR_REASON_OUTPUT_NOT_SUPPORTED (INVALID_ARGUMENT): the model quotes, and cannot give its answer a form."""
+    ERROR_REASON_OUTPUT_NOT_SATISFIED: _ErrorReason.ValueType  # 188
+    """ERROR_REASON_OUTPUT_NOT_SATISFIED (UNAVAILABLE): the model was asked twice and its answer does not have the form
+    that `generation.output` asks for. Metadata: `model`.
+    """
+    ERROR_REASON_OUTPUT_EXCEEDS_LIMIT: _ErrorReason.ValueType  # 189
+    """ERROR_REASON_OUTPUT_EXCEEDS_LIMIT (INVALID_ARGUMENT): an answer of the form that `generation.output` asks for
+    was cut at `max_answer_tokens`.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """ErrorReason lists the reasons that `google.rpc.ErrorInfo` (domain `rag-server`) and `JobError` carry,
@@ -880,5 +898,23 @@ delete some. Metadata: `limit`.
 ERROR_REASON_CONVERSATION_TURN_LOST: ErrorReason.ValueType  # 134
 """ERROR_REASON_CONVERSATION_TURN_LOST (UNAVAILABLE): the server could not reach its database for so long that the
 conversation went on without this answer, which is not recorded. Metadata: `resource`, `id`.
+"""
+ERROR_REASON_OUTPUT_SCHEMA_INVALID: ErrorReason.ValueType  # 185
+"""ERROR_REASON_OUTPUT_SCHEMA_INVALID (INVALID_ARGUMENT): `generation.output.json_schema` is no JSON Schema of
+Draft 2020-12 that can be used; the description of the violation says why.
+"""
+ERROR_REASON_OUTPUT_REGEX_INVALID: ErrorReason.ValueType  # 186
+"""ERROR_REASON_OUTPUT_REGEX_INVALID (INVALID_ARGUMENT): `generation.output.regex` is no regular expression of RE2,
+or too large.
+"""
+ERROR_REASON_OUTPUT_NOT_SUPPORTED: ErrorReason.ValueType  # 187
+"""ERROR_REASON_OUTPUT_NOT_SUPPORTED (INVALID_ARGUMENT): the model quotes, and cannot give its answer a form."""
+ERROR_REASON_OUTPUT_NOT_SATISFIED: ErrorReason.ValueType  # 188
+"""ERROR_REASON_OUTPUT_NOT_SATISFIED (UNAVAILABLE): the model was asked twice and its answer does not have the form
+that `generation.output` asks for. Metadata: `model`.
+"""
+ERROR_REASON_OUTPUT_EXCEEDS_LIMIT: ErrorReason.ValueType  # 189
+"""ERROR_REASON_OUTPUT_EXCEEDS_LIMIT (INVALID_ARGUMENT): an answer of the form that `generation.output` asks for
+was cut at `max_answer_tokens`.
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

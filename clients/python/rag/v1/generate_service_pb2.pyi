@@ -483,7 +483,7 @@ class PromptReport(_message.Message):
     """template is the template of the prompt with its version and language, such as `answer/1/en`."""
     max_cost: _builtins.float
     """max_cost is what the answer may cost at most, in the unit of the models' prices: the prompt, and an
-    answer of `max_answer_tokens`. Absent means that the model has no price.
+    answer of `max_answer_tokens`; twice that with `output`. Absent means that the model has no price.
     """
     @_builtins.property
     def left_out_sources(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
@@ -635,7 +635,7 @@ class Citation(_message.Message):
     """
     @_builtins.property
     def answer_span(self) -> _chunk_pb2.Span:
-        """answer_span is the span of the answer."""
+        """answer_span is the span of the answer: in JSON, that of a string without its quotes."""
 
     @_builtins.property
     def source_span(self) -> _chunk_pb2.Span:

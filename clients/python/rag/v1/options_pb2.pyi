@@ -10,6 +10,7 @@ from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from rag.v1 import filter_pb2 as _filter_pb2
 from rag.v1 import fusion_pb2 as _fusion_pb2
+from rag.v1 import output_format_pb2 as _output_format_pb2
 from rag.v1 import rerank_pb2 as _rerank_pb2
 from rag.v1 import retrieved_chunk_pb2 as _retrieved_chunk_pb2
 import builtins as _builtins
@@ -408,6 +409,7 @@ class GenerationOptions(_message.Message):
     MAX_COST_FIELD_NUMBER: _builtins.int
     PRIORITY_FIELD_NUMBER: _builtins.int
     CACHE_FIELD_NUMBER: _builtins.int
+    OUTPUT_FIELD_NUMBER: _builtins.int
     max_answer_tokens: _builtins.int
     """max_answer_tokens is the upper bound of the answer in tokens of the generator.
     Range: 1 to 8192. Default: 512.
@@ -442,8 +444,8 @@ class GenerationOptions(_message.Message):
     """
     max_cost: _builtins.float
     """max_cost is what the answer may cost at most, in the unit of the models' prices: the prompt, and an
-    answer of `max_answer_tokens`. A request that could cost more is refused (`COST_LIMIT_EXCEEDED`) before
-    the model is asked. Absent means the server's limit, which holds in any case.
+    answer of `max_answer_tokens`, twice that with `output`. A request that could cost more is refused
+    (`COST_LIMIT_EXCEEDED`) before the model is asked. Absent means the server's limit, which holds in any case.
     Range: 0 to 1000000.
     """
     priority: Global___GenerationPriority.ValueType
@@ -461,6 +463,10 @@ class GenerationOptions(_message.Message):
         Items: 0 to 4. Length: 1 to 64 code points.
         """
 
+    @_builtins.property
+    def output(self) -> _output_format_pb2.OutputFormat:
+        """output is the form that the answer has to have. Absent means text as the model writes it."""
+
     def __init__(
         self,
         *,
@@ -475,10 +481,11 @@ class GenerationOptions(_message.Message):
         max_cost: _builtins.float | None = ...,
         priority: Global___GenerationPriority.ValueType = ...,
         cache: Global___AnswerCaching.ValueType = ...,
+        output: _output_format_pb2.OutputFormat | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_max_answer_tokens", b"_max_answer_tokens", "_max_cost", b"_max_cost", "_seed", b"_seed", "_temperature", b"_temperature", "_top_p", b"_top_p", "max_answer_tokens", b"max_answer_tokens", "max_cost", b"max_cost", "seed", b"seed", "temperature", b"temperature", "top_p", b"top_p"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_max_answer_tokens", b"_max_answer_tokens", "_max_cost", b"_max_cost", "_seed", b"_seed", "_temperature", b"_temperature", "_top_p", b"_top_p", "max_answer_tokens", b"max_answer_tokens", "max_cost", b"max_cost", "output", b"output", "seed", b"seed", "temperature", b"temperature", "top_p", b"top_p"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_answer_tokens", b"_max_answer_tokens", "_max_cost", b"_max_cost", "_seed", b"_seed", "_temperature", b"_temperature", "_top_p", b"_top_p", "cache", b"cache", "citation_markers", b"citation_markers", "language", b"language", "max_answer_tokens", b"max_answer_tokens", "max_cost", b"max_cost", "model", b"model", "priority", b"priority", "seed", b"seed", "stop", b"stop", "temperature", b"temperature", "top_p", b"top_p"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_answer_tokens", b"_max_answer_tokens", "_max_cost", b"_max_cost", "_seed", b"_seed", "_temperature", b"_temperature", "_top_p", b"_top_p", "cache", b"cache", "citation_markers", b"citation_markers", "language", b"language", "max_answer_tokens", b"max_answer_tokens", "max_cost", b"max_cost", "model", b"model", "output", b"output", "priority", b"priority", "seed", b"seed", "stop", b"stop", "temperature", b"temperature", "top_p", b"top_p"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__max_answer_tokens: _TypeAlias = _typing.Literal["max_answer_tokens"]  # noqa: Y015
     _WhichOneofArgType__max_answer_tokens: _TypeAlias = _typing.Literal["_max_answer_tokens", b"_max_answer_tokens"]  # noqa: Y015

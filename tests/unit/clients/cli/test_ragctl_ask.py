@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import sys
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -107,6 +108,31 @@ def test_ask_chooses_the_model_and_its_temperature(run: Any, rag: FakeRag) -> No
     run("ask", "how?", "-c", "docs", "--model", "fast", "--temperature", "0")
     asked = rag.calls["StreamGenerate"][0].generation
     assert (asked.model, asked.HasField("temperature"), asked.temperature) == ("fast", True, 0.0)
+
+
+def test_ask_asks_for_a_form(run: Any, rag: FakeRag, tmp_path: Path) -> None:
+    rag.events = _events()
+    schema = tmp_path / "schema.json"
+    schema.write_text('{"type": "object"}', encoding="utf-8")
+    run("ask", "how?", "-c", "docs", "--json-schema", str(schema))
+    run("ask", "how?", "-c", "docs", "--regex", "a+")
+    run("ask", "how?", "-c", "docs", "--choice", "Yes", "--choice", "No")
+    run("ask", "how?", "-c", "docs")
+    by_schema, by_regex, by_choice, free = (call.generation for call in rag.calls["StreamGenerate"])
+    assert by_schema.output.json_schema == '{"type": "object"}'
+    assert by_regex.output.regex == "a+"
+    assert list(by_choice.output.choice.values) == ["Yes", "No"]
+    assert not free.HasField("output")
+
+
+def test_ask_for_two_forms_or_an_unreadable_schema_is_a_wrong_usage(run: Any, tmp_path: Path) -> None:
+    assert run("ask", "how?", "-c", "docs", "--regex", "a", "--choice", "b").exit_code == 2
+    absent = run("ask", "how?", "-c", "docs", "--json-schema", str(tmp_path / "absent.json"))
+    assert absent.exit_code == 2
+    assert "cannot read" in absent.stderr
+    binary = tmp_path / "binary.json"
+    binary.write_bytes(b"\xff\xfe")
+    assert run("ask", "how?", "-c", "docs", "--json-schema", str(binary)).exit_code == 2
 
 
 def test_ask_tells_of_a_fallback_of_what_did_not_fit_and_of_hints(run: Any, rag: FakeRag) -> None:
