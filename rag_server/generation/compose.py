@@ -89,7 +89,7 @@ class Composer:
     async def _room(
         self, generator: Generator, request: GenerationRequest, name: str, shown: Sequence[PromptSource]
     ) -> Room:
-        bare = self._templates.render(name, request.question, ())
+        bare = self._templates.render(name, request.question, (), instructions=request.instructions)
         texts = [
             neutralise(request.question),
             *(message.text for message in bare),
@@ -107,7 +107,12 @@ class Composer:
     ) -> tuple[Message, ...]:
         history = request.history[len(request.history) - room.messages :]
         return await asyncio.to_thread(
-            self._templates.render, name, request.question, shown[: room.sources], history
+            self._templates.render,
+            name,
+            request.question,
+            shown[: room.sources],
+            history,
+            instructions=request.instructions,
         )
 
     def _checked_cost(

@@ -92,11 +92,21 @@ class PromptTemplates:
         question: str,
         sources: Iterable[PromptSource],
         history: Sequence[HistoryMessage] = (),
+        *,
+        instructions: str = "",
     ) -> tuple[Message, ...]:
-        """Return the messages: system, history, then sources and question."""
-        system = self._environment.get_template(f"{name}/system.j2").render(no_answer=NO_ANSWER)
+        """Return the messages: system, history, then sources and question.
+
+        `instructions` of an assistant end the system's text: what is alike in all requests stays in front.
+        """
+        system = self._environment.get_template(f"{name}/system.j2").render(no_answer=NO_ANSWER).strip()
+        if instructions.strip():
+            added = self._environment.get_template(f"{name}/instructions.j2").render(
+                instructions=neutralise(instructions.strip())
+            )
+            system = f"{system}\n\n{added.strip()}"
         user = self._environment.get_template(f"{name}/user.j2").render(
             sources=list(sources), question=neutralise(question)
         )
         told = (Message(Role(each.role.value), neutralise(each.text)) for each in history)
-        return (Message(Role.SYSTEM, system.strip()), *told, Message(Role.USER, user.strip()))
+        return (Message(Role.SYSTEM, system), *told, Message(Role.USER, user.strip()))

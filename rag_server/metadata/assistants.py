@@ -5,7 +5,7 @@ from __future__ import annotations
 import builtins
 from collections.abc import Callable, Collection, Sequence
 
-from sqlalchemy import ColumnElement, and_, delete, func, select
+from sqlalchemy import ColumnElement, Row, and_, delete, func, select
 from sqlalchemy.sql import Select
 from sqlmodel import col
 
@@ -15,7 +15,6 @@ from rag_server.errors import AlreadyExists, NotFound, ResourceExhausted
 from rag_server.metadata.assistant_tables import AssistantRevisionRow, AssistantRow, DefaultAssistantRow
 from rag_server.metadata.failures import unavailable
 from rag_server.metadata.session import IDS_PER_STATEMENT, Scope
-
 
 _ROUNDS = 3
 """Times that the default is marked anew because another call has marked, and unmarked, it meanwhile."""
@@ -67,7 +66,7 @@ class AssistantRepository:
         found = (await self._scope.session.execute(statement)).one_or_none()
         if found is None:
             raise NotFound.for_resource("assistant", assistant_id)
-        return _to_domain(*found)
+        return _to_domain(found)
 
     async def list(self, tenant_id: str, *, after_id: str = "", limit: int) -> builtins.list[Assistant]:
         """Return assistants by id, from after `after_id` on."""
@@ -77,7 +76,7 @@ class AssistantRepository:
             .order_by(col(AssistantRow.id))
             .limit(limit)
         )
-        return [_to_domain(*found) for found in await self._scope.session.execute(statement)]
+        return [_to_domain(found) for found in await self._scope.session.execute(statement)]
 
     async def heads(self, tenant_id: str) -> Sequence[AssistantHead]:
         """Return which revision of each assistant holds, by id."""
@@ -99,7 +98,7 @@ class AssistantRepository:
             statement = _present(tenant_id).where(
                 col(AssistantRow.uid).in_(ids[start : start + IDS_PER_STATEMENT])
             )
-            found += [_to_domain(*each) for each in await self._scope.session.execute(statement)]
+            found += [_to_domain(each) for each in await self._scope.session.execute(statement)]
         return sorted(found, key=lambda each: each.id)
 
     async def update(
@@ -149,7 +148,7 @@ class AssistantRepository:
         if before is not None:
             statement = statement.where(col(AssistantRevisionRow.revision) < before)
         statement = statement.order_by(col(AssistantRevisionRow.revision).desc()).limit(limit)
-        return [_to_domain(*found) for found in await self._scope.session.execute(statement)]
+        return [_to_domain(found) for found in await self._scope.session.execute(statement)]
 
     async def mark_default(self, tenant_id: str, assistant_id: str, *, is_default: bool) -> Assistant:
         """Make the assistant the default one, instead of any other, or not any longer. Raises `NotFound`."""
@@ -245,7 +244,7 @@ _IS_DEFAULT = and_(
 
 def _joined(
     tenant_id: str, of_revision: ColumnElement[bool]
-) -> Select[tuple[AssistantRow, AssistantRevisionRow, str | None]]:
+) -> Select[AssistantRow, AssistantRevisionRow, str]:
     return (
         select(AssistantRow, AssistantRevisionRow, col(DefaultAssistantRow.assistant_uid))
         .join(AssistantRevisionRow, of_revision)
@@ -254,13 +253,13 @@ def _joined(
     )
 
 
-def _present(tenant_id: str) -> Select[tuple[AssistantRow, AssistantRevisionRow, str | None]]:
+def _present(tenant_id: str) -> Select[AssistantRow, AssistantRevisionRow, str]:
     """Return the assistants with the revision that holds: one statement, so both are of one moment."""
     holds = col(AssistantRevisionRow.revision) == col(AssistantRow.revision)
     return _joined(tenant_id, and_(_IS_OF_ASSISTANT, holds))
 
 
-def _default_of(tenant_id: str) -> Select[tuple[DefaultAssistantRow]]:
+def _default_of(tenant_id: str) -> Select[DefaultAssistantRow]:
     return (
         select(DefaultAssistantRow)
         .where(col(DefaultAssistantRow.tenant_id) == tenant_id)
@@ -269,7 +268,8 @@ def _default_of(tenant_id: str) -> Select[tuple[DefaultAssistantRow]]:
     )
 
 
-def _to_domain(row: AssistantRow, said: AssistantRevisionRow, default_uid: str | None) -> Assistant:
+def _to_domain(found: Row[AssistantRow, AssistantRevisionRow, str]) -> Assistant:
+    row, said, default_uid = found
     profile = AssistantProfile(
         display_name=said.display_name,
         description=said.description,

@@ -58,9 +58,7 @@ def update_mask_is_updatable(
 def instructions_have_no_controls(message: assistant_pb2.Assistant) -> Iterator[Finding]:
     """Instructions are plain text."""
     if _CONTROLS.search(message.instructions):
-        yield Finding(
-            "instructions", "has a control character other than tab, line feed and carriage return"
-        )
+        yield Finding("instructions", "has a control character other than tab, line feed and carriage return")
 
 
 def defaults_are_of_any_request(message: assistant_pb2.Assistant) -> Iterator[Finding]:

@@ -40,9 +40,7 @@ def upgrade() -> None:
         sa.Column("keywords", _JSON, nullable=False),
         sa.Column("examples", _JSON, nullable=False),
         sa.Column("create_time", _TIME, nullable=False),
-        sa.PrimaryKeyConstraint(
-            "tenant_id", "assistant_uid", "revision", name="pk_assistant_revisions"
-        ),
+        sa.PrimaryKeyConstraint("tenant_id", "assistant_uid", "revision", name="pk_assistant_revisions"),
         _of_assistant("fk_assistant_revisions_assistants"),
     )
     op.create_table(
