@@ -48,6 +48,10 @@ def create_assistants(
     return Assistants(
         database,
         ResidentAssistants(embedder, capacity=settings.resident),
-        Router(embedder, min_similarity=settings.min_similarity),
+        Router(
+            embedder,
+            min_similarity=settings.min_similarity,
+            min_similarity_untrained=settings.min_similarity_untrained,
+        ),
         FollowUpWords(analyzer_for),
     )

@@ -64,7 +64,10 @@ class KeywordIndex:
     def match(self, question: AnalyzedQuestion) -> KeywordMatch | None:
         """Return what is found in the question; None: no keyword."""
         found = [self._match(index, question.lexemes(language)) for language, index in self._by_first.items()]
-        return max((each for each in found if each), key=lambda each: each.covered, default=None)
+        # of two languages that find as much the right one is the one that knows the stop words
+        return max(
+            (each for each in found if each), key=lambda each: (each.covered, each.share), default=None
+        )
 
     def _match(
         self, index: dict[str, list[tuple[tuple[str, ...], str]]], lexemes: Sequence[str]

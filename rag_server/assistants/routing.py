@@ -11,6 +11,8 @@ from rag_server.assistants.keywords import AnalyzedQuestion, KeywordMatch
 from rag_server.assistants.resident import Routable
 from rag_server.backends.protocols import Embedder
 from rag_server.domain.assistant import Selection
+from rag_server.query.fuse.context import is_language_covered
+from rag_server.text.language import detect_language
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,9 +37,13 @@ class Router:
     reaches the threshold.
     """
 
-    def __init__(self, embedder: Embedder, *, min_similarity: float) -> None:
+    def __init__(
+        self, embedder: Embedder, *, min_similarity: float, min_similarity_untrained: float
+    ) -> None:
+        """`min_similarity_untrained` holds for languages that the embedding model was not trained for."""
         self._embedder = embedder
         self._min_similarity = min_similarity
+        self._min_similarity_untrained = min_similarity_untrained
 
     async def route(self, question: str, assistants: Sequence[Routable]) -> Route:
         """Return the assistant that fits, or none.
@@ -53,12 +59,17 @@ class Router:
             return _by_keyword(*matches[found.owner if found else 0])
         if found is None:
             return Route(Selection.NONE)
-        if found.similarity < self._min_similarity:
+        if found.similarity < await asyncio.to_thread(self._least, question):
             return Route(Selection.NONE, score=found.similarity)
         chosen = assistants[found.owner]
         return Route(
             Selection.EXAMPLE, chosen.uid, chosen.examples[found.example], min(1.0, found.similarity)
         )
+
+    def _least(self, question: str) -> float:
+        """Return the threshold for a question; one whose language is not known has that of any other."""
+        is_covered = is_language_covered(detect_language(question), self._embedder.model.languages)
+        return self._min_similarity_untrained if is_covered is False else self._min_similarity
 
     async def _nearest(self, question: str, assistants: Sequence[Routable]) -> Nearest | None:
         if not any(each.examples for each in assistants):

@@ -18,6 +18,9 @@ class AssistantSettings(Group):
     """Revisions of an assistant that are kept, the present one included."""
     min_similarity: Annotated[float, Field(ge=-1, le=1)] = 0.5
     """Cosine similarity from which on an example routes a question to its assistant."""
+    min_similarity_untrained: Annotated[float, Field(ge=-1, le=1)] = 0.7
+    """The same for a question in a language that the embedding model was not trained for: cosines are all
+    higher there."""
     resident: Annotated[int, Field(ge=1)] = 1000
     """Assistants of all tenants that routing keeps in memory, at most 55 KB each with MiniLM; no fewer than a
     tenant may have."""

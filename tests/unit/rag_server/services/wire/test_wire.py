@@ -23,6 +23,7 @@ from rag.v1 import (
     retrieve_service_pb2,
     retrieved_chunk_pb2,
 )
+from rag_server.domain.assistant import AssistantChoice, Selection
 from rag_server.domain.collection import CharacterChunking, Chunking, Collection, TokenChunking
 from rag_server.domain.conversation import TurnInfo
 from rag_server.domain.document import Chunk, Document, NewDocument, Span
@@ -506,8 +507,9 @@ def test_question_arrives_with_its_defaults(kind: Any) -> None:
             priority=options_pb2.GENERATION_PRIORITY_BULK,
         ),
     )
-    continued = {"conversation_id", "messages", "request_id"}  # what a question continues, see test_turn.py
-    assert absent(full) == continued
+    # what a question continues, see test_turn.py, and whose settings it takes, see test_assistant.py
+    elsewhere = {"conversation_id", "messages", "request_id", "assistant"}
+    assert absent(full) == elsewhere
     sampling = Sampling(0.5, 0.25, 7, ("END",))
     assert from_question(full) == GenerationRequest(
         FULL, 11, "es", "small", sampling, keeps_markers=True, max_cost=0.5, priority=Priority.BULK
@@ -524,7 +526,12 @@ REPORT = PromptReport(100, True, 4096, (3, 4), 2, "answer/1/es", 0.5)
 
 
 EVENTS: list[GenerationEvent] = [
-    Started("small", REPORT, TurnInfo("conversation", "question", "answer", 4, 2, "q words")),
+    Started(
+        "small",
+        REPORT,
+        TurnInfo("conversation", "question", "answer", 4, 2, "q words"),
+        AssistantChoice(Selection.EXAMPLE, "hr", 3, "How?", 0.5),
+    ),
     Retrieved((SCORED,), ScoreScale.RRF, (Degradation.DENSE_ONLY,), {"books": 3}),
     Delta("a pass"),
     Delta("age"),
