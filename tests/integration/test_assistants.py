@@ -20,7 +20,7 @@ from rag.v1 import generate_service_pb2 as generate_pb
 from rag_server.app import running_server
 from tests.conftest import make_settings
 from tests.openai_server import OpenAiServer, Stream
-from tests.rag_client import RagClient, failure, next_of
+from tests.rag_client import RagClient, failure
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
