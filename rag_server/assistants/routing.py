@@ -37,9 +37,7 @@ class Router:
     reaches the threshold.
     """
 
-    def __init__(
-        self, embedder: Embedder, *, min_similarity: float, min_similarity_untrained: float
-    ) -> None:
+    def __init__(self, embedder: Embedder, *, min_similarity: float, min_similarity_untrained: float) -> None:
         """`min_similarity_untrained` holds for languages that the embedding model was not trained for."""
         self._embedder = embedder
         self._min_similarity = min_similarity

@@ -16,7 +16,7 @@ from rag_server.domain.generation import (
 from rag_server.domain.retrieval import Degradation
 from rag_server.domain.time_limit import TimeLimit
 from rag_server.errors import Internal
-from rag_server.generation.asking import Asked, Asking
+from rag_server.generation.asking import Asked, Asks
 from rag_server.generation.compose import Composer
 from rag_server.generation.models import Models
 from rag_server.query.field_paths import GENERATE
@@ -27,7 +27,7 @@ from rag_server.timing import Stopwatch
 class Answering:
     """Answers questions from what was ingested."""
 
-    def __init__(self, retrieval: Retrieval, models: Models, composer: Composer, asking: Asking) -> None:
+    def __init__(self, retrieval: Retrieval, models: Models, composer: Composer, asking: Asks) -> None:
         self._retrieval = retrieval
         self._models = models
         self._composer = composer
@@ -42,6 +42,7 @@ class Answering:
         """
         watch = Stopwatch()
         route = self._models.route(request.model)
+        await self._composer.check(route[0].generator, request)
 
         result = await self._retrieval.retrieve(tenant_id, request.retrieval, GENERATE, limit=limit)
         with watch.stage("prompt"):
@@ -71,4 +72,5 @@ class Answering:
             who.model,
             (Degradation.FALLBACK_MODEL,) if who.is_fallback else (),
             who.composed.report,
+            is_shared=who.is_shared,
         )

@@ -18,6 +18,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from rag_server.domain.conversation import HistoryMessage
 from rag_server.domain.generation import GenerationRequest, Message, Role
+from rag_server.domain.output_format import ChoiceOutput, JsonSchemaOutput, OutputFormat, RegexOutput
 from rag_server.domain.retrieval import ScoredChunk
 from rag_server.text.language import detect_language
 
@@ -92,14 +93,20 @@ class PromptTemplates:
         question: str,
         sources: Iterable[PromptSource],
         history: Sequence[HistoryMessage] = (),
+        output: OutputFormat | None = None,
         *,
         instructions: str = "",
     ) -> tuple[Message, ...]:
         """Return the messages: system, history, then sources and question.
 
-        `instructions` of an assistant end the system's text: what is alike in all requests stays in front.
+        The form of the answer goes with the instructions: it is often the same from question to question.
+        Those of an assistant end the system's text: what is alike in all requests stays in front.
         """
-        system = self._environment.get_template(f"{name}/system.j2").render(no_answer=NO_ANSWER).strip()
+        system = (
+            self._environment.get_template(f"{name}/system.j2")
+            .render(no_answer=NO_ANSWER, output=None if output is None else _described(output))
+            .strip()
+        )
         if instructions.strip():
             added = self._environment.get_template(f"{name}/instructions.j2").render(
                 instructions=neutralise(instructions.strip())
@@ -110,3 +117,19 @@ class PromptTemplates:
         )
         told = (Message(Role(each.role.value), neutralise(each.text)) for each in history)
         return (Message(Role.SYSTEM, system), *told, Message(Role.USER, user.strip()))
+
+    def render_reminder(self, language: str, problem: str) -> str:
+        """Return what a model is told whose last answer did not have the form, in a template's language."""
+        template = self._environment.get_template(f"{TEMPLATE}/{language}/reminder.j2")
+        return template.render(problem=neutralise(problem)).strip()
+
+
+def _described(output: OutputFormat) -> dict[str, object]:
+    """Return a form as the template shows it."""
+    match output:
+        case JsonSchemaOutput(schema):
+            return {"kind": "json_schema", "text": neutralise(schema)}
+        case RegexOutput(pattern):
+            return {"kind": "regex", "text": neutralise(pattern)}
+        case ChoiceOutput(choices):
+            return {"kind": "choice", "texts": [neutralise(each) for each in choices]}
