@@ -7,9 +7,9 @@ rules of Spanish and of English: what either finds counts.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from rag_server.errors import InvalidArgument
 from rag_server.text.analyzer import MULTILINGUAL, SUPPORTED_LANGUAGES, Analyzer
@@ -31,19 +31,43 @@ class KeywordMatch:
     """The longest of those found, in lexemes; of several the first in the assistant's order."""
 
 
+@dataclass(frozen=True, slots=True)
+class Lexemes:
+    """The lexemes of a question in order, and where each of them stands."""
+
+    sequence: tuple[str, ...]
+    positions: Mapping[str, Sequence[int]]
+
+    @classmethod
+    def of(cls, sequence: Iterable[str]) -> Lexemes:
+        """Return the lexemes with their positions."""
+        lexemes = tuple(sequence)
+        positions: dict[str, list[int]] = {}
+        for position, lexeme in enumerate(lexemes):
+            positions.setdefault(lexeme, []).append(position)
+        return cls(lexemes, positions)
+
+
 class AnalyzedQuestion:
     """A question, analysed once per language."""
 
     def __init__(self, text: str, analyzer_for: AnalyzerFor = Analyzer.for_language) -> None:
         self._text = text
         self._analyzer_for = analyzer_for
-        self._lexemes: dict[str, list[str]] = {}
+        self._lexemes: dict[str, Lexemes] = {}
 
-    def lexemes(self, language: str) -> Sequence[str]:
+    def lexemes(self, language: str) -> Lexemes:
         """Return the lexemes of the question by the rules of a language."""
         if language not in self._lexemes:
-            self._lexemes[language] = self._analyzer_for(language).analyze(self._text)
+            self._lexemes[language] = Lexemes.of(self._analyzer_for(language).analyze(self._text))
         return self._lexemes[language]
+
+
+class _Keyword(NamedTuple):
+    lexemes: tuple[str, ...]
+    order: int
+    """Its place among those of its assistant."""
+    text: str
 
 
 class KeywordIndex:
@@ -53,37 +77,37 @@ class KeywordIndex:
         self, keywords: Iterable[str], language: str, analyzer_for: AnalyzerFor = Analyzer.for_language
     ) -> None:
         words = list(keywords)
-        self._by_first: dict[str, dict[str, list[tuple[tuple[str, ...], str]]]] = {}
+        self._by_first: dict[str, dict[str, list[_Keyword]]] = {}
         for each in languages_of(language):
             index = self._by_first.setdefault(each, {})
-            for word in words:
+            for order, word in enumerate(words):
                 lexemes = tuple(analyzer_for(each).analyze(word))
                 if lexemes:
-                    index.setdefault(lexemes[0], []).append((lexemes, word))
+                    index.setdefault(lexemes[0], []).append(_Keyword(lexemes, order, word))
 
     def match(self, question: AnalyzedQuestion) -> KeywordMatch | None:
         """Return what is found in the question; None: no keyword."""
-        found = [self._match(index, question.lexemes(language)) for language, index in self._by_first.items()]
+        found = [_match(index, question.lexemes(language)) for language, index in self._by_first.items()]
         # of two languages that find as much the right one is the one that knows the stop words
         return max(
             (each for each in found if each), key=lambda each: (each.covered, each.share), default=None
         )
 
-    def _match(
-        self, index: dict[str, list[tuple[tuple[str, ...], str]]], lexemes: Sequence[str]
-    ) -> KeywordMatch | None:
-        covered: set[int] = set()
-        best: tuple[int, str] | None = None
-        for start, lexeme in enumerate(lexemes):
-            for wanted, keyword in index.get(lexeme, ()):
-                end = start + len(wanted)
-                if tuple(lexemes[start:end]) == wanted:
+
+def _match(index: Mapping[str, Sequence[_Keyword]], lexemes: Lexemes) -> KeywordMatch | None:
+    covered: set[int] = set()
+    found: list[_Keyword] = []
+    for first in index.keys() & lexemes.positions.keys():
+        for start in lexemes.positions[first]:
+            for keyword in index[first]:
+                end = start + len(keyword.lexemes)
+                if lexemes.sequence[start:end] == keyword.lexemes:
                     covered.update(range(start, end))
-                    if best is None or len(wanted) > best[0]:
-                        best = len(wanted), keyword
-        if best is None:
-            return None
-        return KeywordMatch(len(covered), len(covered) / len(lexemes), best[1])
+                    found.append(keyword)
+    if not found:
+        return None
+    best = max(found, key=lambda each: (len(each.lexemes), -each.order))
+    return KeywordMatch(len(covered), len(covered) / len(lexemes.sequence), best.text)
 
 
 def languages_of(language: str) -> tuple[str, ...]:

@@ -18,6 +18,7 @@ from rag.v1 import collection_service_pb2 as collection_pb
 from rag.v1 import conversation_service_pb2 as conversation_pb
 from rag.v1 import generate_service_pb2 as generate_pb
 from rag_server.app import running_server
+from rag_server.services import assistants as servicer
 from tests.conftest import make_settings
 from tests.openai_server import OpenAiServer, Stream
 from tests.rag_client import RagClient, failure
@@ -101,6 +102,24 @@ async def test_assistant_is_created_shown_listed_and_deleted(rig: Rig) -> None:
     await stub.DeleteAssistant(pb.DeleteAssistantRequest(assistant_id="people"))
     refused = await failure(stub.GetAssistant(pb.GetAssistantRequest(assistant_id="people")))
     assert (refused.code, refused.reason) == (CODE.NOT_FOUND, "ASSISTANT_NOT_FOUND")
+
+
+async def test_page_ends_early_where_assistants_are_large(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(servicer, "MAX_PAGE_BYTES", 1)
+    for name in ("a", "b"):
+        await rig.create(name, instructions="1")
+        await rig.update(name, instructions="2")
+    stub = rig.client.assistants
+    first = await stub.ListAssistants(pb.ListAssistantsRequest())
+    rest = await stub.ListAssistants(pb.ListAssistantsRequest(page_token=first.next_page_token))
+    assert [[each.id for each in page.assistants] for page in (first, rest)] == [["a"], ["b"]]
+    assert not rest.next_page_token
+    kept = await stub.ListAssistantRevisions(pb.ListAssistantRevisionsRequest(assistant_id="a"))
+    assert [each.revision for each in kept.revisions] == [2]
+    older = await stub.ListAssistantRevisions(
+        pb.ListAssistantRevisionsRequest(assistant_id="a", page_token=kept.next_page_token)
+    )
+    assert ([each.revision for each in older.revisions], older.next_page_token) == ([1], "")
 
 
 async def test_call_that_is_repeated_gets_the_first_answer(rig: Rig) -> None:
