@@ -236,7 +236,7 @@ def _add_services(
             create_conversing(
                 settings.conversations,
                 database,
-                parts.generation.answering,
+                parts.generation,
                 parts.embedder.tokenizer.count,
                 analyzer_for,
             ),

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from rag_server.app_generation import GenerationParts
 from rag_server.config import ConversationSettings
+from rag_server.config.answering import RULES
 from rag_server.generation.conversing import Conversing
 from rag_server.generation.follow_up import FollowUpWords
 from rag_server.generation.history import HistoryBudget, HistoryWindow
-from rag_server.generation.pipeline import Answering
+from rag_server.generation.rewriting import Rewriting
 from rag_server.generation.turn import TurnLimits, Turns
 from rag_server.metadata.database import Database
 from rag_server.services.wire.conversation import encode_answer
@@ -18,15 +20,19 @@ from rag_server.text.analyzer import Analyzer
 def create_conversing(
     settings: ConversationSettings,
     database: Database,
-    answering: Answering,
+    generation: GenerationParts,
     count: Callable[[str], int],
     analyzer_for: Callable[[str], Analyzer],
 ) -> Conversing:
     """Return what answers questions; `count` counts a text's tokens, as the generator would."""
     return Conversing(
-        answering,
+        generation.answering,
         Turns(database, TurnLimits(settings.lease_s, settings.max_messages)),
         HistoryWindow(count, HistoryBudget(settings.history_messages, settings.history_tokens)),
-        FollowUpWords(analyzer_for),
+        Rewriting(
+            generation.tasks,
+            FollowUpWords(analyzer_for),
+            model=None if settings.rewrite_model == RULES else settings.rewrite_model or "",
+        ),
         encode_answer,
     )

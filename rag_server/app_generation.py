@@ -23,9 +23,13 @@ from rag_server.generation.asking import Asking
 from rag_server.generation.attribution import Attributor
 from rag_server.generation.cite import Citer
 from rag_server.generation.compose import Composer
+from rag_server.generation.cost import CostLimit
+from rag_server.generation.expand.expanding import Expanding
 from rag_server.generation.models import Models, ServedModel
 from rag_server.generation.pipeline import Answering
 from rag_server.generation.prompt import PromptTemplates
+from rag_server.generation.task_prompt import TaskTemplates
+from rag_server.generation.tasks import Tasks
 from rag_server.text.analyzer import Analyzer
 
 CHECK_INTERVAL_S: Final = 60.0
@@ -38,6 +42,7 @@ class GenerationParts:
 
     answering: Answering
     models: Models
+    tasks: Tasks
     checks: Mapping[str, Callable[[], Awaitable[None]]]
     """Health of the providers, by name; no service needs one."""
 
@@ -64,13 +69,15 @@ async def open_generation(
         served.append(_served(generator, model.permits, model.queue))
     models = Models(served, own.aliases, own.fallbacks)
     composer = Composer(PromptTemplates(), max_cost=own.max_cost)
+    tasks = Tasks(models, TaskTemplates(), CostLimit(own.max_cost), timeout_s=own.task_timeout_s)
     asking = Asking(composer, Citer(Attributor(embedder)))
     # A provider is asked through any of its models: what it is asked for is the list of them all.
     by_provider = {each.generator.model.provider: each.generator for each in served[1:]}
     checks = {
         f"provider:{name}": SpacedCheck(each.check, CHECK_INTERVAL_S) for name, each in by_provider.items()
     }
-    return GenerationParts(Answering(retrieval.retrieval, models, composer, asking), models, checks)
+    answering = Answering(retrieval.retrieval, models, composer, asking, Expanding(tasks))
+    return GenerationParts(answering, models, tasks, checks)
 
 
 def _served(generator: Generator, permits: int, queue: int) -> ServedModel:

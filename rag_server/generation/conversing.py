@@ -17,7 +17,7 @@ from rag_server.domain.time_limit import TimeLimit
 from rag_server.generation.history import HistoryWindow
 from rag_server.generation.pipeline import Answering
 from rag_server.generation.record import AnswerEncoder, Draft
-from rag_server.generation.rewriter import QuestionRewriter
+from rag_server.generation.rewriter import QuestionRewriter, Rewritten
 from rag_server.generation.turn import HeldTurn, Turns
 from rag_server.text.language import detect_language
 from rag_server.timing import TOTAL, Stopwatch
@@ -75,7 +75,7 @@ class Conversing:
                 return
             with watch.stage("history"):
                 stored = await turn.history(self._window.budget.max_messages)
-            prepared, info = await self._prepare(request, stored, watch)
+            prepared, info = await self._prepare(request, stored, watch, limit)
             lease = turn.lease
             info = replace(
                 info,
@@ -97,13 +97,17 @@ class Conversing:
         self, tenant_id: str, request: GenerationRequest, limit: TimeLimit | None
     ) -> AnswerEvents:
         watch = Stopwatch()
-        prepared, info = await self._prepare(request, request.history, watch)
+        prepared, info = await self._prepare(request, request.history, watch, limit)
         async with aclosing(self._answering.answer(tenant_id, prepared, limit=limit)) as events:
             async for event in events:
                 yield _told(event, info, watch)
 
     async def _prepare(
-        self, request: GenerationRequest, history: Sequence[HistoryMessage], watch: Stopwatch
+        self,
+        request: GenerationRequest,
+        history: Sequence[HistoryMessage],
+        watch: Stopwatch,
+        limit: TimeLimit | None,
     ) -> tuple[GenerationRequest, TurnInfo]:
         """Cut the history to what the generator gets, and make the question one to search with."""
         with watch.stage("history"):
@@ -111,15 +115,18 @@ class Conversing:
         question = request.question
         with watch.stage("rewrite"):
             language = await asyncio.to_thread(_language_of, question, kept)
-            search = await self._rewriter.rewrite(question, kept, language) if kept else question
+            # words that were taken over must not decide on it
+            request = replace(request, language=request.language or language)
+            rewritten = Rewritten(question)
+            if kept:
+                rewritten = await self._rewriter.rewrite(request, kept, language, limit)
+            search = rewritten.question
         prepared = replace(
             request,
             retrieval=replace(request.retrieval, query=search),
             history=kept,
             asked=question,
-            # words that were taken over must not decide on it
-            language=request.language or language,
-        )
+        ).prepared(rewritten.preparation)
         info = TurnInfo(
             history_message_count=len(kept),
             history_left_out_count=len(history) - len(kept),

@@ -30,6 +30,7 @@ from rag_server.services.wire.chunk import (
     to_span,
     to_timings,
 )
+from rag_server.services.wire.expansion import from_expansion, from_rewriting, to_searched
 from rag_server.services.wire.explanation import to_explanation
 from rag_server.services.wire.options import from_options
 from rag_server.services.wire.turn import from_history, from_reference, to_turn
@@ -93,6 +94,8 @@ def from_question(message: QuestionMessage) -> GenerationRequest:
         else Priority.INTERACTIVE,
         history=from_history(message.messages),
         conversation=from_reference(message),
+        expansion=from_expansion(options),
+        rewriting=from_rewriting(options),
     )
 
 
@@ -107,7 +110,12 @@ class AnswerWriter:
         pb = generate_service_pb2
         match event:
             case Started(model, prompt, turn):
-                started = pb.GenerationStarted(model=model, prompt=_to_report(prompt), turn=to_turn(turn))
+                started = pb.GenerationStarted(
+                    model=model,
+                    prompt=_to_report(prompt),
+                    turn=to_turn(turn),
+                    searched=to_searched(event.searched),
+                )
                 return pb.StreamGenerateResponse(started=started)
             case Retrieved():
                 self._sources = event.sources
@@ -179,6 +187,8 @@ def collect(
             response.model = event.started.model
             if event.started.HasField("turn"):
                 response.turn.CopyFrom(event.started.turn)
+            if event.started.HasField("searched"):
+                response.searched.CopyFrom(event.started.searched)
         case "retrieved":
             response.sources.extend(event.retrieved.sources)
             response.score_scale = event.retrieved.score_scale

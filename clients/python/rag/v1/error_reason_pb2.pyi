@@ -438,6 +438,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """ERROR_REASON_CONVERSATION_TURN_LOST (UNAVAILABLE): the server could not reach its database for so long that the
     conversation went on without this answer, which is not recorded. Metadata: `resource`, `id`.
     """
+    ERROR_REASON_MODEL_CANNOT_WRITE: _ErrorReason.ValueType  # 180
+    """ERROR_REASON_MODEL_CANNOT_WRITE (INVALID_ARGUMENT): what is asked for needs a model that writes, and this one
+    only quotes. Metadata: `model`.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """ErrorReason lists the reasons that `google.rpc.ErrorInfo` (domain `rag-server`) and `JobError` carry,
@@ -860,5 +864,9 @@ delete some. Metadata: `limit`.
 ERROR_REASON_CONVERSATION_TURN_LOST: ErrorReason.ValueType  # 134
 """ERROR_REASON_CONVERSATION_TURN_LOST (UNAVAILABLE): the server could not reach its database for so long that the
 conversation went on without this answer, which is not recorded. Metadata: `resource`, `id`.
+"""
+ERROR_REASON_MODEL_CANNOT_WRITE: ErrorReason.ValueType  # 180
+"""ERROR_REASON_MODEL_CANNOT_WRITE (INVALID_ARGUMENT): what is asked for needs a model that writes, and this one
+only quotes. Metadata: `model`.
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

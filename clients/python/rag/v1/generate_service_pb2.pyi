@@ -10,6 +10,7 @@ from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from rag.v1 import chunk_pb2 as _chunk_pb2
 from rag.v1 import conversation_pb2 as _conversation_pb2
+from rag.v1 import expansion_pb2 as _expansion_pb2
 from rag.v1 import options_pb2 as _options_pb2
 from rag.v1 import retrieved_chunk_pb2 as _retrieved_chunk_pb2
 from rag.v1 import timings_pb2 as _timings_pb2
@@ -182,6 +183,7 @@ class GenerateResponse(_message.Message):
     COLLECTION_REVISIONS_FIELD_NUMBER: _builtins.int
     TIMINGS_FIELD_NUMBER: _builtins.int
     PROMPT_FIELD_NUMBER: _builtins.int
+    SEARCHED_FIELD_NUMBER: _builtins.int
     TURN_FIELD_NUMBER: _builtins.int
     answer: _builtins.str
     """answer is the text."""
@@ -213,14 +215,20 @@ class GenerateResponse(_message.Message):
 
     @_builtins.property
     def timings(self) -> _timings_pb2.Timings:
-        """timings say where the time went: the stages of Retrieve, then `prompt` and `generate`; with a history,
-        `history` and `rewrite` before, and `record` after.
+        """timings say where the time went: the stages of Retrieve, then `prompt` and `generate`; with an expansion,
+        `expand` before; with a history, `history` and `rewrite` before, and `record` after.
         """
 
     @_builtins.property
     def prompt(self) -> Global___PromptReport:
         """prompt says what the model was given. Absent for a model that quotes, and for an answer for which no
         model was asked.
+        """
+
+    @_builtins.property
+    def searched(self) -> _expansion_pb2.SearchedWith:
+        """searched says what the passages were searched with. Absent unless the question was expanded, and in an answer
+        that is given again.
         """
 
     @_builtins.property
@@ -241,11 +249,12 @@ class GenerateResponse(_message.Message):
         collection_revisions: _abc.Iterable[_retrieved_chunk_pb2.CollectionRevision] | None = ...,
         timings: _timings_pb2.Timings | None = ...,
         prompt: Global___PromptReport | None = ...,
+        searched: _expansion_pb2.SearchedWith | None = ...,
         turn: _conversation_pb2.Turn | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["prompt", b"prompt", "timings", b"timings", "turn", b"turn", "usage", b"usage"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["prompt", b"prompt", "searched", b"searched", "timings", b"timings", "turn", b"turn", "usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "citations", b"citations", "collection_revisions", b"collection_revisions", "degradations", b"degradations", "finish_reason", b"finish_reason", "model", b"model", "prompt", b"prompt", "score_scale", b"score_scale", "sources", b"sources", "timings", b"timings", "turn", b"turn", "usage", b"usage"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "citations", b"citations", "collection_revisions", b"collection_revisions", "degradations", b"degradations", "finish_reason", b"finish_reason", "model", b"model", "prompt", b"prompt", "score_scale", b"score_scale", "searched", b"searched", "sources", b"sources", "timings", b"timings", "turn", b"turn", "usage", b"usage"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -389,10 +398,17 @@ class GenerationStarted(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     MODEL_FIELD_NUMBER: _builtins.int
+    SEARCHED_FIELD_NUMBER: _builtins.int
     PROMPT_FIELD_NUMBER: _builtins.int
     TURN_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """model is the model that is asked; `finished` says which one has answered."""
+    @_builtins.property
+    def searched(self) -> _expansion_pb2.SearchedWith:
+        """searched says what the passages were searched with. Absent unless the question was expanded, and in an answer
+        that is given again.
+        """
+
     @_builtins.property
     def prompt(self) -> Global___PromptReport:
         """prompt says what it is given. Absent for a model that quotes, and where no model is asked."""
@@ -405,12 +421,13 @@ class GenerationStarted(_message.Message):
         self,
         *,
         model: _builtins.str = ...,
+        searched: _expansion_pb2.SearchedWith | None = ...,
         prompt: Global___PromptReport | None = ...,
         turn: _conversation_pb2.Turn | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["prompt", b"prompt", "turn", b"turn"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["prompt", b"prompt", "searched", b"searched", "turn", b"turn"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["model", b"model", "prompt", b"prompt", "turn", b"turn"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["model", b"model", "prompt", b"prompt", "searched", b"searched", "turn", b"turn"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -595,7 +612,9 @@ Global___Citation: _TypeAlias = Citation  # noqa: Y015
 
 @_typing.final
 class Usage(_message.Message):
-    """Usage is what an answer cost, in tokens of the generator."""
+    """Usage is what an answer cost, in tokens of the generator; what models were asked to rewrite and to expand the
+    question is part of it.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -636,8 +655,8 @@ class GenerationFinished(_message.Message):
     """model is the model that answered."""
     @_builtins.property
     def timings(self) -> _timings_pb2.Timings:
-        """timings say where the time went: the stages of Retrieve, then `prompt` and `generate`; with a history,
-        `history` and `rewrite` before, and `record` after.
+        """timings say where the time went: the stages of Retrieve, then `prompt` and `generate`; with an expansion,
+        `expand` before; with a history, `history` and `rewrite` before, and `record` after.
         """
 
     @_builtins.property

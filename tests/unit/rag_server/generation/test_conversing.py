@@ -20,6 +20,7 @@ from rag_server.errors import NotFound, RagError, Unavailable
 from rag_server.generation.conversing import Conversing
 from rag_server.generation.history import HistoryBudget, HistoryWindow
 from rag_server.generation.record import Draft
+from rag_server.generation.rewriter import Rewritten
 from rag_server.generation.turn import TurnLimits, Turns
 from rag_server.metadata import Database
 
@@ -48,8 +49,10 @@ class Script:
 class Rewriter:
     """A `QuestionRewriter` that shows what it was given."""
 
-    async def rewrite(self, question: str, history: Sequence[HistoryMessage], language: str) -> str:
-        return f"{question} +{len(history)} {language}"
+    async def rewrite(
+        self, request: GenerationRequest, history: Sequence[HistoryMessage], language: str, limit: Any
+    ) -> Rewritten:
+        return Rewritten(f"{request.question} +{len(history)} {language}")
 
 
 def encode(draft: Draft) -> bytes:
