@@ -20,7 +20,7 @@ def lines_of(text: str, *, max_count: int, max_characters: int, is_whole: bool =
     rows = text.splitlines()
     for row in rows if is_whole else rows[:-1]:
         line = one_line(_BULLET.sub("", row)).strip(_QUOTES)
-        if line and not line.endswith(":") and len(line) <= max_characters:
+        if any(map(str.isalnum, line)) and line[-1] != ":" and len(line) <= max_characters:
             found.setdefault(line.casefold(), line)
     return list(found.values())[:max_count]
 

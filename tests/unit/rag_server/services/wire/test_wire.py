@@ -15,6 +15,7 @@ from rag.v1 import (
     bm25_pb2,
     chunking_pb2,
     collection_service_pb2,
+    expansion_pb2,
     filter_pb2,
     generate_service_pb2,
     ingest_service_pb2,
@@ -26,6 +27,7 @@ from rag.v1 import (
 from rag_server.domain.collection import CharacterChunking, Chunking, Collection, TokenChunking
 from rag_server.domain.conversation import TurnInfo
 from rag_server.domain.document import Chunk, Document, NewDocument, Span
+from rag_server.domain.expansion import Hyde, QueryExpansion, SearchedWith
 from rag_server.domain.filter import (
     Bool,
     Comparison,
@@ -67,6 +69,7 @@ from rag_server.domain.retrieval import (
     ScoredChunk,
     ScoreScale,
 )
+from rag_server.domain.rewriting import ModelRewriting
 from rag_server.domain.webhook import DeliveryState, Webhook, WebhookDelivery
 from rag_server.services.wire.analysis import to_token
 from rag_server.services.wire.chunk import from_score_scale, to_chunk, to_retrieved, to_score_scale
@@ -504,13 +507,24 @@ def test_question_arrives_with_its_defaults(kind: Any) -> None:
             citation_markers=options_pb2.CITATION_MARKERS_KEPT,
             max_cost=0.5,
             priority=options_pb2.GENERATION_PRIORITY_BULK,
+            expansion=expansion_pb2.QueryExpansion(hyde={"passage_count": 2}, model="large"),
+            rewriting=expansion_pb2.QuestionRewriting(model={"model": "fast"}),
         ),
     )
     continued = {"conversation_id", "messages", "request_id"}  # what a question continues, see test_turn.py
     assert absent(full) == continued
     sampling = Sampling(0.5, 0.25, 7, ("END",))
     assert from_question(full) == GenerationRequest(
-        FULL, 11, "es", "small", sampling, keeps_markers=True, max_cost=0.5, priority=Priority.BULK
+        FULL,
+        11,
+        "es",
+        "small",
+        sampling,
+        keeps_markers=True,
+        max_cost=0.5,
+        priority=Priority.BULK,
+        expansion=QueryExpansion(Hyde(2), "large"),
+        rewriting=ModelRewriting("fast"),
     )
 
 
@@ -524,7 +538,12 @@ REPORT = PromptReport(100, True, 4096, (3, 4), 2, "answer/1/es", 0.5)
 
 
 EVENTS: list[GenerationEvent] = [
-    Started("small", REPORT, TurnInfo("conversation", "question", "answer", 4, 2, "q words")),
+    Started(
+        "small",
+        REPORT,
+        TurnInfo("conversation", "question", "answer", 4, 2, "q words"),
+        SearchedWith("small", ("q", "other"), ("passage",)),
+    ),
     Retrieved((SCORED,), ScoreScale.RRF, (Degradation.DENSE_ONLY,), {"books": 3}),
     Delta("a pass"),
     Delta("age"),
