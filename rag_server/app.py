@@ -128,14 +128,13 @@ async def running_server(settings: Settings) -> AsyncIterator[RunningServer]:
         )
         chain = StandardChain(settings.server, registry)
         server, port = create_server(settings.server, chain)
-        _add_services(
-            server, settings, parts, sweeper, create_dry_runner(settings, parts.embedder, stack), health
-        )
+        dry_runner = create_dry_runner(settings, parts.embedder, stack)
+        stack.push_async_callback(background.stop)
+        _add_services(server, settings, parts, sweeper, dry_runner, health, background)
         serve_metrics(settings.metrics, registry, stack)
 
         if not is_distributed:
             await _take_up_unfinished(parts.database)
-        stack.push_async_callback(background.stop)
         if not is_distributed or settings.queue.work_in_server:
             consumer, dead_letters = create_consumer(
                 settings,
@@ -200,6 +199,7 @@ def _add_services(
     sweeper: Sweeper,
     dry_runner: DryRunner,
     health: Health,
+    background: Background,
 ) -> None:
     database, model = parts.database, parts.embedder.model
     idempotency = Idempotency(database)
@@ -239,6 +239,7 @@ def _add_services(
                 parts.generation,
                 parts.embedder.tokenizer.count,
                 analyzer_for,
+                background,
             ),
             parts.generation.models,
         ),

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from rag_server.app_generation import GenerationParts
+from rag_server.background import Background
 from rag_server.config import ConversationSettings
 from rag_server.config.answering import RULES
 from rag_server.generation.conversing import Conversing
 from rag_server.generation.follow_up import FollowUpWords
 from rag_server.generation.history import HistoryBudget, HistoryWindow
+from rag_server.generation.naming import TitleWriter
 from rag_server.generation.rewriting import Rewriting
 from rag_server.generation.turn import TurnLimits, Turns
 from rag_server.metadata.database import Database
@@ -23,8 +25,16 @@ def create_conversing(
     generation: GenerationParts,
     count: Callable[[str], int],
     analyzer_for: Callable[[str], Analyzer],
+    background: Background,
 ) -> Conversing:
-    """Return what answers questions; `count` counts a text's tokens, as the generator would."""
+    """Return what answers questions; `count` counts a text's tokens, as the generator would.
+
+    What names conversations runs in `background`, if a model is set for it.
+    """
+    titles = None
+    if settings.title_model:
+        titles = TitleWriter(database, generation.tasks, settings.title_model)
+        background.start("titles", titles.run)
     return Conversing(
         generation.answering,
         Turns(database, TurnLimits(settings.lease_s, settings.max_messages)),
@@ -35,4 +45,5 @@ def create_conversing(
             model=None if settings.rewrite_model == RULES else settings.rewrite_model or "",
         ),
         encode_answer,
+        titles,
     )

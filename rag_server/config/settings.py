@@ -72,8 +72,8 @@ class Settings(BaseSettings):
         known = {*self.models.models, *self.models.aliases, "default", EXTRACTIVE}
         if own.rewrite_model is not None and own.rewrite_model not in {RULES, *known}:
             raise ValueError("`conversations.rewrite_model` names a model that is not among `models`")
-        if own.title_model and own.title_model not in known:
-            raise ValueError("`conversations.title_model` names a model that is not among `models`")
+        if own.title_model and own.title_model not in known - {EXTRACTIVE}:
+            raise ValueError("`conversations.title_model` names no model that writes, or none of `models`")
         return self
 
     @classmethod

@@ -15,6 +15,7 @@ from rag_server.domain.generation import Finished, GenerationEvent, GenerationRe
 from rag_server.domain.retrieval import Timings
 from rag_server.domain.time_limit import TimeLimit
 from rag_server.generation.history import HistoryWindow
+from rag_server.generation.naming import Exchange, TitleWriter
 from rag_server.generation.pipeline import Answering
 from rag_server.generation.record import AnswerEncoder, Draft
 from rag_server.generation.rewriter import QuestionRewriter, Rewritten
@@ -35,12 +36,15 @@ class Conversing:
         window: HistoryWindow,
         rewriter: QuestionRewriter,
         encode: AnswerEncoder,
+        titles: TitleWriter | None = None,
     ) -> None:
+        """`titles` names conversations after their first answer; None: their first question's words do."""
         self._answering = answering
         self._turns = turns
         self._window = window
         self._rewriter = rewriter
         self._encode = encode
+        self._titles = titles
 
     async def answer(
         self, tenant_id: str, request: GenerationRequest, *, limit: TimeLimit | None = None
@@ -91,6 +95,8 @@ class Conversing:
                     draft.add(event)
                     if isinstance(event, Finished):
                         await self._record(turn, draft, watch)
+                        if self._titles is not None and not stored:
+                            self._titles.offer(_exchange(turn, prepared, draft))
                     yield _told(event, info, watch)
 
     async def _with_history(
@@ -138,6 +144,11 @@ class Conversing:
         with watch.stage("record"):
             answer = await asyncio.to_thread(self._encode, draft)
             await turn.record(draft.text, answer)
+
+
+def _exchange(turn: HeldTurn, request: GenerationRequest, draft: Draft) -> Exchange:
+    lease = turn.lease
+    return Exchange(lease.tenant_id, lease.conversation_id, request.question, draft.text, request.language)
 
 
 def _language_of(question: str, history: Sequence[HistoryMessage]) -> str:

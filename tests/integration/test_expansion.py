@@ -9,14 +9,17 @@ from typing import Any
 
 import grpc
 import pytest
+import pytest_asyncio
 
 from rag.v1 import conversation_pb2, expansion_pb2, fusion_pb2, options_pb2, retrieved_chunk_pb2
 from rag.v1 import conversation_service_pb2 as conversation_pb
 from rag.v1 import generate_service_pb2 as generate_pb
 from rag_server.app import running_server
-from tests.conftest import SettingsFactory
+from tests.conftest import make_settings
 from tests.openai_server import Hang, OpenAiServer, Status, Stream
 from tests.rag_client import RagClient, failure
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 CODE = grpc.StatusCode
 COLLECTION = "birds"
@@ -31,10 +34,11 @@ NO_REWRITE = retrieved_chunk_pb2.DEGRADATION_NO_REWRITE
 
 @dataclass
 class Rig:
-    """A server with three documents, and the provider of its model."""
+    """A server with three documents, the provider of its model, and that of the model that gives titles."""
 
     client: RagClient
     provider: OpenAiServer
+    namer: OpenAiServer
 
     def request(
         self, question: str = QUESTION, *, retrieval: Any = None, fields: Any = None, **generation: Any
@@ -54,22 +58,42 @@ class Rig:
         return "\n".join(each["content"] for each in self.provider.bodies[index]["messages"])
 
 
-@pytest.fixture
-async def rig(settings: SettingsFactory) -> AsyncIterator[Rig]:
-    async with OpenAiServer() as provider:
+@pytest_asyncio.fixture(loop_scope="module", scope="module")
+async def shared(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Rig]:
+    """Run one server for all tests of this module."""
+    async with OpenAiServer() as provider, OpenAiServer(Stream.of('"Herons at dawn."')) as namer:
         local = {"base_url": provider.base_url, "attempts": 1}
+        other = {"base_url": namer.base_url, "attempts": 1}
         small = {"provider": "local", "id": "org/small", "window_tokens": 4096}
         models = {
-            "providers": {"local": local},
-            "models": {"small": {**small, "prompt_price": 1.0, "answer_price": 2.0}},
+            "providers": {"local": local, "other": other},
+            "models": {
+                "small": {**small, "prompt_price": 1.0, "answer_price": 2.0},
+                "namer": {**small, "provider": "other"},
+            },
             "aliases": {"default": {"small": 1.0}},
         }
-        made = settings(models=models, server={"health_interval_s": 3600.0})
+        made = make_settings(
+            tmp_path_factory.mktemp("server"),
+            models=models,
+            conversations={"title_model": "namer"},
+            server={"health_interval_s": 3600.0},
+        )
         async with running_server(made) as running, RagClient(running.address) as client:
             await client.create_collection(COLLECTION)
             for name, text in (("heron", HERON), ("bread", BREAD), ("crane", CRANE)):
                 await client.ingest_text(COLLECTION, text, name)
-            yield Rig(client, provider)
+            yield Rig(client, provider, namer)
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def rig(shared: Rig) -> Rig:
+    """Return the server with a provider that remembers nothing of other tests."""
+    for provider in (shared.provider, shared.namer):
+        provider.bodies.clear()
+        provider.reached.clear()
+        provider.abandoned.clear()
+    return shared
 
 
 def expansion(**method: Any) -> expansion_pb2.QueryExpansion:
@@ -236,3 +260,23 @@ async def test_request_chooses_who_rewrites(rig: Rig) -> None:
         "MODEL_CANNOT_WRITE",
         ["generation.rewriting.model.model"],
     )
+
+
+async def title_of(rig: Rig, conversation_id: str) -> str:
+    request = conversation_pb.GetConversationRequest(conversation_id=conversation_id)
+    return (await rig.client.conversations.GetConversation(request)).conversation.title
+
+
+async def test_conversation_is_named_by_the_model_after_its_first_answer(rig: Rig) -> None:
+    created = await rig.client.conversations.CreateConversation(conversation_pb.CreateConversationRequest())
+    fields = {"conversation_id": created.conversation.id}
+    rig.provider.script(Stream.of("At dawn [1]."))
+    await rig.answer(fields=fields)
+    async with asyncio.timeout(60):
+        while await title_of(rig, created.conversation.id) != "Herons at dawn":  # noqa: ASYNC110 - no event tells
+            await asyncio.sleep(0.02)
+    (body,) = rig.namer.bodies
+    assert f"User: {QUESTION}\nAssistant: At dawn." in body["messages"][1]["content"]
+    rewriting = expansion_pb2.QuestionRewriting(none={})
+    await rig.answer("Another question?", fields=fields, rewriting=rewriting)
+    assert len(rig.namer.bodies) == 1

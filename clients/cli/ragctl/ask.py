@@ -14,6 +14,7 @@ from rag.v1.generate_service_pb2 import (
     CitationOrigin,
     FinishReason,
     GenerationFinished,
+    GenerationRetrieved,
     StreamGenerateRequest,
 )
 from rag.v1.generate_service_pb2_grpc import GenerateServiceStub
@@ -23,8 +24,9 @@ from ragctl.answer_text import CitedText
 from ragctl.errors import UNREACHABLE, CommandFailed, Problem, from_rpc, show, unreachable
 from ragctl.moments import shown_timings
 from ragctl.options import command
-from ragctl.output import one_line
+from ragctl.output import Output, one_line
 from ragctl.places import heading, pages, title
+from ragctl.question_options import Expand, ExpandModel, add_question_options, show_searched
 from ragctl.ranking_options import ranked
 from ragctl.search import Collections, Filters, degradation_note, filter_of
 from ragctl.session import Session
@@ -58,6 +60,8 @@ def ask(
     temperature: Annotated[
         float | None, typer.Option("--temperature", help="0 to 2: how freely the model chooses its words.")
     ] = None,
+    expand: Expand = None,
+    expand_model: ExpandModel = "",
     ranking: RetrievalOptions,
 ) -> None:
     """Answer a question from what was ingested, with citations.
@@ -71,6 +75,7 @@ def ask(
             max_answer_tokens=max_tokens, language=language, model=model, temperature=temperature
         ),
     )
+    add_question_options(request.generation, expand, expand_model)
     if sources is not None:
         request.retrieval.top_k = sources
     wanted = filter_of(filters)
@@ -139,11 +144,11 @@ def answer(session: Session, request: StreamGenerateRequest) -> None:
                 output.json_line(event)
                 continue
             match event.WhichOneof("event"):
+                case "started":
+                    show_searched(output, event.started)
                 case "retrieved":
                     sources = list(event.retrieved.sources)
-                    note = degradation_note(event.retrieved.degradations)
-                    if note:
-                        output.line(note, style="yellow")
+                    _show_degradations(output, event.retrieved)
                 case "delta":
                     text.add(event.delta.text)
                 case "citation":
@@ -162,6 +167,12 @@ def answer(session: Session, request: StreamGenerateRequest) -> None:
         _show_end(session, finished)
         show_sources(session, sources, citations, text.numbers)
         output.line(f"server time {shown_timings(finished.timings)}", style="dim")
+
+
+def _show_degradations(output: Output, retrieved: GenerationRetrieved) -> None:
+    note = degradation_note(retrieved.degradations)
+    if note:
+        output.line(note, style="yellow")
 
 
 def _show_end(session: Session, finished: GenerationFinished) -> None:
