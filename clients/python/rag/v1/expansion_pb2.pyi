@@ -22,8 +22,10 @@ DESCRIPTOR: _descriptor.FileDescriptor
 class QueryExpansion(_message.Message):
     """QueryExpansion has a model that writes add to the question what finds more passages. Where the model cannot,
     the question alone is searched, and the answer has DEGRADATION_NO_EXPANSION. What the model is asked counts in
-    `usage` and towards `max_cost`. Later stages, such as reranking, compare passages with the question itself. The
-    number of queries that may be searched, times `candidate_count` and the number of collections, is at most 10000.
+    `usage` and towards `max_cost`. Later stages, such as reranking, compare passages with the question itself.
+    Where several queries are searched, their rankings are merged on SCORE_SCALE_RRF; the signals of a passage, and
+    what a threshold looks at, are the best that any of the queries made of it. The number of queries that may be
+    searched, times `candidate_count` and the number of collections, is at most 10000.
     """
 
     DESCRIPTOR: _descriptor.Descriptor

@@ -460,7 +460,8 @@ class PromptReport(_message.Message):
     """template is the template of the prompt with its version and language, such as `answer/1/en`."""
     max_cost: _builtins.float
     """max_cost is what the answer may cost at most, in the unit of the models' prices: the prompt, and an
-    answer of `max_answer_tokens`. Absent means that the model has no price.
+    answer of `max_answer_tokens`, with what models were asked before the search. Absent means that the model has
+    no price.
     """
     @_builtins.property
     def left_out_sources(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:

@@ -420,7 +420,7 @@ class GenerationOptions(_message.Message):
     """
     max_cost: _builtins.float
     """max_cost is what the answer may cost at most, in the unit of the models' prices: the prompt, and an
-    answer of `max_answer_tokens`. A request that could cost more is refused (`COST_LIMIT_EXCEEDED`) before
+    answer of `max_answer_tokens`; what models were asked before the search counts, too. A request that could cost more is refused (`COST_LIMIT_EXCEEDED`) before
     the model is asked. Absent means the server's limit, which holds in any case.
     Range: 0 to 1000000.
     """
