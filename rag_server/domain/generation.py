@@ -9,6 +9,7 @@ from typing import Self
 from rag_server.domain.conversation import AnsweredBefore, ConversationRef, HistoryMessage, TurnInfo
 from rag_server.domain.document import Span
 from rag_server.domain.expansion import QueryExpansion, SearchedWith
+from rag_server.domain.output_format import OutputFormat
 from rag_server.domain.priority import Priority
 from rag_server.domain.retrieval import Degradation, RetrievalRequest, ScoredChunk, ScoreScale, Timings
 from rag_server.domain.rewriting import Rewriting
@@ -50,6 +51,15 @@ class Sampling:
     seed: int | None = None
     stop: tuple[str, ...] = ()
     """Texts before which the answer ends."""
+
+
+class AnswerCaching(StrEnum):
+    """Whether an answer may be one that was given before, or to another caller of the tenant."""
+
+    REPEATABLE = "repeatable"
+    """If it would come out alike."""
+    ALLOWED = "allowed"
+    BYPASSED = "bypassed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +107,10 @@ class GenerationRequest:
     """Whether `[1]` and its like stay in the text."""
     max_cost: float | None = None
     """What prompt and answer may cost at most; None: the server's limit."""
+    output: OutputFormat | None = None
+    """The form that the answer has to have; None: text as the model writes it."""
     priority: Priority = Priority.INTERACTIVE
+    caching: AnswerCaching = AnswerCaching.REPEATABLE
     history: tuple[HistoryMessage, ...] = ()
     """What was said before, oldest first; for a stored conversation as much of it as the generator gets."""
     conversation: ConversationRef | None = None
@@ -223,6 +236,8 @@ class Finished:
     degradations: tuple[Degradation, ...] = ()
     """What generation had to go without."""
     prompt: PromptReport | None = None
+    is_shared: bool = False
+    """Whether no model was asked: the answer was given before, or is that of another caller, too."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,15 +15,23 @@ class CostLimit:
         self._max_cost = max_cost
 
     def check(
-        self, model: GeneratorModel, request: GenerationRequest, prompt_tokens: int, max_tokens: int
+        self,
+        model: GeneratorModel,
+        request: GenerationRequest,
+        prompt_tokens: int,
+        max_tokens: int,
+        *,
+        attempts: int = 1,
     ) -> float | None:
         """Return what a prompt and its longest answer cost at most, with what was spent before.
+
+        `attempts`: how often the model may be asked.
 
         None: the model has no price. Raises `InvalidArgument` (`COST_LIMIT_EXCEEDED`).
         """
         if model.price is None:
             return None
-        cost = model.price.of(prompt_tokens, max_tokens) + request.preparation.cost
+        cost = attempts * model.price.of(prompt_tokens, max_tokens) + request.preparation.cost
         limits = [each for each in (request.max_cost, self._max_cost) if each is not None]
         if limits and cost > min(limits):
             is_callers = request.max_cost is not None and request.max_cost == min(limits)

@@ -17,7 +17,7 @@ from rag_server.domain.generation import (
 from rag_server.domain.retrieval import Degradation, Timings
 from rag_server.domain.time_limit import TimeLimit
 from rag_server.errors import Internal
-from rag_server.generation.asking import Asked, Asking
+from rag_server.generation.asking import Asked, Asks
 from rag_server.generation.compose import Composer
 from rag_server.generation.expand.expanding import Expanding
 from rag_server.generation.models import Models
@@ -34,7 +34,7 @@ class Answering:
         retrieval: Retrieval,
         models: Models,
         composer: Composer,
-        asking: Asking,
+        asking: Asks,
         expanding: Expanding,
     ) -> None:
         self._retrieval = retrieval
@@ -52,6 +52,7 @@ class Answering:
         """
         watch = Stopwatch()
         route = self._models.route(request.model)
+        await self._composer.check(route[0].generator, request)
 
         searched = None
         if request.expansion is not None:
@@ -92,6 +93,7 @@ class Answering:
             who.model,
             (Degradation.FALLBACK_MODEL,) if who.is_fallback else (),
             who.composed.report,
+            is_shared=who.is_shared,
         )
 
 
