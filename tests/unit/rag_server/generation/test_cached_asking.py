@@ -35,6 +35,7 @@ from rag_server.generation.cite import Citer
 from rag_server.generation.compose import Composed, Composer
 from rag_server.generation.models import ServedModel
 from rag_server.generation.prompt import PromptTemplates
+from rag_server.generation.structured import StructuredWriter
 from rag_server.testing.fakes import HashEmbedder
 from rag_server.testing.generator_suite import SOURCES
 from tests.faults.polling import until
@@ -99,7 +100,8 @@ def of_tenant(tenant_id: str) -> list[ScoredChunk]:
 
 
 def caching(store: Any = None, registry: CollectorRegistry | None = None, **options: Any) -> CachedAsking:
-    asking = Asking(Composer(PromptTemplates()), Citer(Attributor(HashEmbedder())))
+    templates, attributor = PromptTemplates(), Attributor(HashEmbedder())
+    asking = Asking(Composer(templates), Citer(attributor), StructuredWriter(templates, attributor))
     return CachedAsking(asking, store or MemoryAnswerStore(100_000, 60.0), registry=registry, **options)
 
 
