@@ -39,10 +39,14 @@ from rag_server.generation.asking import Asking
 from rag_server.generation.attribution import Attributor
 from rag_server.generation.cite import Citer
 from rag_server.generation.compose import Composer
+from rag_server.generation.cost import CostLimit
+from rag_server.generation.expand.expanding import Expanding
 from rag_server.generation.models import Models, ServedModel
 from rag_server.generation.pipeline import Answering
 from rag_server.generation.prompt import PromptTemplates
 from rag_server.generation.structured import StructuredWriter
+from rag_server.generation.task_prompt import TaskTemplates
+from rag_server.generation.tasks import Tasks
 from rag_server.query.field_paths import GENERATE, FieldPaths
 from rag_server.testing.fakes import HashEmbedder
 from rag_server.testing.generator_suite import SOURCES, source
@@ -120,7 +124,8 @@ def answering(
     composer = Composer(templates, max_cost=max_cost)
     models = Models(served, fallbacks=[each.model.name for each in generators[1:]])
     asking = Asking(composer, Citer(attributor), StructuredWriter(templates, attributor))
-    return Answering(retrieval or Retrieval(), models, composer, asking)  # type: ignore[arg-type]
+    tasks = Tasks(models, TaskTemplates(), CostLimit(max_cost), timeout_s=60.0)
+    return Answering(retrieval or Retrieval(), models, composer, asking, Expanding(tasks))  # type: ignore[arg-type]
 
 
 async def read(
