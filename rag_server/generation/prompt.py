@@ -32,7 +32,7 @@ _LANGUAGES: Final = ("en", "es")
 _DEFAULT_LANGUAGE: Final = "en"
 _FOLDER: Final = Path(__file__).parent / "templates"
 
-_TAG: Final = re.compile(r"<(?=\s*/?\s*(?:source|conversation|summary))", re.IGNORECASE)
+_TAG: Final = re.compile(r"<(?=\s*/?\s*(?:source|conversation))", re.IGNORECASE)
 _CONTROL_TOKEN: Final = re.compile(
     r"<(?=\||/?s>|/?(?:start|end)_of_turn>|(?:begin|end)▁of▁)|\[(?=/?INST\])|(?<=\|)>", re.IGNORECASE
 )
