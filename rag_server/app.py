@@ -16,6 +16,7 @@ from prometheus_client import CollectorRegistry
 
 from rag.v1 import (
     admin_service_pb2_grpc,
+    assistant_service_pb2_grpc,
     collection_service_pb2_grpc,
     conversation_service_pb2_grpc,
     document_service_pb2_grpc,
@@ -23,9 +24,8 @@ from rag.v1 import (
     ingest_service_pb2_grpc,
     retrieve_service_pb2_grpc,
 )
-from rag_server.app_conversation import create_conversing
-from rag_server.app_engines import show_engines
-from rag_server.app_generation import GenerationParts, open_generation
+from rag_server.app_conversation import create_assistants, create_conversing
+from rag_server.app_generation import GenerationParts, create_resumable_answers, open_generation
 from rag_server.app_ingest import (
     check_embedder,
     crawl_check,
@@ -57,11 +57,13 @@ from rag_server.metadata.database import Database
 from rag_server.prometheus import serve_metrics
 from rag_server.reflection import add_reflection
 from rag_server.services.admin import AdminServicer
+from rag_server.services.assistants import AssistantServicer
 from rag_server.services.collections import CollectionServicer
 from rag_server.services.conversations import ConversationServicer
 from rag_server.services.documents import DocumentServicer
 from rag_server.services.generate import GenerateServicer
 from rag_server.services.idempotency import Idempotency
+from rag_server.services.resumable_answers import ResumableAnswers
 from rag_server.services.retrieve import RetrieveServicer
 from rag_server.services.wire.webhook import event_body
 from rag_server.text.analyzer import Analyzer
@@ -103,7 +105,8 @@ async def running_server(settings: Settings) -> AsyncIterator[RunningServer]:
     """
     async with AsyncExitStack() as stack:
         folder = stack.enter_context(locked(settings.storage.data_dir))
-        parts = await _open_parts(settings, folder, stack)
+        registry = CollectorRegistry()
+        parts = await _open_parts(settings, folder, registry, stack)
         is_distributed = bool(settings.queue.url.get_secret_value())
         sweeper = Sweeper(parts.database, parts.chunks, parts.blobs)
         relay = OutboxRelay(
@@ -112,7 +115,6 @@ async def running_server(settings: Settings) -> AsyncIterator[RunningServer]:
             poll_s=settings.queue.poll_s,
             stranded_after_s=settings.queue.stranded_after_s,
         )
-        registry = CollectorRegistry()
         background = Background()
         checks = {
             METADATA: parts.database.check,
@@ -129,15 +131,22 @@ async def running_server(settings: Settings) -> AsyncIterator[RunningServer]:
         )
         chain = StandardChain(settings.server, registry)
         server, port = create_server(settings.server, chain)
+        stack.push_async_callback(background.stop)
+        resumable = create_resumable_answers(settings, registry)
         _add_services(
-            server, settings, parts, sweeper, create_dry_runner(settings, parts.embedder, stack), health
+            server,
+            settings,
+            parts,
+            sweeper,
+            create_dry_runner(settings, parts.embedder, stack),
+            health,
+            background,
+            resumable,
         )
-        show_engines(parts.generation.engines, registry)
         serve_metrics(settings.metrics, registry, stack)
 
         if not is_distributed:
             await _take_up_unfinished(parts.database)
-        stack.push_async_callback(background.stop)
         if not is_distributed or settings.queue.work_in_server:
             consumer, dead_letters = create_consumer(
                 settings,
@@ -177,11 +186,15 @@ async def running_server(settings: Settings) -> AsyncIterator[RunningServer]:
             log.info("stopping", grace_s=settings.server.shutdown_grace_s)
             await health.leave()
             parts.feed.close()
+            resumable.stop()
             await drain(server, chain, settings.server.shutdown_grace_s)
+            await resumable.close()
     log.info("stopped")
 
 
-async def _open_parts(settings: Settings, folder: Path, stack: AsyncExitStack) -> Parts:
+async def _open_parts(
+    settings: Settings, folder: Path, registry: CollectorRegistry, stack: AsyncExitStack
+) -> Parts:
     stores = await open_stores(settings, folder, stack, owns_folder=True)
     database, embedder = stores.database, stores.embedder
     chunks = RecentChunkStore(stores.chunks)
@@ -191,7 +204,7 @@ async def _open_parts(settings: Settings, folder: Path, stack: AsyncExitStack) -
     retrieval = await open_retrieval(settings, folder / "resident", database, chunks, embedder, stack)
     tell_others(database, bus)
     follower = Follower(database, bus, feed, retrieval.directory, retrieval.pool)
-    generation = await open_generation(settings, embedder, retrieval, stack)
+    generation = await open_generation(settings, embedder, retrieval, registry, stack)
     return Parts(database, chunks, stores.blobs, embedder, queue, feed, follower, retrieval, generation)
 
 
@@ -202,6 +215,8 @@ def _add_services(
     sweeper: Sweeper,
     dry_runner: DryRunner,
     health: Health,
+    background: Background,
+    resumable: ResumableAnswers,
 ) -> None:
     database, model = parts.database, parts.embedder.model
     idempotency = Idempotency(database)
@@ -239,11 +254,14 @@ def _add_services(
             create_conversing(
                 settings.conversations,
                 database,
-                parts.generation.answering,
+                parts.generation,
                 parts.embedder.tokenizer.count,
                 analyzer_for,
+                create_assistants(settings.assistants, database, parts.embedder, analyzer_for),
+                background,
             ),
             parts.generation.models,
+            resumable,
         ),
         server,
     )
@@ -252,6 +270,9 @@ def _add_services(
             database, idempotency, max_conversations=settings.conversations.max_conversations
         ),
         server,
+    )
+    assistant_service_pb2_grpc.add_AssistantServiceServicer_to_server(
+        AssistantServicer(settings.assistants, database, idempotency, parts.generation.models), server
     )
     admin_service_pb2_grpc.add_AdminServiceServicer_to_server(admin, server)
     health_pb2_grpc.add_HealthServicer_to_server(health.servicer, server)

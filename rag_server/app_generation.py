@@ -9,9 +9,12 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
-from rag_server.app_engines import Figures, start_engine
+from prometheus_client import CollectorRegistry
+
+from rag_server.app_engines import Figures, show_engines, start_engine
 from rag_server.app_retrieval import RetrievalParts
 from rag_server.backends.extractive.generator import ExtractiveGenerator
+from rag_server.backends.memory_answer_store import MemoryAnswerStore
 from rag_server.backends.openai.generator import ModelOptions, OpenAiGenerator
 from rag_server.backends.openai.provider import Provider, ProviderOptions
 from rag_server.backends.openai.token_counts import EstimatedTokens, TokenizerFile
@@ -23,13 +26,20 @@ from rag_server.config.engine import VllmProviderSettings
 from rag_server.domain.engine import EngineFigures
 from rag_server.domain.generation import Sampling
 from rag_server.generation.admission import Gate
-from rag_server.generation.asking import Asking
+from rag_server.generation.asking import Asking, Asks
 from rag_server.generation.attribution import Attributor
+from rag_server.generation.cached_asking import CachedAsking
 from rag_server.generation.cite import Citer
 from rag_server.generation.compose import Composer
+from rag_server.generation.cost import CostLimit
+from rag_server.generation.expand.expanding import Expanding
 from rag_server.generation.models import Models, ServedModel
 from rag_server.generation.pipeline import Answering
 from rag_server.generation.prompt import PromptTemplates
+from rag_server.generation.structured import StructuredWriter
+from rag_server.generation.task_prompt import TaskTemplates
+from rag_server.generation.tasks import Tasks
+from rag_server.services.resumable_answers import ResumableAnswers, ResumptionLimits
 from rag_server.text.analyzer import Analyzer
 
 CHECK_INTERVAL_S: Final = 60.0
@@ -42,6 +52,7 @@ class GenerationParts:
 
     answering: Answering
     models: Models
+    tasks: Tasks
     checks: Mapping[str, Callable[[], Awaitable[None]]]
     """Health of the providers and engines, by name; no service needs one."""
     engines: Figures
@@ -49,7 +60,11 @@ class GenerationParts:
 
 
 async def open_generation(
-    settings: Settings, embedder: Embedder, retrieval: RetrievalParts, stack: AsyncExitStack
+    settings: Settings,
+    embedder: Embedder,
+    retrieval: RetrievalParts,
+    registry: CollectorRegistry,
+    stack: AsyncExitStack,
 ) -> GenerationParts:
     """Wire generation over open parts.
 
@@ -81,9 +96,14 @@ async def open_generation(
             continue
         generator = await asyncio.to_thread(_generator, name, model, providers[model.provider])
         served.append(_served(generator, model.permits, model.queue))
+    show_engines(engines, registry)
     models = Models(served, own.aliases, own.fallbacks)
-    composer = Composer(PromptTemplates(), max_cost=own.max_cost)
-    asking = Asking(composer, Citer(Attributor(embedder)))
+    templates, attributor = PromptTemplates(), Attributor(embedder)
+    composer = Composer(templates, max_cost=own.max_cost)
+    asking = _cached(
+        settings, Asking(composer, Citer(attributor), StructuredWriter(templates, attributor)), registry
+    )
+    tasks = Tasks(models, TaskTemplates(), CostLimit(own.max_cost), timeout_s=own.task_timeout_s)
     # A provider is asked through any of its models: what it is asked for is the list of them all.
     by_provider = {each.generator.model.provider: each.generator for each in served[1:]}
     checks |= {
@@ -91,7 +111,28 @@ async def open_generation(
         for name, each in by_provider.items()
         if name in providers
     }
-    return GenerationParts(Answering(retrieval.retrieval, models, composer, asking), models, checks, engines)
+    answering = Answering(retrieval.retrieval, models, composer, asking, Expanding(tasks))
+    return GenerationParts(answering, models, tasks, checks, engines)
+
+
+def _cached(settings: Settings, asking: Asking, registry: CollectorRegistry) -> Asks:
+    """Return what asks, with the answers that were given before, if any are to be kept."""
+    own = settings.answers
+    if not own.cache_bytes:
+        return asking
+    greedy = [name for name, model in settings.models.models.items() if model.temperature == 0]
+    store = MemoryAnswerStore(own.cache_bytes, own.cache_ttl_s)
+    return CachedAsking(asking, store, greedy_models=greedy, registry=registry)
+
+
+def create_resumable_answers(settings: Settings, registry: CollectorRegistry) -> ResumableAnswers:
+    """Return what keeps answers for callers whose connection breaks; `registry` counts them."""
+    limits = ResumptionLimits(
+        settings.answers.max_resumable,
+        settings.answers.resume_buffer_bytes,
+        settings.server.default_stream_deadline_s,
+    )
+    return ResumableAnswers(limits, registry)
 
 
 def _served(generator: Generator, permits: int, queue: int) -> ServedModel:
@@ -133,5 +174,6 @@ def _generator(name: str, settings: ModelSettings, provider: Provider) -> OpenAi
         Sampling(settings.temperature, settings.top_p),
         settings.max_tokens_field,
         settings.extra,
+        settings.structured_output,
     )
     return OpenAiGenerator(provider, options, tokens)

@@ -14,6 +14,7 @@ from rag_server.config.answering import (
     ModelsSettings,
     RetrievalSettings,
 )
+from rag_server.config.assistants import AssistantSettings
 from rag_server.config.describe import describe_invalid, settings_table
 from rag_server.config.fetching import CrawlSettings, FetchSettings
 from rag_server.config.group import Group
@@ -23,12 +24,15 @@ from rag_server.config.ingesting import (
     WebhookSettings,
     WorkerSettings,
 )
+from rag_server.config.keeping import AnswerSettings
 from rag_server.config.parsing import ParserSettings
 from rag_server.config.serving import LogSettings, MetricsSettings, ServerSettings
 from rag_server.config.settings import Settings
 from rag_server.config.stores import DatabaseSettings, MilvusSettings, StorageSettings
 
 __all__ = [
+    "AnswerSettings",
+    "AssistantSettings",
     "ConversationSettings",
     "CrawlSettings",
     "DatabaseSettings",

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from typing import Self
 
+from rag_server.domain.assistant import Assistant, AssistantChoice
 from rag_server.domain.conversation import AnsweredBefore, ConversationRef, HistoryMessage, TurnInfo
 from rag_server.domain.document import Span
+from rag_server.domain.expansion import QueryExpansion, SearchedWith
+from rag_server.domain.output_format import OutputFormat
 from rag_server.domain.priority import Priority
 from rag_server.domain.retrieval import Degradation, RetrievalRequest, ScoredChunk, ScoreScale, Timings
+from rag_server.domain.rewriting import Rewriting
 from rag_server.domain.time_limit import TimeLimit
 
 
@@ -49,6 +55,57 @@ class Sampling:
     """Texts before which the answer ends."""
 
 
+class AnswerCaching(StrEnum):
+    """Whether an answer may be one that was given before, or to another caller of the tenant."""
+
+    REPEATABLE = "repeatable"
+    """If it would come out alike."""
+    ALLOWED = "allowed"
+    BYPASSED = "bypassed"
+
+
+@dataclass(frozen=True, slots=True)
+class AskedAssistant:
+    """The assistant that a request asks for."""
+
+    name: str
+    """Its id, or `AUTO`."""
+    merged: Callable[[Assistant | None], GenerationRequest]
+    """Returns the request with the settings of an assistant where it has none; None: as it stands.
+
+    Raises `InvalidArgument` where the two do not go together.
+    """
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What the answer cost, in the generator's tokens."""
+
+    prompt_token_count: int
+    answer_token_count: int
+
+    def __add__(self, other: Usage) -> Usage:
+        return Usage(
+            self.prompt_token_count + other.prompt_token_count,
+            self.answer_token_count + other.answer_token_count,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Preparation:
+    """What models were asked before passages were searched: to rewrite the question, or to expand it."""
+
+    usage: Usage = field(default_factory=lambda: Usage(0, 0))
+    cost: float = 0.0
+    """In the unit of the models' prices, as far as they have any."""
+    degradations: tuple[Degradation, ...] = ()
+
+    def __add__(self, other: Preparation) -> Preparation:
+        return Preparation(
+            self.usage + other.usage, self.cost + other.cost, self.degradations + other.degradations
+        )
+
+
 @dataclass(frozen=True, slots=True)
 class GenerationRequest:
     """A question and how to answer it."""
@@ -65,18 +122,36 @@ class GenerationRequest:
     """Whether `[1]` and its like stay in the text."""
     max_cost: float | None = None
     """What prompt and answer may cost at most; None: the server's limit."""
+    output: OutputFormat | None = None
+    """The form that the answer has to have; None: text as the model writes it."""
     priority: Priority = Priority.INTERACTIVE
+    caching: AnswerCaching = AnswerCaching.REPEATABLE
     history: tuple[HistoryMessage, ...] = ()
     """What was said before, oldest first; for a stored conversation as much of it as the generator gets."""
     conversation: ConversationRef | None = None
     """The stored conversation that the question continues; None: nothing is stored."""
     asked: str = ""
     """The question as it was asked, where `retrieval.query` is another one; empty: it is the same."""
+    assistant: AskedAssistant | None = None
+    """Whose settings are to be filled in; None: none's, or they are."""
+    choice: AssistantChoice | None = None
+    """Which assistant answers; None: none was asked for."""
+    instructions: str = ""
+    """That one's words to a model that writes."""
+    expansion: QueryExpansion | None = None
+    rewriting: Rewriting | None = None
+    """None: as the server's settings say."""
+    preparation: Preparation = field(default_factory=Preparation)
+    """What has been done so far on the way to the answer."""
 
     @property
     def question(self) -> str:
         """The question as it was asked."""
         return self.asked or self.retrieval.query
+
+    def prepared(self, more: Preparation) -> Self:
+        """Return the request after more has been done for it."""
+        return replace(self, preparation=self.preparation + more)
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +218,10 @@ class Started:
     prompt: PromptReport | None = None
     turn: TurnInfo | None = None
     """None: the question stands alone."""
+    assistant: AssistantChoice | None = None
+    """None: the request asked for none."""
+    searched: SearchedWith | None = None
+    """None: no model was asked to expand the question, or it could not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,14 +249,6 @@ class Cited:
 
 
 @dataclass(frozen=True, slots=True)
-class Usage:
-    """What the answer cost, in the generator's tokens."""
-
-    prompt_token_count: int
-    answer_token_count: int
-
-
-@dataclass(frozen=True, slots=True)
 class Finished:
     """The last event of an answer that did not break."""
 
@@ -188,6 +259,8 @@ class Finished:
     degradations: tuple[Degradation, ...] = ()
     """What generation had to go without."""
     prompt: PromptReport | None = None
+    is_shared: bool = False
+    """Whether no model was asked: the answer was given before, or is that of another caller, too."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from rag_server.domain.conversation import HistoryMessage
 from rag_server.domain.generation import GenerationRequest, Message, Role
+from rag_server.domain.output_format import ChoiceOutput, JsonSchemaOutput, OutputFormat, RegexOutput
 from rag_server.domain.retrieval import ScoredChunk
 from rag_server.text.language import detect_language
 
@@ -31,7 +32,7 @@ _LANGUAGES: Final = ("en", "es")
 _DEFAULT_LANGUAGE: Final = "en"
 _FOLDER: Final = Path(__file__).parent / "templates"
 
-_TAG: Final = re.compile(r"<(?=\s*/?\s*source)", re.IGNORECASE)
+_TAG: Final = re.compile(r"<(?=\s*/?\s*(?:source|conversation))", re.IGNORECASE)
 _CONTROL_TOKEN: Final = re.compile(
     r"<(?=\||/?s>|/?(?:start|end)_of_turn>|(?:begin|end)▁of▁)|\[(?=/?INST\])|(?<=\|)>", re.IGNORECASE
 )
@@ -69,22 +70,32 @@ def prompt_source(number: int, source: ScoredChunk) -> PromptSource:
     return PromptSource(number, neutralise(title), _MARKER.sub(r"(\1)", neutralise(text)))
 
 
+def language_of(request: GenerationRequest) -> str:
+    """Return the language, of those that templates are in, for a question."""
+    language = (request.language or detect_language(request.question)).partition("-")[0].lower()
+    return language if language in _LANGUAGES else _DEFAULT_LANGUAGE
+
+
+def sandbox(folder: Path = _FOLDER) -> ImmutableSandboxedEnvironment:
+    """Return what renders templates of `folder`; one that is given less than it names fails."""
+    return ImmutableSandboxedEnvironment(
+        loader=FileSystemLoader(folder),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        autoescape=False,
+    )
+
+
 class PromptTemplates:
     """Renders prompts, in a sandbox: a template can change nothing and reach nothing."""
 
     def __init__(self, folder: Path = _FOLDER) -> None:
-        self._environment = ImmutableSandboxedEnvironment(
-            loader=FileSystemLoader(folder),
-            undefined=StrictUndefined,
-            trim_blocks=True,
-            lstrip_blocks=True,
-            autoescape=False,
-        )
+        self._environment = sandbox(folder)
 
     def name(self, request: GenerationRequest) -> str:
         """Return the template's name, version and language for a question."""
-        language = (request.language or detect_language(request.question)).partition("-")[0].lower()
-        return f"{TEMPLATE}/{language if language in _LANGUAGES else _DEFAULT_LANGUAGE}"
+        return f"{TEMPLATE}/{language_of(request)}"
 
     def render(
         self,
@@ -92,11 +103,43 @@ class PromptTemplates:
         question: str,
         sources: Iterable[PromptSource],
         history: Sequence[HistoryMessage] = (),
+        output: OutputFormat | None = None,
+        *,
+        instructions: str = "",
     ) -> tuple[Message, ...]:
-        """Return the messages: system, history, then sources and question."""
-        system = self._environment.get_template(f"{name}/system.j2").render(no_answer=NO_ANSWER)
+        """Return the messages: system, history, then sources and question.
+
+        The form of the answer goes with the instructions: it is often the same from question to question.
+        Those of an assistant end the system's text: what is alike in all requests stays in front.
+        """
+        system = (
+            self._environment.get_template(f"{name}/system.j2")
+            .render(no_answer=NO_ANSWER, output=None if output is None else _described(output))
+            .strip()
+        )
+        if instructions.strip():
+            added = self._environment.get_template(f"{name}/instructions.j2").render(
+                instructions=neutralise(instructions.strip())
+            )
+            system = f"{system}\n\n{added.strip()}"
         user = self._environment.get_template(f"{name}/user.j2").render(
             sources=list(sources), question=neutralise(question)
         )
         told = (Message(Role(each.role.value), neutralise(each.text)) for each in history)
-        return (Message(Role.SYSTEM, system.strip()), *told, Message(Role.USER, user.strip()))
+        return (Message(Role.SYSTEM, system), *told, Message(Role.USER, user.strip()))
+
+    def render_reminder(self, language: str, problem: str) -> str:
+        """Return what a model is told whose last answer did not have the form, in a template's language."""
+        template = self._environment.get_template(f"{TEMPLATE}/{language}/reminder.j2")
+        return template.render(problem=neutralise(problem)).strip()
+
+
+def _described(output: OutputFormat) -> dict[str, object]:
+    """Return a form as the template shows it."""
+    match output:
+        case JsonSchemaOutput(schema):
+            return {"kind": "json_schema", "text": neutralise(schema)}
+        case RegexOutput(pattern):
+            return {"kind": "regex", "text": neutralise(pattern)}
+        case ChoiceOutput(choices):
+            return {"kind": "choice", "texts": [neutralise(each) for each in choices]}

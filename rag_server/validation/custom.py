@@ -21,8 +21,12 @@ from rag.v1 import (
     records_pb2,
 )
 from rag_server.domain.record_template import TemplateError, parse_template
+from rag_server.validation import assistant_conditions as assistant
 from rag_server.validation import conversation_conditions as conversation
+from rag_server.validation import expansion_conditions as expansion
+from rag_server.validation import resumption_conditions as resumption
 from rag_server.validation import retrieval_conditions as retrieval
+from rag_server.validation.choice_conditions import choices_can_be_told_apart
 from rag_server.validation.defaults import value_or_default
 from rag_server.validation.finding import Check, Finding, repetitions
 from rag_server.validation.paths import entry_path
@@ -179,6 +183,7 @@ def records_replace_chunking(
 
 
 _QUESTION: Final[tuple[Check, ...]] = (
+    assistant.collections_are_named,
     retrieval.collections_are_distinct,
     retrieval.sources_are_few,
     retrieval.question_is_not_blank,
@@ -188,6 +193,8 @@ _QUESTION: Final[tuple[Check, ...]] = (
     conversation.history_is_not_blank,
     conversation.history_is_bounded,
     conversation.request_id_is_of_a_conversation,
+    expansion.hyde_has_a_dense_leg,
+    expansion.candidates_are_bounded,
 )
 
 CHECKS: Final[Mapping[str, tuple[Check, ...]]] = {
@@ -197,6 +204,16 @@ CHECKS: Final[Mapping[str, tuple[Check, ...]]] = {
     "rag.v1.UpdateCollectionRequest": (update_mask_is_updatable,),
     "rag.v1.Conversation": (conversation.title_has_no_controls,),
     "rag.v1.UpdateConversationRequest": (conversation.update_mask_is_updatable,),
+    "rag.v1.Assistant": (
+        assistant.instructions_have_no_controls,
+        retrieval.collections_are_distinct,
+        assistant.defaults_are_of_any_request,
+        retrieval.sources_are_few,
+        assistant.keywords_are_distinct,
+        assistant.examples_are_not_blank,
+    ),
+    "rag.v1.CreateAssistantRequest": (assistant.id_is_not_auto,),
+    "rag.v1.UpdateAssistantRequest": (assistant.update_mask_is_updatable,),
     "rag.v1.BooleanFilter": (boolean_has_conditions,),
     "rag.v1.ComparisonFilter": (ordering_has_ordered_value,),
     "rag.v1.RangeFilter": (range_is_bounded,),
@@ -217,6 +234,7 @@ CHECKS: Final[Mapping[str, tuple[Check, ...]]] = {
         retrieval.results_are_bounded,
         retrieval.threshold_is_on_a_scale_of_the_request,
     ),
+    "rag.v1.OutputChoice": (choices_can_be_told_apart,),
     "rag.v1.Explain": (retrieval.traced_chunks_are_distinct,),
     "rag.v1.RetrieveRequest": (
         retrieval.collections_are_distinct,
@@ -226,7 +244,7 @@ CHECKS: Final[Mapping[str, tuple[Check, ...]]] = {
     "rag.v1.BatchRetrieveRequest": (retrieval.batch_is_bounded,),
     "rag.v1.RerankRequest": (retrieval.query_is_not_blank, retrieval.all_passages_are_reranked),
     "rag.v1.GenerateRequest": _QUESTION,
-    "rag.v1.StreamGenerateRequest": _QUESTION,
+    "rag.v1.StreamGenerateRequest": (*_QUESTION, resumption.cursor_is_of_a_resumable_answer),
 }
 """The conditions by the full name of the message."""
 

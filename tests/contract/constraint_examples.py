@@ -15,7 +15,14 @@ from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
 
 import rag.v1
-from rag.v1 import collection_service_pb2, conversation_service_pb2, filter_pb2, records_pb2
+from rag.v1 import (
+    assistant_service_pb2,
+    collection_service_pb2,
+    conversation_service_pb2,
+    filter_pb2,
+    generate_service_pb2,
+    records_pb2,
+)
 from rag_server.validation.constraint import (
     Constraint,
     Content,
@@ -64,6 +71,7 @@ _CONTEXT: dict[tuple[str, str], dict[str, Any]] = {
     ("rag.v1.CharacterChunking", "overlap_characters"): {"max_characters": 8000},
     ("rag.v1.GenerateRequest", "request_id"): {"conversation_id": "x"},
     ("rag.v1.StreamGenerateRequest", "request_id"): {"conversation_id": "x"},
+    ("rag.v1.StreamGenerateRequest", "resume_cursor"): {"resume_window_ms": 1000},
 }
 """What else has to be set so that a field can take each value of its range."""
 
@@ -147,6 +155,10 @@ def _satisfy_conditions(message: Message) -> None:
             message.update_mask.paths.append("labels")
         case conversation_service_pb2.UpdateConversationRequest():
             message.update_mask.paths.append("title")
+        case assistant_service_pb2.UpdateAssistantRequest():
+            message.update_mask.paths.append("keywords")
+        case generate_service_pb2.GenerateRequest() | generate_service_pb2.StreamGenerateRequest():
+            message.assistant = "x"  # or else it names collections
 
 
 def inside(case: Case) -> Iterator[Message]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import re
 import signal
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
@@ -23,6 +24,7 @@ from rag.v1 import generate_service_pb2 as generate_pb
 from rag.v1 import options_pb2
 from rag_server.app import RunningServer, running_server
 from rag_server.domain.generation import FinishReason, GenerationRequest, Message, Prompt, Role, Sampling
+from rag_server.domain.output_format import ChoiceOutput, JsonSchemaOutput, OutputFormat, RegexOutput
 from rag_server.domain.retrieval import RetrievalRequest
 from rag_server.generation.models import ServedModel
 from rag_server.testing.generator_suite import SOURCES, GeneratorSuite, collected, prompt
@@ -202,6 +204,24 @@ class TestVllmGenerator(GeneratorSuite):
         )
         stopped = await collected(generator.generate(asked(stop=(" dawn",))))
         assert (stopped.text, stopped.reason) == ("It waits at", FinishReason.COMPLETE)
+
+    @pytest.mark.parametrize(
+        ("output", "expected"),
+        [
+            (ChoiceOutput(("yes", "no")), "yes|no"),
+            (RegexOutput("[0-9]{4}"), "[0-9]{4}"),
+            (JsonSchemaOutput('{"type": "boolean"}'), "true|false"),
+        ],
+        ids=["choice", "regex", "json"],
+    )
+    async def test_form_of_the_answer_is_kept_to_by_the_engine(
+        self, generator: VllmGenerator, output: OutputFormat, expected: str
+    ) -> None:
+        told = prompt(max_tokens=64)
+        told = replace(told, request=replace(told.request, output=output))
+        answer = await collected(generator.generate(told))
+        assert re.fullmatch(expected, answer.text.strip())
+        assert answer.reason is FinishReason.COMPLETE
 
     async def test_stream_over_grpc_is_cited_and_counted(self, rig: Rig) -> None:
         events = [event async for event in rig.ask()]

@@ -11,6 +11,7 @@ from grpc_health.v1.health_pb2_grpc import HealthStub
 
 from rag.v1 import (
     admin_service_pb2,
+    assistant_service_pb2,
     collection_service_pb2,
     conversation_service_pb2,
     document_service_pb2,
@@ -40,6 +41,7 @@ SERVICES = tuple(
         retrieve_service_pb2,
         generate_service_pb2,
         conversation_service_pb2,
+        assistant_service_pb2,
         admin_service_pb2,
     )
     for service in module.DESCRIPTOR.services_by_name.values()
@@ -96,6 +98,10 @@ def info(session: Session) -> None:
             ("largest message", f"{limits.message_bytes} bytes"),
             ("largest document", f"{limits.document_bytes} bytes"),
             ("calls at once", str(limits.concurrent_calls)),
+            ("waiting jobs", f"{limits.waiting_jobs} at most"),
+            ("in one archive", f"{limits.archive_entries} files, {limits.archive_bytes} bytes unpacked"),
+            ("open uploads", f"{limits.open_uploads} at most"),
+            ("conversations", f"{limits.conversations} at most, of {limits.conversation_messages} messages"),
             ("unfinished jobs", str(response.unfinished_job_count)),
         ]
     )

@@ -14,6 +14,7 @@ from vllm.sampling_params import RequestOutputKind
 from rag_server.backends.protocols import GeneratorModel, Price
 from rag_server.backends.vllm.chat import Chat
 from rag_server.backends.vllm.engine import Engine
+from rag_server.backends.vllm.output_format import structured_outputs
 from rag_server.domain.engine import EngineFigures
 from rag_server.domain.generation import (
     Cited,
@@ -157,6 +158,7 @@ class VllmGenerator:
                 **_arguments(request.sampling),
                 "max_tokens": min(request.max_tokens, room),
                 "output_kind": RequestOutputKind.DELTA,
+                "structured_outputs": structured_outputs(request.output),
             }
         )
 

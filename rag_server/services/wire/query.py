@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from rag.v1 import generate_service_pb2, options_pb2, retrieve_service_pb2
 from rag_server.domain.generation import (
+    AnswerCaching,
     Citation,
     CitationOrigin,
     Cited,
@@ -22,6 +23,7 @@ from rag_server.domain.generation import (
 )
 from rag_server.domain.priority import Priority
 from rag_server.domain.retrieval import QuerySyntax, RetrievalRequest, RetrievalResult, ScoredChunk
+from rag_server.services.wire.assistant import QuestionMessage, from_asked, to_choice
 from rag_server.services.wire.chunk import (
     to_degradations,
     to_retrieved,
@@ -30,8 +32,10 @@ from rag_server.services.wire.chunk import (
     to_span,
     to_timings,
 )
+from rag_server.services.wire.expansion import from_expansion, from_rewriting, to_searched
 from rag_server.services.wire.explanation import to_explanation
 from rag_server.services.wire.options import from_options
+from rag_server.services.wire.output import from_output
 from rag_server.services.wire.turn import from_history, from_reference, to_turn
 from rag_server.validation.defaults import value_or_default
 
@@ -47,7 +51,10 @@ _ORIGINS = {
     CitationOrigin.SIMILARITY: generate_service_pb2.CITATION_ORIGIN_SIMILARITY,
 }
 
-QuestionMessage = generate_service_pb2.GenerateRequest | generate_service_pb2.StreamGenerateRequest
+_CACHINGS: dict[int, AnswerCaching] = {
+    options_pb2.ANSWER_CACHING_ALLOWED: AnswerCaching.ALLOWED,
+    options_pb2.ANSWER_CACHING_BYPASSED: AnswerCaching.BYPASSED,
+}
 
 
 def from_retrieve(message: retrieve_service_pb2.RetrieveRequest) -> RetrievalRequest:
@@ -91,8 +98,13 @@ def from_question(message: QuestionMessage) -> GenerationRequest:
         priority=Priority.BULK
         if options.priority == options_pb2.GENERATION_PRIORITY_BULK
         else Priority.INTERACTIVE,
+        caching=_CACHINGS.get(options.cache, AnswerCaching.REPEATABLE),
+        output=from_output(options.output) if options.HasField("output") else None,
         history=from_history(message.messages),
         conversation=from_reference(message),
+        assistant=from_asked(message, from_question),
+        expansion=from_expansion(options),
+        rewriting=from_rewriting(options),
     )
 
 
@@ -107,7 +119,13 @@ class AnswerWriter:
         pb = generate_service_pb2
         match event:
             case Started(model, prompt, turn):
-                started = pb.GenerationStarted(model=model, prompt=_to_report(prompt), turn=to_turn(turn))
+                started = pb.GenerationStarted(
+                    model=model,
+                    assistant=to_choice(event.assistant),
+                    prompt=_to_report(prompt),
+                    turn=to_turn(turn),
+                    searched=to_searched(event.searched),
+                )
                 return pb.StreamGenerateResponse(started=started)
             case Retrieved():
                 self._sources = event.sources
@@ -132,6 +150,7 @@ class AnswerWriter:
                     model=event.model,
                     degradations=to_degradations(event.degradations),
                     prompt=_to_report(event.prompt),
+                    from_cache=event.is_shared,
                 )
                 return pb.StreamGenerateResponse(finished=finished)
 
@@ -177,8 +196,12 @@ def collect(
     match event.WhichOneof("event"):
         case "started":
             response.model = event.started.model
+            if event.started.HasField("assistant"):
+                response.assistant.CopyFrom(event.started.assistant)
             if event.started.HasField("turn"):
                 response.turn.CopyFrom(event.started.turn)
+            if event.started.HasField("searched"):
+                response.searched.CopyFrom(event.started.searched)
         case "retrieved":
             response.sources.extend(event.retrieved.sources)
             response.score_scale = event.retrieved.score_scale
@@ -195,5 +218,6 @@ def collect(
             response.timings.CopyFrom(event.finished.timings)
             response.model = event.finished.model
             response.degradations.extend(event.finished.degradations)
+            response.from_cache = event.finished.from_cache
             if event.finished.HasField("prompt"):
                 response.prompt.CopyFrom(event.finished.prompt)

@@ -414,6 +414,16 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """ERROR_REASON_TOKENIZER_UNUSABLE (FAILED_PRECONDITION, Start-up): the tokenizer file of a model cannot be read.
     Metadata: `model`.
     """
+    ERROR_REASON_STREAM_NOT_RESUMABLE: _ErrorReason.ValueType  # 156
+    """ERROR_REASON_STREAM_NOT_RESUMABLE (NOT_FOUND): the answer of a `resume_cursor` is not kept any longer, or not by
+    this server: ask again without one.
+    """
+    ERROR_REASON_INVALID_RESUME_CURSOR: _ErrorReason.ValueType  # 157
+    """ERROR_REASON_INVALID_RESUME_CURSOR (INVALID_ARGUMENT): a `resume_cursor` is none that StreamGenerate has sent
+    for this request.
+    """
+    ERROR_REASON_STREAM_TAKEN_OVER: _ErrorReason.ValueType  # 158
+    """ERROR_REASON_STREAM_TAKEN_OVER (ABORTED): another call reads the answer on with `resume_cursor`."""
     ERROR_REASON_VLLM_NOT_INSTALLED: _ErrorReason.ValueType  # 160
     """ERROR_REASON_VLLM_NOT_INSTALLED (FAILED_PRECONDITION, Start-up): the settings name a provider of the kind `vllm`,
     and vLLM is not installed.
@@ -457,6 +467,50 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_CONVERSATION_TURN_LOST: _ErrorReason.ValueType  # 134
     """ERROR_REASON_CONVERSATION_TURN_LOST (UNAVAILABLE): the server could not reach its database for so long that the
     conversation went on without this answer, which is not recorded. Metadata: `resource`, `id`.
+    """
+    ERROR_REASON_ASSISTANT_NOT_FOUND: _ErrorReason.ValueType  # 170
+    """ERROR_REASON_ASSISTANT_NOT_FOUND (NOT_FOUND): there is no such assistant. Metadata: `resource`, `id`."""
+    ERROR_REASON_ASSISTANT_ALREADY_EXISTS: _ErrorReason.ValueType  # 171
+    """ERROR_REASON_ASSISTANT_ALREADY_EXISTS (ALREADY_EXISTS): there is an assistant of that name. Metadata:
+    `resource`, `id`.
+    """
+    ERROR_REASON_TOO_MANY_ASSISTANTS: _ErrorReason.ValueType  # 172
+    """ERROR_REASON_TOO_MANY_ASSISTANTS (RESOURCE_EXHAUSTED): there are as many assistants as there may be: delete
+    some. Metadata: `limit`.
+    """
+    ERROR_REASON_ASSISTANT_REVISION_NOT_FOUND: _ErrorReason.ValueType  # 173
+    """ERROR_REASON_ASSISTANT_REVISION_NOT_FOUND (NOT_FOUND): the assistant has no such revision, or it is not kept
+    any longer. Metadata: `resource`, `id`.
+    """
+    ERROR_REASON_ASSISTANT_UNDECIDED: _ErrorReason.ValueType  # 174
+    """ERROR_REASON_ASSISTANT_UNDECIDED (FAILED_PRECONDITION): no assistant fits the question, none is the default,
+    and the request names no collection.
+    """
+    ERROR_REASON_ASSISTANT_COLLECTION_NOT_FOUND: _ErrorReason.ValueType  # 175
+    """ERROR_REASON_ASSISTANT_COLLECTION_NOT_FOUND (FAILED_PRECONDITION): a collection of the assistant was deleted:
+    update the assistant, or name collections in the request. Metadata: `assistant`, `collection`.
+    """
+    ERROR_REASON_MODEL_CANNOT_WRITE: _ErrorReason.ValueType  # 180
+    """ERROR_REASON_MODEL_CANNOT_WRITE (INVALID_ARGUMENT): what is asked for needs a model that writes, and this one
+    only quotes. Metadata: `model`.
+    """
+    ERROR_REASON_OUTPUT_SCHEMA_INVALID: _ErrorReason.ValueType  # 185
+    """ERROR_REASON_OUTPUT_SCHEMA_INVALID (INVALID_ARGUMENT): `generation.output.json_schema` is no JSON Schema of
+    Draft 2020-12 that can be used; the description of the violation says why.
+    """
+    ERROR_REASON_OUTPUT_REGEX_INVALID: _ErrorReason.ValueType  # 186
+    """ERROR_REASON_OUTPUT_REGEX_INVALID (INVALID_ARGUMENT): `generation.output.regex` is no regular expression of RE2,
+    or too large.
+    """
+    ERROR_REASON_OUTPUT_NOT_SUPPORTED: _ErrorReason.ValueType  # 187
+    """ERROR_REASON_OUTPUT_NOT_SUPPORTED (INVALID_ARGUMENT): the model quotes, and cannot give its answer a form."""
+    ERROR_REASON_OUTPUT_NOT_SATISFIED: _ErrorReason.ValueType  # 188
+    """ERROR_REASON_OUTPUT_NOT_SATISFIED (UNAVAILABLE): the model was asked twice and its answer does not have the form
+    that `generation.output` asks for. Metadata: `model`.
+    """
+    ERROR_REASON_OUTPUT_EXCEEDS_LIMIT: _ErrorReason.ValueType  # 189
+    """ERROR_REASON_OUTPUT_EXCEEDS_LIMIT (INVALID_ARGUMENT): an answer of the form that `generation.output` asks for
+    was cut at `max_answer_tokens`.
     """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
@@ -857,6 +911,16 @@ ERROR_REASON_TOKENIZER_UNUSABLE: ErrorReason.ValueType  # 155
 """ERROR_REASON_TOKENIZER_UNUSABLE (FAILED_PRECONDITION, Start-up): the tokenizer file of a model cannot be read.
 Metadata: `model`.
 """
+ERROR_REASON_STREAM_NOT_RESUMABLE: ErrorReason.ValueType  # 156
+"""ERROR_REASON_STREAM_NOT_RESUMABLE (NOT_FOUND): the answer of a `resume_cursor` is not kept any longer, or not by
+this server: ask again without one.
+"""
+ERROR_REASON_INVALID_RESUME_CURSOR: ErrorReason.ValueType  # 157
+"""ERROR_REASON_INVALID_RESUME_CURSOR (INVALID_ARGUMENT): a `resume_cursor` is none that StreamGenerate has sent
+for this request.
+"""
+ERROR_REASON_STREAM_TAKEN_OVER: ErrorReason.ValueType  # 158
+"""ERROR_REASON_STREAM_TAKEN_OVER (ABORTED): another call reads the answer on with `resume_cursor`."""
 ERROR_REASON_VLLM_NOT_INSTALLED: ErrorReason.ValueType  # 160
 """ERROR_REASON_VLLM_NOT_INSTALLED (FAILED_PRECONDITION, Start-up): the settings name a provider of the kind `vllm`,
 and vLLM is not installed.
@@ -900,5 +964,49 @@ delete some. Metadata: `limit`.
 ERROR_REASON_CONVERSATION_TURN_LOST: ErrorReason.ValueType  # 134
 """ERROR_REASON_CONVERSATION_TURN_LOST (UNAVAILABLE): the server could not reach its database for so long that the
 conversation went on without this answer, which is not recorded. Metadata: `resource`, `id`.
+"""
+ERROR_REASON_ASSISTANT_NOT_FOUND: ErrorReason.ValueType  # 170
+"""ERROR_REASON_ASSISTANT_NOT_FOUND (NOT_FOUND): there is no such assistant. Metadata: `resource`, `id`."""
+ERROR_REASON_ASSISTANT_ALREADY_EXISTS: ErrorReason.ValueType  # 171
+"""ERROR_REASON_ASSISTANT_ALREADY_EXISTS (ALREADY_EXISTS): there is an assistant of that name. Metadata:
+`resource`, `id`.
+"""
+ERROR_REASON_TOO_MANY_ASSISTANTS: ErrorReason.ValueType  # 172
+"""ERROR_REASON_TOO_MANY_ASSISTANTS (RESOURCE_EXHAUSTED): there are as many assistants as there may be: delete
+some. Metadata: `limit`.
+"""
+ERROR_REASON_ASSISTANT_REVISION_NOT_FOUND: ErrorReason.ValueType  # 173
+"""ERROR_REASON_ASSISTANT_REVISION_NOT_FOUND (NOT_FOUND): the assistant has no such revision, or it is not kept
+any longer. Metadata: `resource`, `id`.
+"""
+ERROR_REASON_ASSISTANT_UNDECIDED: ErrorReason.ValueType  # 174
+"""ERROR_REASON_ASSISTANT_UNDECIDED (FAILED_PRECONDITION): no assistant fits the question, none is the default,
+and the request names no collection.
+"""
+ERROR_REASON_ASSISTANT_COLLECTION_NOT_FOUND: ErrorReason.ValueType  # 175
+"""ERROR_REASON_ASSISTANT_COLLECTION_NOT_FOUND (FAILED_PRECONDITION): a collection of the assistant was deleted:
+update the assistant, or name collections in the request. Metadata: `assistant`, `collection`.
+"""
+ERROR_REASON_MODEL_CANNOT_WRITE: ErrorReason.ValueType  # 180
+"""ERROR_REASON_MODEL_CANNOT_WRITE (INVALID_ARGUMENT): what is asked for needs a model that writes, and this one
+only quotes. Metadata: `model`.
+"""
+ERROR_REASON_OUTPUT_SCHEMA_INVALID: ErrorReason.ValueType  # 185
+"""ERROR_REASON_OUTPUT_SCHEMA_INVALID (INVALID_ARGUMENT): `generation.output.json_schema` is no JSON Schema of
+Draft 2020-12 that can be used; the description of the violation says why.
+"""
+ERROR_REASON_OUTPUT_REGEX_INVALID: ErrorReason.ValueType  # 186
+"""ERROR_REASON_OUTPUT_REGEX_INVALID (INVALID_ARGUMENT): `generation.output.regex` is no regular expression of RE2,
+or too large.
+"""
+ERROR_REASON_OUTPUT_NOT_SUPPORTED: ErrorReason.ValueType  # 187
+"""ERROR_REASON_OUTPUT_NOT_SUPPORTED (INVALID_ARGUMENT): the model quotes, and cannot give its answer a form."""
+ERROR_REASON_OUTPUT_NOT_SATISFIED: ErrorReason.ValueType  # 188
+"""ERROR_REASON_OUTPUT_NOT_SATISFIED (UNAVAILABLE): the model was asked twice and its answer does not have the form
+that `generation.output` asks for. Metadata: `model`.
+"""
+ERROR_REASON_OUTPUT_EXCEEDS_LIMIT: ErrorReason.ValueType  # 189
+"""ERROR_REASON_OUTPUT_EXCEEDS_LIMIT (INVALID_ARGUMENT): an answer of the form that `generation.output` asks for
+was cut at `max_answer_tokens`.
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

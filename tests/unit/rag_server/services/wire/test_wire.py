@@ -15,6 +15,7 @@ from rag.v1 import (
     bm25_pb2,
     chunking_pb2,
     collection_service_pb2,
+    expansion_pb2,
     filter_pb2,
     generate_service_pb2,
     ingest_service_pb2,
@@ -23,9 +24,11 @@ from rag.v1 import (
     retrieve_service_pb2,
     retrieved_chunk_pb2,
 )
+from rag_server.domain.assistant import AssistantChoice, Selection
 from rag_server.domain.collection import CharacterChunking, Chunking, Collection, TokenChunking
 from rag_server.domain.conversation import TurnInfo
 from rag_server.domain.document import Chunk, Document, NewDocument, Span
+from rag_server.domain.expansion import Hyde, QueryExpansion, SearchedWith
 from rag_server.domain.filter import (
     Bool,
     Comparison,
@@ -37,6 +40,7 @@ from rag_server.domain.filter import (
     Range,
 )
 from rag_server.domain.generation import (
+    AnswerCaching,
     Citation,
     CitationOrigin,
     Cited,
@@ -67,6 +71,7 @@ from rag_server.domain.retrieval import (
     ScoredChunk,
     ScoreScale,
 )
+from rag_server.domain.rewriting import ModelRewriting
 from rag_server.domain.webhook import DeliveryState, Webhook, WebhookDelivery
 from rag_server.services.wire.analysis import to_token
 from rag_server.services.wire.chunk import from_score_scale, to_chunk, to_retrieved, to_score_scale
@@ -504,14 +509,46 @@ def test_question_arrives_with_its_defaults(kind: Any) -> None:
             citation_markers=options_pb2.CITATION_MARKERS_KEPT,
             max_cost=0.5,
             priority=options_pb2.GENERATION_PRIORITY_BULK,
+            expansion=expansion_pb2.QueryExpansion(hyde={"passage_count": 2}, model="large"),
+            rewriting=expansion_pb2.QuestionRewriting(model={"model": "fast"}),
+            cache=options_pb2.ANSWER_CACHING_ALLOWED,
         ),
     )
     continued = {"conversation_id", "messages", "request_id"}  # what a question continues, see test_turn.py
-    assert absent(full) == continued
+    resumed = {"resume_window_ms", "resume_cursor"}  # see test_resumption.py
+    others = {
+        "assistant",  # see test_assistant.py
+        "generation.output",  # see test_output.py
+    }
+    assert absent(full) - resumed - others == continued
     sampling = Sampling(0.5, 0.25, 7, ("END",))
     assert from_question(full) == GenerationRequest(
-        FULL, 11, "es", "small", sampling, keeps_markers=True, max_cost=0.5, priority=Priority.BULK
+        FULL,
+        11,
+        "es",
+        "small",
+        sampling,
+        keeps_markers=True,
+        max_cost=0.5,
+        priority=Priority.BULK,
+        expansion=QueryExpansion(Hyde(2), "large"),
+        rewriting=ModelRewriting("fast"),
+        caching=AnswerCaching.ALLOWED,
     )
+
+
+@pytest.mark.parametrize(
+    ("cache", "caching"),
+    [
+        (options_pb2.ANSWER_CACHING_UNSPECIFIED, AnswerCaching.REPEATABLE),
+        (options_pb2.ANSWER_CACHING_ALLOWED, AnswerCaching.ALLOWED),
+        (options_pb2.ANSWER_CACHING_BYPASSED, AnswerCaching.BYPASSED),
+    ],
+)
+def test_caching_is_read(cache: Any, caching: AnswerCaching) -> None:
+    options = options_pb2.GenerationOptions(cache=cache)
+    request = from_question(generate_service_pb2.GenerateRequest(question="q", generation=options))
+    assert request.caching is caching
 
 
 def test_sampling_of_zero_is_not_the_models_own_setting() -> None:
@@ -524,7 +561,13 @@ REPORT = PromptReport(100, True, 4096, (3, 4), 2, "answer/1/es", 0.5)
 
 
 EVENTS: list[GenerationEvent] = [
-    Started("small", REPORT, TurnInfo("conversation", "question", "answer", 4, 2, "q words")),
+    Started(
+        "small",
+        REPORT,
+        TurnInfo("conversation", "question", "answer", 4, 2, "q words"),
+        AssistantChoice(Selection.EXAMPLE, "hr", 3, "How?", 0.5),
+        SearchedWith("small", ("q", "other"), ("passage",)),
+    ),
     Retrieved((SCORED,), ScoreScale.RRF, (Degradation.DENSE_ONLY,), {"books": 3}),
     Delta("a pass"),
     Delta("age"),
@@ -536,6 +579,7 @@ EVENTS: list[GenerationEvent] = [
         "small",
         (Degradation.FALLBACK_MODEL,),
         REPORT,
+        is_shared=True,
     ),
 ]
 
@@ -560,7 +604,8 @@ def test_answer_events_each_have_every_field() -> None:
     writer = AnswerWriter()
     messages = [writer.to_event(event) for event in EVENTS]
     names = [str(message.WhichOneof("event")) for message in messages]
-    assert set(names) == {field.name for field in messages[0].DESCRIPTOR.fields}
+    kinds = messages[0].DESCRIPTOR.oneofs_by_name["event"].fields
+    assert {*names, "gap"} == {field.name for field in kinds}  # a gap is no event of an answer
     for name, message in zip(names, messages, strict=True):
         assert absent(getattr(message, name)) - {"source_index"} == set()  # 0 is an index
 
