@@ -20,7 +20,7 @@ from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
 
 from rag_server.backends.vllm.environment import set_while_starting
 from rag_server.backends.vllm.options import EngineOptions
-from rag_server.backends.vllm.stats import EngineStats
+from rag_server.backends.vllm.stats import EngineStats, keep_own_loggers
 from rag_server.domain.engine import EngineFigures
 from rag_server.errors import FailedPrecondition, Unavailable
 from rag_server.logs import where_raised
@@ -66,7 +66,9 @@ class Engine:
         def start() -> AsyncLLM:
             with set_while_starting(options.variables()):
                 arguments = AsyncEngineArgs(**options.arguments())
-                return AsyncLLM.from_engine_args(arguments, stat_loggers=[lambda *_: stats])
+                llm = AsyncLLM.from_engine_args(arguments, stat_loggers=[lambda *_: stats])
+            keep_own_loggers(llm.logger_manager)
+            return llm
 
         try:
             llm = await asyncio.to_thread(start)
