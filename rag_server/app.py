@@ -189,7 +189,7 @@ async def _open_parts(settings: Settings, folder: Path, stack: AsyncExitStack) -
     retrieval = await open_retrieval(settings, folder / "resident", database, chunks, embedder, stack)
     tell_others(database, bus)
     follower = Follower(database, bus, feed, retrieval.directory, retrieval.pool)
-    generation = await open_generation(settings, embedder, retrieval, stack)
+    generation = await open_generation(settings, embedder, retrieval, chunks, stack)
     return Parts(database, chunks, stores.blobs, embedder, queue, feed, follower, retrieval, generation)
 
 
@@ -241,6 +241,7 @@ def _add_services(
                 analyzer_for,
             ),
             parts.generation.models,
+            parts.generation.grounding,
         ),
         server,
     )

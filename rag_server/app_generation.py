@@ -10,10 +10,11 @@ from typing import Final
 
 from rag_server.app_retrieval import RetrievalParts
 from rag_server.backends.extractive.generator import ExtractiveGenerator
+from rag_server.backends.onnx.entailment import OnnxEntailment
 from rag_server.backends.openai.generator import ModelOptions, OpenAiGenerator
 from rag_server.backends.openai.provider import Provider, ProviderOptions
 from rag_server.backends.openai.token_counts import EstimatedTokens, TokenizerFile
-from rag_server.backends.protocols import Embedder, Generator, Price
+from rag_server.backends.protocols import ChunkStore, Embedder, Generator, Price
 from rag_server.backends.spaced_check import SpacedCheck
 from rag_server.config import Settings
 from rag_server.config.answering import ModelSettings, ProviderSettings
@@ -21,8 +22,11 @@ from rag_server.domain.generation import Sampling
 from rag_server.generation.admission import Gate
 from rag_server.generation.asking import Asking
 from rag_server.generation.attribution import Attributor
+from rag_server.generation.check import GroundingCheck
 from rag_server.generation.cite import Citer
 from rag_server.generation.compose import Composer
+from rag_server.generation.ground import Grounder
+from rag_server.generation.grounding.judge import Judge
 from rag_server.generation.models import Models, ServedModel
 from rag_server.generation.pipeline import Answering
 from rag_server.generation.prompt import PromptTemplates
@@ -38,12 +42,17 @@ class GenerationParts:
 
     answering: Answering
     models: Models
+    grounding: GroundingCheck
     checks: Mapping[str, Callable[[], Awaitable[None]]]
     """Health of the providers, by name; no service needs one."""
 
 
 async def open_generation(
-    settings: Settings, embedder: Embedder, retrieval: RetrievalParts, stack: AsyncExitStack
+    settings: Settings,
+    embedder: Embedder,
+    retrieval: RetrievalParts,
+    chunks: ChunkStore,
+    stack: AsyncExitStack,
 ) -> GenerationParts:
     """Wire generation over open parts.
 
@@ -65,12 +74,26 @@ async def open_generation(
     models = Models(served, own.aliases, own.fallbacks)
     composer = Composer(PromptTemplates(), max_cost=own.max_cost)
     asking = Asking(composer, Citer(Attributor(embedder)))
+    judge = Judge(embedder, entailment=await _open_entailment(settings, stack))
+    check = GroundingCheck(judge, retrieval.retrieval, retrieval.directory, retrieval.directory, chunks)
     # A provider is asked through any of its models: what it is asked for is the list of them all.
     by_provider = {each.generator.model.provider: each.generator for each in served[1:]}
     checks = {
         f"provider:{name}": SpacedCheck(each.check, CHECK_INTERVAL_S) for name, each in by_provider.items()
     }
-    return GenerationParts(Answering(retrieval.retrieval, models, composer, asking), models, checks)
+    answering = Answering(retrieval.retrieval, models, composer, asking, Grounder(judge))
+    return GenerationParts(answering, models, check, checks)
+
+
+async def _open_entailment(settings: Settings, stack: AsyncExitStack) -> OnnxEntailment | None:
+    name = settings.generation.entailment_model
+    if not name:
+        return None
+    entailment = await OnnxEntailment.create(
+        name, cache_dir=settings.embedding.cache_dir, threads=settings.embedding.threads or None
+    )
+    stack.push_async_callback(entailment.close)
+    return entailment
 
 
 def _served(generator: Generator, permits: int, queue: int) -> ServedModel:

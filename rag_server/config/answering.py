@@ -55,10 +55,13 @@ class RetrievalSettings(Group):
 
 
 class GenerationSettings(Group):
-    """Answers of the extractive generator."""
+    """Answers of the extractive generator, and how answers are judged."""
 
     max_quotes: Annotated[int, Field(ge=1, le=20)] = 3
     """Sentences that an extractive answer quotes at most."""
+    entailment_model: str = ""
+    """Model of natural language inference that judges grounding, a sentence-transformers CrossEncoder by
+    name or folder; empty: none, embeddings and words judge."""
 
 
 class ProviderSettings(Group):

@@ -7,6 +7,7 @@ from enum import StrEnum
 
 from rag_server.domain.conversation import AnsweredBefore, ConversationRef, HistoryMessage, TurnInfo
 from rag_server.domain.document import Span
+from rag_server.domain.grounding import Grounding, GroundingOptions
 from rag_server.domain.priority import Priority
 from rag_server.domain.retrieval import Degradation, RetrievalRequest, ScoredChunk, ScoreScale, Timings
 from rag_server.domain.time_limit import TimeLimit
@@ -18,6 +19,8 @@ class FinishReason(StrEnum):
     COMPLETE = "complete"
     MAX_TOKENS = "max_tokens"
     NO_RELEVANT_CONTENT = "no_relevant_content"
+    LOW_GROUNDING = "low_grounding"
+    """The sources do not bear out what the model wrote; it was withheld."""
     POLICY = "policy"
     """The model's provider withheld the answer, or the rest of it."""
 
@@ -66,6 +69,8 @@ class GenerationRequest:
     max_cost: float | None = None
     """What prompt and answer may cost at most; None: the server's limit."""
     priority: Priority = Priority.INTERACTIVE
+    grounding: GroundingOptions | None = None
+    """How the answer is judged; None: it is not."""
     history: tuple[HistoryMessage, ...] = ()
     """What was said before, oldest first; for a stored conversation as much of it as the generator gets."""
     conversation: ConversationRef | None = None
@@ -188,6 +193,8 @@ class Finished:
     degradations: tuple[Degradation, ...] = ()
     """What generation had to go without."""
     prompt: PromptReport | None = None
+    grounding: Grounding | None = None
+    """None: not asked for, or the answer is none."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""From a question to a cited answer, as typed events: retrieve, compose, generate, cite, finish."""
+"""From a question to a cited answer, as typed events: retrieve, compose, generate, cite, ground, finish."""
 
 from __future__ import annotations
 
@@ -13,11 +13,13 @@ from rag_server.domain.generation import (
     Retrieved,
     Started,
 )
+from rag_server.domain.grounding import Grounding
 from rag_server.domain.retrieval import Degradation
 from rag_server.domain.time_limit import TimeLimit
 from rag_server.errors import Internal
 from rag_server.generation.asking import Asked, Asking
 from rag_server.generation.compose import Composer
+from rag_server.generation.ground import Grounder, Written
 from rag_server.generation.models import Models
 from rag_server.query.field_paths import GENERATE
 from rag_server.query.pipeline import Retrieval
@@ -27,11 +29,14 @@ from rag_server.timing import Stopwatch
 class Answering:
     """Answers questions from what was ingested."""
 
-    def __init__(self, retrieval: Retrieval, models: Models, composer: Composer, asking: Asking) -> None:
+    def __init__(
+        self, retrieval: Retrieval, models: Models, composer: Composer, asking: Asking, grounder: Grounder
+    ) -> None:
         self._retrieval = retrieval
         self._models = models
         self._composer = composer
         self._asking = asking
+        self._grounder = grounder
 
     async def answer(
         self, tenant_id: str, request: GenerationRequest, *, limit: TimeLimit | None = None
@@ -50,15 +55,21 @@ class Answering:
         yield Retrieved(result.results, result.score_scale, result.degradations, result.collection_revisions)
 
         reason: FinishReason | None = None
+        grounding: Grounding | None = None
+        stage = "generate"
         who = Asked(route[0].name, composed, is_fallback=False)
-        async with aclosing(self._asking.ask(route, composed)) as events:
+        async with aclosing(self._grounder.ground(self._asking.ask(route, composed), request)) as events:
             while True:
-                with watch.stage("generate"):  # not while the reader takes its time
+                with watch.stage(stage):  # not while the reader takes its time
                     event = await anext(events, None)
                 if event is None:
                     break
                 if isinstance(event, Asked):
                     who = event
+                elif isinstance(event, Written):
+                    stage = "ground"
+                elif isinstance(event, Grounding):
+                    grounding = event
                 elif isinstance(event, FinishReason):
                     reason = event
                 else:
@@ -71,4 +82,5 @@ class Answering:
             who.model,
             (Degradation.FALLBACK_MODEL,) if who.is_fallback else (),
             who.composed.report,
+            grounding,
         )

@@ -22,6 +22,7 @@ from rag.v1 import (
 )
 from rag_server.domain.record_template import TemplateError, parse_template
 from rag_server.validation import conversation_conditions as conversation
+from rag_server.validation import grounding_conditions as grounding
 from rag_server.validation import retrieval_conditions as retrieval
 from rag_server.validation.defaults import value_or_default
 from rag_server.validation.finding import Check, Finding, repetitions
@@ -225,6 +226,9 @@ CHECKS: Final[Mapping[str, tuple[Check, ...]]] = {
     ),
     "rag.v1.BatchRetrieveRequest": (retrieval.batch_is_bounded,),
     "rag.v1.RerankRequest": (retrieval.query_is_not_blank, retrieval.all_passages_are_reranked),
+    "rag.v1.CheckGroundingRequest": (grounding.text_is_not_blank,),
+    "rag.v1.GroundingChunks": (grounding.chunks_are_distinct,),
+    "rag.v1.GroundingSearch": (retrieval.collections_are_distinct,),
     "rag.v1.GenerateRequest": _QUESTION,
     "rag.v1.StreamGenerateRequest": _QUESTION,
 }

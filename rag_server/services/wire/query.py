@@ -31,6 +31,7 @@ from rag_server.services.wire.chunk import (
     to_timings,
 )
 from rag_server.services.wire.explanation import to_explanation
+from rag_server.services.wire.grounding import from_grounding, to_grounding
 from rag_server.services.wire.options import from_options
 from rag_server.services.wire.turn import from_history, from_reference, to_turn
 from rag_server.validation.defaults import value_or_default
@@ -39,6 +40,7 @@ _FINISH_REASONS = {
     FinishReason.COMPLETE: generate_service_pb2.FINISH_REASON_COMPLETE,
     FinishReason.MAX_TOKENS: generate_service_pb2.FINISH_REASON_MAX_TOKENS,
     FinishReason.NO_RELEVANT_CONTENT: generate_service_pb2.FINISH_REASON_NO_RELEVANT_CONTENT,
+    FinishReason.LOW_GROUNDING: generate_service_pb2.FINISH_REASON_LOW_GROUNDING,
     FinishReason.POLICY: generate_service_pb2.FINISH_REASON_POLICY,
 }
 _ORIGINS = {
@@ -91,6 +93,7 @@ def from_question(message: QuestionMessage) -> GenerationRequest:
         priority=Priority.BULK
         if options.priority == options_pb2.GENERATION_PRIORITY_BULK
         else Priority.INTERACTIVE,
+        grounding=from_grounding(options.grounding) if options.HasField("grounding") else None,
         history=from_history(message.messages),
         conversation=from_reference(message),
     )
@@ -132,6 +135,7 @@ class AnswerWriter:
                     model=event.model,
                     degradations=to_degradations(event.degradations),
                     prompt=_to_report(event.prompt),
+                    grounding=to_grounding(event.grounding, event.reason),
                 )
                 return pb.StreamGenerateResponse(finished=finished)
 
@@ -197,3 +201,5 @@ def collect(
             response.degradations.extend(event.finished.degradations)
             if event.finished.HasField("prompt"):
                 response.prompt.CopyFrom(event.finished.prompt)
+            if event.finished.HasField("grounding"):
+                response.grounding.CopyFrom(event.finished.grounding)

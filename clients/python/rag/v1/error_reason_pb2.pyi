@@ -438,6 +438,18 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """ERROR_REASON_CONVERSATION_TURN_LOST (UNAVAILABLE): the server could not reach its database for so long that the
     conversation went on without this answer, which is not recorded. Metadata: `resource`, `id`.
     """
+    ERROR_REASON_TOO_MANY_SENTENCES: _ErrorReason.ValueType  # 165
+    """ERROR_REASON_TOO_MANY_SENTENCES (INVALID_ARGUMENT): a text to check has more sentences than are judged at once:
+    check it in parts. Metadata: `limit`, `sentence_count`.
+    """
+    ERROR_REASON_CHUNK_NOT_FOUND: _ErrorReason.ValueType  # 166
+    """ERROR_REASON_CHUNK_NOT_FOUND (NOT_FOUND): there is no such chunk, or its document has changed since. Metadata:
+    `resource`, `id`.
+    """
+    ERROR_REASON_GROUNDING_UNAVAILABLE: _ErrorReason.ValueType  # 167
+    """ERROR_REASON_GROUNDING_UNAVAILABLE (UNAVAILABLE): the entailment model cannot run, or as many calls wait for it
+    as may.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """ErrorReason lists the reasons that `google.rpc.ErrorInfo` (domain `rag-server`) and `JobError` carry,
@@ -860,5 +872,17 @@ delete some. Metadata: `limit`.
 ERROR_REASON_CONVERSATION_TURN_LOST: ErrorReason.ValueType  # 134
 """ERROR_REASON_CONVERSATION_TURN_LOST (UNAVAILABLE): the server could not reach its database for so long that the
 conversation went on without this answer, which is not recorded. Metadata: `resource`, `id`.
+"""
+ERROR_REASON_TOO_MANY_SENTENCES: ErrorReason.ValueType  # 165
+"""ERROR_REASON_TOO_MANY_SENTENCES (INVALID_ARGUMENT): a text to check has more sentences than are judged at once:
+check it in parts. Metadata: `limit`, `sentence_count`.
+"""
+ERROR_REASON_CHUNK_NOT_FOUND: ErrorReason.ValueType  # 166
+"""ERROR_REASON_CHUNK_NOT_FOUND (NOT_FOUND): there is no such chunk, or its document has changed since. Metadata:
+`resource`, `id`.
+"""
+ERROR_REASON_GROUNDING_UNAVAILABLE: ErrorReason.ValueType  # 167
+"""ERROR_REASON_GROUNDING_UNAVAILABLE (UNAVAILABLE): the entailment model cannot run, or as many calls wait for it
+as may.
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -10,6 +10,7 @@ from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from rag.v1 import chunk_pb2 as _chunk_pb2
 from rag.v1 import conversation_pb2 as _conversation_pb2
+from rag.v1 import grounding_pb2 as _grounding_pb2
 from rag.v1 import options_pb2 as _options_pb2
 from rag.v1 import retrieved_chunk_pb2 as _retrieved_chunk_pb2
 from rag.v1 import timings_pb2 as _timings_pb2
@@ -72,6 +73,10 @@ class _FinishReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_FinishRe
     """FINISH_REASON_NO_RELEVANT_CONTENT means that the generator abstained: nothing that was retrieved
     answers the question. The text says so in the language of the question.
     """
+    FINISH_REASON_LOW_GROUNDING: _FinishReason.ValueType  # 4
+    """FINISH_REASON_LOW_GROUNDING means that what the model wrote is below `generation.grounding.min_score`: the
+    sources do not bear it out. None of it was sent; the text says so in the language of the question.
+    """
     FINISH_REASON_POLICY: _FinishReason.ValueType  # 5
     """FINISH_REASON_POLICY means that the model's provider withheld the answer, or the rest of it."""
 
@@ -87,6 +92,10 @@ FINISH_REASON_MAX_TOKENS: FinishReason.ValueType  # 2
 FINISH_REASON_NO_RELEVANT_CONTENT: FinishReason.ValueType  # 3
 """FINISH_REASON_NO_RELEVANT_CONTENT means that the generator abstained: nothing that was retrieved
 answers the question. The text says so in the language of the question.
+"""
+FINISH_REASON_LOW_GROUNDING: FinishReason.ValueType  # 4
+"""FINISH_REASON_LOW_GROUNDING means that what the model wrote is below `generation.grounding.min_score`: the
+sources do not bear it out. None of it was sent; the text says so in the language of the question.
 """
 FINISH_REASON_POLICY: FinishReason.ValueType  # 5
 """FINISH_REASON_POLICY means that the model's provider withheld the answer, or the rest of it."""
@@ -182,6 +191,7 @@ class GenerateResponse(_message.Message):
     COLLECTION_REVISIONS_FIELD_NUMBER: _builtins.int
     TIMINGS_FIELD_NUMBER: _builtins.int
     PROMPT_FIELD_NUMBER: _builtins.int
+    GROUNDING_FIELD_NUMBER: _builtins.int
     TURN_FIELD_NUMBER: _builtins.int
     answer: _builtins.str
     """answer is the text."""
@@ -213,7 +223,7 @@ class GenerateResponse(_message.Message):
 
     @_builtins.property
     def timings(self) -> _timings_pb2.Timings:
-        """timings say where the time went: the stages of Retrieve, then `prompt` and `generate`; with a history,
+        """timings say where the time went: the stages of Retrieve, then `prompt`, `generate` and, if asked for, `ground`; with a history,
         `history` and `rewrite` before, and `record` after.
         """
 
@@ -221,6 +231,12 @@ class GenerateResponse(_message.Message):
     def prompt(self) -> Global___PromptReport:
         """prompt says what the model was given. Absent for a model that quotes, and for an answer for which no
         model was asked.
+        """
+
+    @_builtins.property
+    def grounding(self) -> _grounding_pb2.Grounding:
+        """grounding is how far the answer says what its sources say. Absent unless `generation.grounding` asks for it,
+        for an abstention, and for an answer that was given before.
         """
 
     @_builtins.property
@@ -241,11 +257,12 @@ class GenerateResponse(_message.Message):
         collection_revisions: _abc.Iterable[_retrieved_chunk_pb2.CollectionRevision] | None = ...,
         timings: _timings_pb2.Timings | None = ...,
         prompt: Global___PromptReport | None = ...,
+        grounding: _grounding_pb2.Grounding | None = ...,
         turn: _conversation_pb2.Turn | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["prompt", b"prompt", "timings", b"timings", "turn", b"turn", "usage", b"usage"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["grounding", b"grounding", "prompt", b"prompt", "timings", b"timings", "turn", b"turn", "usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "citations", b"citations", "collection_revisions", b"collection_revisions", "degradations", b"degradations", "finish_reason", b"finish_reason", "model", b"model", "prompt", b"prompt", "score_scale", b"score_scale", "sources", b"sources", "timings", b"timings", "turn", b"turn", "usage", b"usage"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "citations", b"citations", "collection_revisions", b"collection_revisions", "degradations", b"degradations", "finish_reason", b"finish_reason", "grounding", b"grounding", "model", b"model", "prompt", b"prompt", "score_scale", b"score_scale", "sources", b"sources", "timings", b"timings", "turn", b"turn", "usage", b"usage"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -630,13 +647,14 @@ class GenerationFinished(_message.Message):
     MODEL_FIELD_NUMBER: _builtins.int
     DEGRADATIONS_FIELD_NUMBER: _builtins.int
     PROMPT_FIELD_NUMBER: _builtins.int
+    GROUNDING_FIELD_NUMBER: _builtins.int
     reason: Global___FinishReason.ValueType
     """reason says why the answer ended."""
     model: _builtins.str
     """model is the model that answered."""
     @_builtins.property
     def timings(self) -> _timings_pb2.Timings:
-        """timings say where the time went: the stages of Retrieve, then `prompt` and `generate`; with a history,
+        """timings say where the time went: the stages of Retrieve, then `prompt`, `generate` and, if asked for, `ground`; with a history,
         `history` and `rewrite` before, and `record` after.
         """
 
@@ -650,6 +668,12 @@ class GenerationFinished(_message.Message):
         was asked.
         """
 
+    @_builtins.property
+    def grounding(self) -> _grounding_pb2.Grounding:
+        """grounding is how far the answer says what its sources say. Absent unless `generation.grounding` asks for it,
+        for an abstention, and for an answer that was given before.
+        """
+
     def __init__(
         self,
         *,
@@ -658,10 +682,11 @@ class GenerationFinished(_message.Message):
         model: _builtins.str = ...,
         degradations: _abc.Iterable[_retrieved_chunk_pb2.Degradation.ValueType] | None = ...,
         prompt: Global___PromptReport | None = ...,
+        grounding: _grounding_pb2.Grounding | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["prompt", b"prompt", "timings", b"timings"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["grounding", b"grounding", "prompt", b"prompt", "timings", b"timings"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["degradations", b"degradations", "model", b"model", "prompt", b"prompt", "reason", b"reason", "timings", b"timings"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["degradations", b"degradations", "grounding", b"grounding", "model", b"model", "prompt", b"prompt", "reason", b"reason", "timings", b"timings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -6,6 +6,7 @@ Generation: answers whose claims point at the passages they come from."""
 from collections import abc as _abc
 from grpc import aio as _aio
 from rag.v1 import generate_service_pb2 as _generate_service_pb2
+from rag.v1 import grounding_pb2 as _grounding_pb2
 import abc as _abc_1
 import grpc as _grpc
 import sys
@@ -40,6 +41,8 @@ class GenerateServiceStub:
     `delta` and `citation`, `usage`, `finished`. A stream that ends without `finished` was broken and
     has a status other than OK.
     """
+    CheckGrounding: _grpc.UnaryUnaryMultiCallable[_grounding_pb2.CheckGroundingRequest, _grounding_pb2.CheckGroundingResponse]
+    """CheckGrounding says for each sentence of a text which passages support it, and how likely they do."""
     CountTokens: _grpc.UnaryUnaryMultiCallable[_generate_service_pb2.CountTokensRequest, _generate_service_pb2.CountTokensResponse]
     """CountTokens counts the tokens of texts as a model does."""
 
@@ -55,6 +58,8 @@ class GenerateServiceAsyncStub(GenerateServiceStub):
     `delta` and `citation`, `usage`, `finished`. A stream that ends without `finished` was broken and
     has a status other than OK.
     """
+    CheckGrounding: _aio.UnaryUnaryMultiCallable[_grounding_pb2.CheckGroundingRequest, _grounding_pb2.CheckGroundingResponse]  # type: ignore[assignment]
+    """CheckGrounding says for each sentence of a text which passages support it, and how likely they do."""
     CountTokens: _aio.UnaryUnaryMultiCallable[_generate_service_pb2.CountTokensRequest, _generate_service_pb2.CountTokensResponse]  # type: ignore[assignment]
     """CountTokens counts the tokens of texts as a model does."""
 
@@ -79,6 +84,14 @@ class GenerateServiceServicer(metaclass=_abc_1.ABCMeta):
         `delta` and `citation`, `usage`, `finished`. A stream that ends without `finished` was broken and
         has a status other than OK.
         """
+
+    @_abc_1.abstractmethod
+    def CheckGrounding(
+        self,
+        request: _grounding_pb2.CheckGroundingRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_grounding_pb2.CheckGroundingResponse, _abc.Awaitable[_grounding_pb2.CheckGroundingResponse]]:
+        """CheckGrounding says for each sentence of a text which passages support it, and how likely they do."""
 
     @_abc_1.abstractmethod
     def CountTokens(

@@ -10,6 +10,7 @@ from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from rag.v1 import filter_pb2 as _filter_pb2
 from rag.v1 import fusion_pb2 as _fusion_pb2
+from rag.v1 import grounding_pb2 as _grounding_pb2
 from rag.v1 import rerank_pb2 as _rerank_pb2
 from rag.v1 import retrieved_chunk_pb2 as _retrieved_chunk_pb2
 import builtins as _builtins
@@ -383,6 +384,7 @@ class GenerationOptions(_message.Message):
     CITATION_MARKERS_FIELD_NUMBER: _builtins.int
     MAX_COST_FIELD_NUMBER: _builtins.int
     PRIORITY_FIELD_NUMBER: _builtins.int
+    GROUNDING_FIELD_NUMBER: _builtins.int
     max_answer_tokens: _builtins.int
     """max_answer_tokens is the upper bound of the answer in tokens of the generator.
     Range: 1 to 8192. Default: 512.
@@ -431,6 +433,12 @@ class GenerationOptions(_message.Message):
         Items: 0 to 4. Length: 1 to 64 code points.
         """
 
+    @_builtins.property
+    def grounding(self) -> _grounding_pb2.GroundingOptions:
+        """grounding has the answer judged by its sources. It takes time after the last word: some 10 ms for each
+        sentence that is no quote. Absent means that it is not judged.
+        """
+
     def __init__(
         self,
         *,
@@ -444,10 +452,11 @@ class GenerationOptions(_message.Message):
         citation_markers: Global___CitationMarkers.ValueType = ...,
         max_cost: _builtins.float | None = ...,
         priority: Global___GenerationPriority.ValueType = ...,
+        grounding: _grounding_pb2.GroundingOptions | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_max_answer_tokens", b"_max_answer_tokens", "_max_cost", b"_max_cost", "_seed", b"_seed", "_temperature", b"_temperature", "_top_p", b"_top_p", "max_answer_tokens", b"max_answer_tokens", "max_cost", b"max_cost", "seed", b"seed", "temperature", b"temperature", "top_p", b"top_p"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_max_answer_tokens", b"_max_answer_tokens", "_max_cost", b"_max_cost", "_seed", b"_seed", "_temperature", b"_temperature", "_top_p", b"_top_p", "grounding", b"grounding", "max_answer_tokens", b"max_answer_tokens", "max_cost", b"max_cost", "seed", b"seed", "temperature", b"temperature", "top_p", b"top_p"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_answer_tokens", b"_max_answer_tokens", "_max_cost", b"_max_cost", "_seed", b"_seed", "_temperature", b"_temperature", "_top_p", b"_top_p", "citation_markers", b"citation_markers", "language", b"language", "max_answer_tokens", b"max_answer_tokens", "max_cost", b"max_cost", "model", b"model", "priority", b"priority", "seed", b"seed", "stop", b"stop", "temperature", b"temperature", "top_p", b"top_p"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_answer_tokens", b"_max_answer_tokens", "_max_cost", b"_max_cost", "_seed", b"_seed", "_temperature", b"_temperature", "_top_p", b"_top_p", "citation_markers", b"citation_markers", "grounding", b"grounding", "language", b"language", "max_answer_tokens", b"max_answer_tokens", "max_cost", b"max_cost", "model", b"model", "priority", b"priority", "seed", b"seed", "stop", b"stop", "temperature", b"temperature", "top_p", b"top_p"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__max_answer_tokens: _TypeAlias = _typing.Literal["max_answer_tokens"]  # noqa: Y015
     _WhichOneofArgType__max_answer_tokens: _TypeAlias = _typing.Literal["_max_answer_tokens", b"_max_answer_tokens"]  # noqa: Y015
