@@ -126,11 +126,16 @@ def evidence_for(
 
 
 def _covering(claim: Claim, library: Library, lines: Sequence[Line], best: int) -> list[int]:
-    """Return the best line and those that bring what it lacks, greedily."""
+    """Return the best line and those that bring what it lacks, greedily.
+
+    A line that brings no more than a number or a name is about something else.
+    """
+    hard = frozenset().union(*(each.lexemes for each in claim.facts))
     chosen, left = [best], claim.lexemes - lines[best].lexemes
     total = sum(map(library.idf, sorted(claim.lexemes)))
     while len(chosen) < MAX_SUPPORTS and left:
-        gains = [sum(map(library.idf, sorted(left & line.lexemes))) for line in lines]
+        brought = [left & line.lexemes for line in lines]
+        gains = [sum(map(library.idf, sorted(each))) if each - hard else 0.0 for each in brought]
         index = max(range(len(lines)), key=lambda each: gains[each])
         if gains[index] < MIN_GAIN * total:
             break

@@ -50,7 +50,7 @@ class Claimed:
     values: Values
     """Of a number, those that it may be read as: any will do."""
     lexemes: frozenset[str]
-    """Of a name: all are needed."""
+    """Of a name all are needed."""
 
     def is_in(self, known: Known) -> bool:
         """Whether a passage has it."""
@@ -90,10 +90,10 @@ def facts_in(
         with_names: Whether capitals tell names at all: they do in Spanish and English.
     """
     sentence = text[span.start : span.end]
-    facts = [
-        Claimed(_fact(FactKind.NUMBER, text, span.start, number.span), number.values, frozenset())
-        for number in numbers_in(sentence)
-    ]
+    facts = []
+    for number in numbers_in(sentence):
+        fact = _fact(FactKind.NUMBER, text, span.start, number.span)
+        facts.append(Claimed(fact, number.values, frozenset(analyze(fact.text))))
     if with_names:
         facts += _names_of(text, span, sentence, analyze, names)
     return sorted(facts, key=lambda each: each.fact.span)
