@@ -21,6 +21,7 @@ from rag.v1.options_pb2 import GenerationOptions, RetrievalOptions
 from rag.v1.retrieved_chunk_pb2 import RetrievedChunk
 from ragctl.answer_text import CitedText
 from ragctl.errors import UNREACHABLE, CommandFailed, Problem, from_rpc, show, unreachable
+from ragctl.grounding import show_score
 from ragctl.moments import shown_timings
 from ragctl.options import command
 from ragctl.output import one_line
@@ -58,6 +59,12 @@ def ask(
     temperature: Annotated[
         float | None, typer.Option("--temperature", help="0 to 2: how freely the model chooses its words.")
     ] = None,
+    min_grounding: Annotated[
+        float | None,
+        typer.Option(
+            "--min-grounding", help="0 to 1: withhold an answer whose sources support less of it than this."
+        ),
+    ] = None,
     ranking: RetrievalOptions,
 ) -> None:
     """Answer a question from what was ingested, with citations.
@@ -71,6 +78,8 @@ def ask(
             max_answer_tokens=max_tokens, language=language, model=model, temperature=temperature
         ),
     )
+    if min_grounding is not None:
+        request.generation.grounding.min_score = min_grounding
     if sources is not None:
         request.retrieval.top_k = sources
     wanted = filter_of(filters)
@@ -175,6 +184,8 @@ def _show_end(session: Session, finished: GenerationFinished) -> None:
         session.output.line("The model's provider withheld the answer, or the rest of it.", style="yellow")
     if finished.reason == FinishReason.FINISH_REASON_MAX_TOKENS:
         session.output.line("The answer was cut at the limit of --max-tokens.", style="yellow")
+    if finished.HasField("grounding"):
+        show_score(session, finished.grounding)
 
 
 def show_sources(

@@ -21,6 +21,7 @@ from ragctl import (
     crawl,
     doctor,
     documents_commands,
+    grounding,
     ingest,
     jobs_commands,
     reconcile,
@@ -75,6 +76,7 @@ app.command("crawl")(crawl.crawl)
 app.command("search")(search.search)
 app.command("ask")(ask.ask)
 app.command("chat")(chat.chat)
+app.command("check-grounding")(grounding.check_grounding)
 app.add_typer(conversations_commands.app, name="conversations")
 app.add_typer(collections_commands.app, name="collections")
 documents_commands.app.command("revisions")(revisions_commands.list_revisions)
