@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import logging
 import statistics
 import tempfile
 import time
@@ -19,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import grpc
+import structlog
 
 from benchmarks.extractive import Question, load
 from rag.v1 import (
@@ -151,6 +153,7 @@ async def run(path: Path, language: str, limit: int | None) -> None:
     chunks, articles, questions = load(path)
     if limit is not None and limit < len(questions):
         questions = [questions[index * len(questions) // limit] for index in range(limit)]
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
     with tempfile.TemporaryDirectory() as folder:
         settings = Settings.model_validate(
             {

@@ -189,7 +189,7 @@ async def _open_parts(settings: Settings, folder: Path, stack: AsyncExitStack) -
     retrieval = await open_retrieval(settings, folder / "resident", database, chunks, embedder, stack)
     tell_others(database, bus)
     follower = Follower(database, bus, feed, retrieval.directory, retrieval.pool)
-    generation = await open_generation(settings, embedder, retrieval, chunks, stack)
+    generation = await open_generation(settings, retrieval, chunks, stack)
     return Parts(database, chunks, stores.blobs, embedder, queue, feed, follower, retrieval, generation)
 
 

@@ -14,7 +14,8 @@ from rag_server.backends.onnx.entailment import OnnxEntailment
 from rag_server.backends.openai.generator import ModelOptions, OpenAiGenerator
 from rag_server.backends.openai.provider import Provider, ProviderOptions
 from rag_server.backends.openai.token_counts import EstimatedTokens, TokenizerFile
-from rag_server.backends.protocols import ChunkStore, Embedder, Generator, Price
+from rag_server.backends.protocols import ChunkStore, Generator, Price
+from rag_server.backends.sentence_cache import SentenceCache
 from rag_server.backends.spaced_check import SpacedCheck
 from rag_server.config import Settings
 from rag_server.config.answering import ModelSettings, ProviderSettings
@@ -49,7 +50,6 @@ class GenerationParts:
 
 async def open_generation(
     settings: Settings,
-    embedder: Embedder,
     retrieval: RetrievalParts,
     chunks: ChunkStore,
     stack: AsyncExitStack,
@@ -63,8 +63,9 @@ async def open_generation(
     providers = {name: _provider(name, each) for name, each in own.providers.items()}
     for provider in providers.values():
         stack.push_async_callback(provider.close)
+    sentences = SentenceCache(retrieval.embedder, max_bytes=settings.generation.sentence_cache_bytes)
     quoting = ExtractiveGenerator(
-        embedder, Analyzer.for_language, max_sentences=settings.generation.max_quotes
+        sentences, Analyzer.for_language, max_sentences=settings.generation.max_quotes
     )
     # It needs no turns: the embedder, which is what it waits for, has a queue.
     served = [_served(quoting, settings.server.max_concurrent_calls, 0)]
@@ -73,8 +74,8 @@ async def open_generation(
         served.append(_served(generator, model.permits, model.queue))
     models = Models(served, own.aliases, own.fallbacks)
     composer = Composer(PromptTemplates(), max_cost=own.max_cost)
-    asking = Asking(composer, Citer(Attributor(embedder)))
-    judge = Judge(embedder, entailment=await _open_entailment(settings, stack))
+    asking = Asking(composer, Citer(Attributor(sentences)))
+    judge = Judge(sentences, entailment=await _open_entailment(settings, stack))
     check = GroundingCheck(judge, retrieval.retrieval, retrieval.directory, retrieval.directory, chunks)
     # A provider is asked through any of its models: what it is asked for is the list of them all.
     by_provider = {each.generator.model.provider: each.generator for each in served[1:]}

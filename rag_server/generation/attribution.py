@@ -28,8 +28,9 @@ from rag_server.text.analyzer import MULTILINGUAL, Analyzer
 from rag_server.text.sentences import split_sentences
 
 MIN_SIMILARITY: Final = 0.55
-"""Of statements made of XQuAD's questions and answers, 88 % (English) and 90 % (Spanish) are at least so much
-like a sentence of their paragraph, and 1 % like one of paragraphs that do not say it (`benchmarks/grounding.py`)."""
+"""Of statements made of XQuAD's questions and answers, 88 % are at least so much like a sentence of their
+article, and none (English) or 2 % (Spanish) like one of what is left without the paragraph that says it
+(`benchmarks/grounding.py`)."""
 MIN_LEXEMES: Final = 3
 """A sentence with fewer, such as `Yes.`, is like many others by chance."""
 _EMBEDDED: Final = 4

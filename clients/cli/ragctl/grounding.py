@@ -60,7 +60,7 @@ def check_grounding(
         raise CommandFailed.for_usage("say what to check against: --collection or --passage")
     if passages and (document or filters or chunks):
         raise CommandFailed.for_usage("--document, --filter and --chunks go with --collection")
-    request = CheckGroundingRequest(text=text if file is None else _read(file))
+    request = CheckGroundingRequest(text=_read(file) if file is not None else text or "")
     if passages:
         request.passages.texts.extend(passages)
     else:

@@ -1,26 +1,27 @@
-"""Grounding over gRPC: texts that are checked, answers that are judged, with the real model and stores."""
+"""Answers that are judged by their sources: a real server, a real HTTP provider with scripted answers."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-import grpc
 import pytest
 
 from rag.v1 import conversation_service_pb2 as conversation_pb
-from rag.v1 import document_service_pb2 as document_pb
-from rag.v1 import filter_pb2, metadata_pb2
 from rag.v1 import generate_service_pb2 as generate_pb
 from rag.v1 import grounding_pb2 as pb
 from rag.v1.options_pb2 import GenerationOptions
 from rag_server.app import running_server
+from rag_server.backends.onnx import cache, entailment, entailment_export
+from rag_server.backends.onnx.source import ModelSource
 from tests.conftest import SettingsFactory
 from tests.openai_server import OpenAiServer, Stream
-from tests.rag_client import RagClient, failure
+from tests.rag_client import RagClient
+from tests.unit.rag_server.backends.onnx.conftest import write_cross_encoder
 
-CODE = grpc.StatusCode
 BIRDS = "birds"
 HERON = "The grey heron waits by the river at dawn. It eats small fish and frogs. A nest holds 4 eggs."
 HOSTILE = (
@@ -36,11 +37,6 @@ class Rig:
 
     client: RagClient
     provider: OpenAiServer
-
-    async def check(self, text: str, **fields: Any) -> pb.CheckGroundingResponse:
-        return await self.client.generate.CheckGrounding(
-            pb.CheckGroundingRequest(text=text, **fields), timeout=120
-        )
 
     def request(self, kind: Any, least: float | None = None, **fields: Any) -> Any:
         options = GenerationOptions(max_answer_tokens=64, grounding=pb.GroundingOptions(min_score=least))
@@ -66,95 +62,6 @@ async def rig(settings: SettingsFactory) -> AsyncIterator[Rig]:
             await client.ingest_text(BIRDS, HERON, "heron.txt")
             await client.ingest_text(BIRDS, HOSTILE, "bread.txt")
             yield Rig(client, provider)
-
-
-async def test_text_is_checked_against_passages_chunks_and_what_is_found(rig: Rig) -> None:
-    text = "The grey heron waits at the river at dawn. A nest holds 7 eggs. Is that so?"
-    passages = await rig.check(text, passages=pb.GroundingPassages(texts=["Rye bread is good.", HERON]))
-    first, second, third = passages.grounding.sentences
-    assert first.score > 0.5 > second.score
-    assert not third.HasField("score")
-    assert [fact.text for fact in second.missing_facts] == ["7"]
-    assert second.missing_facts[0].kind == pb.FACT_KIND_NUMBER
-    best = first.supports[0]
-    assert (best.source_index, best.chunk_id) == (1, "")
-    assert HERON[best.source_span.start : best.source_span.end] == best.quote
-    assert best.quote == "The grey heron waits by the river at dawn."
-    assert 0 < passages.grounding.score < 1
-    assert passages.grounding.supported_share == 0.5
-    assert not passages.sources
-
-    found = await rig.check(text, search=pb.GroundingSearch(collection_ids=[BIRDS]))
-    assert {each.document_id for each in found.sources} == {"heron.txt", "bread.txt"}
-    support = found.grounding.sentences[0].supports[0]
-    source = found.sources[support.source_index]
-    assert (source.document_id, source.id) == ("heron.txt", support.chunk_id)
-    assert source.text[support.source_span.start : support.source_span.end] == support.quote
-    assert [each.collection_id for each in found.collection_revisions] == [BIRDS]
-    assert {"search", "judge"} <= {stage.stage for stage in found.timings.stages}
-
-    ids = [each.id for each in found.sources if each.document_id == "heron.txt"]
-    named = await rig.check(text, chunks=pb.GroundingChunks(collection_id=BIRDS, chunk_ids=ids))
-    assert [each.id for each in named.sources] == ids
-    assert named.grounding.sentences[0].supports[0].quote == best.quote
-
-
-async def test_check_searches_only_what_the_filter_lets_pass(rig: Rig) -> None:
-    bread = filter_pb2.Filter(
-        comparison=filter_pb2.ComparisonFilter(
-            field="document_id",
-            operator=filter_pb2.COMPARISON_OPERATOR_EQUAL,
-            value=metadata_pb2.MetadataValue(string_value="bread.txt"),
-        )
-    )
-    search = pb.GroundingSearch(collection_ids=[BIRDS], filter=bread)
-    response = await rig.check("The grey heron waits by the river at dawn.", search=search)
-    assert {each.document_id for each in response.sources} == {"bread.txt"}
-    assert response.grounding.supported_share == 0.0
-
-
-async def test_check_of_what_is_not_there_or_too_long_is_refused(rig: Rig) -> None:
-    found = await rig.check("A heron.", search=pb.GroundingSearch(collection_ids=[BIRDS]))
-    (heron,) = [each.id for each in found.sources if each.document_id == "heron.txt"]
-    await rig.client.ingest_text(BIRDS, "The heron has flown.", "heron.txt")
-    for chunk_id in (heron, "nowhere"):
-        chunks = pb.GroundingChunks(collection_id=BIRDS, chunk_ids=[chunk_id])
-        failed = await failure(rig.check("A heron.", chunks=chunks))
-        assert (failed.code, failed.reason) == (CODE.NOT_FOUND, "CHUNK_NOT_FOUND")
-    chunks = pb.GroundingChunks(collection_id="nowhere", chunk_ids=[heron])
-    assert (await failure(rig.check("x y", chunks=chunks))).reason == "COLLECTION_NOT_FOUND"
-
-    search = pb.GroundingSearch(collection_ids=[BIRDS])
-    failed = await failure(rig.check("A heron waits. " * 101, search=search))
-    assert (failed.code, failed.reason) == (CODE.INVALID_ARGUMENT, "TOO_MANY_SENTENCES")
-    assert (failed.metadata["limit"], list(failed.violations)) == ("100", ["text"])
-    failed = await failure(rig.check("A heron.", search=search, language="xx"))
-    assert (failed.reason, list(failed.violations)) == ("UNSUPPORTED_LANGUAGE", ["language"])
-    for fields, field in (
-        ({"text": " \n", "search": search}, "text"),
-        ({"text": "x"}, "sources"),
-        ({"text": "x", "passages": pb.GroundingPassages()}, "passages.texts"),
-        (
-            {"text": "x", "chunks": pb.GroundingChunks(collection_id=BIRDS, chunk_ids=["a", "a"])},
-            "chunks.chunk_ids[1]",
-        ),
-        (
-            {"text": "x", "search": pb.GroundingSearch(collection_ids=[BIRDS, BIRDS])},
-            "search.collection_ids[1]",
-        ),
-    ):
-        failed = await failure(rig.check(**fields))
-        assert (failed.reason, list(failed.violations)) == ("INVALID_REQUEST", [field])
-
-
-async def test_deleted_document_supports_nothing_any_more(rig: Rig) -> None:
-    request = document_pb.DeleteDocumentRequest(collection_id=BIRDS, document_id="heron.txt")
-    await rig.client.documents.DeleteDocument(request)
-    response = await rig.check(
-        "The grey heron waits by the river at dawn.", search=pb.GroundingSearch(collection_ids=[BIRDS])
-    )
-    assert {each.document_id for each in response.sources} == {"bread.txt"}
-    assert response.grounding.supported_share == 0.0
 
 
 async def test_answer_is_judged_only_where_it_is_asked_for(rig: Rig) -> None:
@@ -237,3 +144,24 @@ async def test_withheld_answer_of_a_conversation_is_not_recorded_and_told_again_
         conversation_pb.ListMessagesRequest(conversation_id=created.conversation.id)
     )
     assert "palaces" not in str(listed)
+
+
+async def test_entailment_model_of_the_settings_judges_and_is_named(
+    settings: SettingsFactory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def export(source: ModelSource, output: Path) -> tuple[int, str]:
+        arguments = ["--id", source.id, "--load", source.load_argument, "--output", str(output)]
+        return await asyncio.to_thread(entailment_export.main, arguments), ""
+
+    made = settings(generation={"entailment_model": str(tmp_path / "tiny-nli")})
+    labels = ("entailment", "neutral", "contradiction")
+    await asyncio.to_thread(write_cross_encoder, tmp_path / "tiny-nli", labels=labels)
+    monkeypatch.setattr(entailment, "default_cache_dir", lambda: tmp_path / "models")
+    monkeypatch.setattr(cache, "_run_exporter", export)  # a process would import torch once more
+    async with running_server(made) as running, RagClient(running.address) as client:
+        request = pb.CheckGroundingRequest(
+            text="At dawn the heron waits.", passages=pb.GroundingPassages(texts=[HERON])
+        )
+        response = await client.generate.CheckGrounding(request, timeout=120)
+    assert response.grounding.model == "tiny-nli"
+    assert 0 < response.grounding.score < 1
