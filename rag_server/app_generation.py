@@ -8,8 +8,11 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Final
 
+from prometheus_client import CollectorRegistry
+
 from rag_server.app_retrieval import RetrievalParts
 from rag_server.backends.extractive.generator import ExtractiveGenerator
+from rag_server.backends.memory_answer_store import MemoryAnswerStore
 from rag_server.backends.onnx.entailment import OnnxEntailment
 from rag_server.backends.openai.generator import ModelOptions, OpenAiGenerator
 from rag_server.backends.openai.provider import Provider, ProviderOptions
@@ -21,8 +24,9 @@ from rag_server.config import Settings
 from rag_server.config.answering import ModelSettings, ProviderSettings
 from rag_server.domain.generation import Sampling
 from rag_server.generation.admission import Gate
-from rag_server.generation.asking import Asking
+from rag_server.generation.asking import Asking, Asks
 from rag_server.generation.attribution import Attributor
+from rag_server.generation.cached_asking import CachedAsking
 from rag_server.generation.check import GroundingCheck
 from rag_server.generation.cite import Citer
 from rag_server.generation.compose import Composer
@@ -31,6 +35,8 @@ from rag_server.generation.grounding.judge import Judge
 from rag_server.generation.models import Models, ServedModel
 from rag_server.generation.pipeline import Answering
 from rag_server.generation.prompt import PromptTemplates
+from rag_server.generation.structured import StructuredWriter
+from rag_server.services.resumable_answers import ResumableAnswers, ResumptionLimits
 from rag_server.text.analyzer import Analyzer
 
 CHECK_INTERVAL_S: Final = 60.0
@@ -52,6 +58,7 @@ async def open_generation(
     settings: Settings,
     retrieval: RetrievalParts,
     chunks: ChunkStore,
+    registry: CollectorRegistry,
     stack: AsyncExitStack,
 ) -> GenerationParts:
     """Wire generation over open parts.
@@ -73,8 +80,11 @@ async def open_generation(
         generator = await asyncio.to_thread(_generator, name, model, providers[model.provider])
         served.append(_served(generator, model.permits, model.queue))
     models = Models(served, own.aliases, own.fallbacks)
-    composer = Composer(PromptTemplates(), max_cost=own.max_cost)
-    asking = Asking(composer, Citer(Attributor(sentences)))
+    templates, attributor = PromptTemplates(), Attributor(sentences)
+    composer = Composer(templates, max_cost=own.max_cost)
+    asking = _cached(
+        settings, Asking(composer, Citer(attributor), StructuredWriter(templates, attributor)), registry
+    )
     judge = Judge(sentences, entailment=await _open_entailment(settings, stack))
     check = GroundingCheck(judge, retrieval.retrieval, retrieval.directory, retrieval.directory, chunks)
     # A provider is asked through any of its models: what it is asked for is the list of them all.
@@ -95,6 +105,26 @@ async def _open_entailment(settings: Settings, stack: AsyncExitStack) -> OnnxEnt
     )
     stack.push_async_callback(entailment.close)
     return entailment
+
+
+def _cached(settings: Settings, asking: Asking, registry: CollectorRegistry) -> Asks:
+    """Return what asks, with the answers that were given before, if any are to be kept."""
+    own = settings.answers
+    if not own.cache_bytes:
+        return asking
+    greedy = [name for name, model in settings.models.models.items() if model.temperature == 0]
+    store = MemoryAnswerStore(own.cache_bytes, own.cache_ttl_s)
+    return CachedAsking(asking, store, greedy_models=greedy, registry=registry)
+
+
+def create_resumable_answers(settings: Settings, registry: CollectorRegistry) -> ResumableAnswers:
+    """Return what keeps answers for callers whose connection breaks; `registry` counts them."""
+    limits = ResumptionLimits(
+        settings.answers.max_resumable,
+        settings.answers.resume_buffer_bytes,
+        settings.server.default_stream_deadline_s,
+    )
+    return ResumableAnswers(limits, registry)
 
 
 def _served(generator: Generator, permits: int, queue: int) -> ServedModel:
@@ -133,5 +163,6 @@ def _generator(name: str, settings: ModelSettings, provider: Provider) -> OpenAi
         Sampling(settings.temperature, settings.top_p),
         settings.max_tokens_field,
         settings.extra,
+        settings.structured_output,
     )
     return OpenAiGenerator(provider, options, tokens)

@@ -119,6 +119,9 @@ class ModelSettings(Group):
     """Likewise."""
     max_tokens_field: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
     """How the provider calls the limit of the answer."""
+    structured_output: Literal["json_schema", "vllm", "none"] = "json_schema"
+    """How the provider is told of the form of an answer: JSON schemas as `response_format`; `vllm`: regular
+    expressions and choices too, as vLLM servers take them; `none`: by the prompt alone. All are checked."""
     extra: dict[str, JsonValue] = {}  # noqa: RUF012 - pydantic copies it
     """Further members of each request to the provider."""
     permits: Annotated[int, Field(ge=1, le=10_000)] = 8

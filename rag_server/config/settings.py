@@ -26,6 +26,7 @@ from rag_server.config.ingesting import (
     WebhookSettings,
     WorkerSettings,
 )
+from rag_server.config.keeping import AnswerSettings
 from rag_server.config.parsing import ParserSettings
 from rag_server.config.serving import LogSettings, MetricsSettings, ServerSettings
 from rag_server.config.stores import DatabaseSettings, MilvusSettings, StorageSettings
@@ -51,6 +52,7 @@ class Settings(BaseSettings):
     retrieval: RetrievalSettings = RetrievalSettings()
     generation: GenerationSettings = GenerationSettings()
     models: ModelsSettings = ModelsSettings()
+    answers: AnswerSettings = AnswerSettings()
     conversations: ConversationSettings = ConversationSettings()
     ingest: IngestSettings = IngestSettings()
     parser: ParserSettings = ParserSettings()

@@ -8,6 +8,7 @@ from enum import StrEnum
 from rag_server.domain.conversation import AnsweredBefore, ConversationRef, HistoryMessage, TurnInfo
 from rag_server.domain.document import Span
 from rag_server.domain.grounding import Grounding, GroundingOptions
+from rag_server.domain.output_format import OutputFormat
 from rag_server.domain.priority import Priority
 from rag_server.domain.retrieval import Degradation, RetrievalRequest, ScoredChunk, ScoreScale, Timings
 from rag_server.domain.time_limit import TimeLimit
@@ -52,6 +53,15 @@ class Sampling:
     """Texts before which the answer ends."""
 
 
+class AnswerCaching(StrEnum):
+    """Whether an answer may be one that was given before, or to another caller of the tenant."""
+
+    REPEATABLE = "repeatable"
+    """If it would come out alike."""
+    ALLOWED = "allowed"
+    BYPASSED = "bypassed"
+
+
 @dataclass(frozen=True, slots=True)
 class GenerationRequest:
     """A question and how to answer it."""
@@ -68,9 +78,12 @@ class GenerationRequest:
     """Whether `[1]` and its like stay in the text."""
     max_cost: float | None = None
     """What prompt and answer may cost at most; None: the server's limit."""
+    output: OutputFormat | None = None
+    """The form that the answer has to have; None: text as the model writes it."""
     priority: Priority = Priority.INTERACTIVE
     grounding: GroundingOptions | None = None
     """How the answer is judged; None: it is not."""
+    caching: AnswerCaching = AnswerCaching.REPEATABLE
     history: tuple[HistoryMessage, ...] = ()
     """What was said before, oldest first; for a stored conversation as much of it as the generator gets."""
     conversation: ConversationRef | None = None
@@ -195,6 +208,8 @@ class Finished:
     prompt: PromptReport | None = None
     grounding: Grounding | None = None
     """None: not asked for, or the answer is none."""
+    is_shared: bool = False
+    """Whether no model was asked: the answer was given before, or is that of another caller, too."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,11 @@ def phrase_for(request: GenerationRequest) -> str:
     return no_relevant_content(request.language or detect_language(request.question))
 
 
+def abstains(text: str) -> bool:
+    """Whether a whole answer is the reply of a model that was told how to abstain."""
+    return text.lstrip(_AROUND).startswith(NO_ANSWER)
+
+
 async def abstain(request: GenerationRequest) -> AsyncGenerator[Words, None]:
     """Abstain without asking a model: there is nothing to answer from."""
     yield Delta(phrase_for(request))
@@ -35,22 +40,22 @@ async def abstention_named(
 ) -> AsyncGenerator[Words, None]:
     """Replace the reply of a model that was told how to abstain; other words pass as they come."""
     held = ""
-    is_decided = abstains = False
+    is_decided = is_abstention = False
     async with aclosing(words) as events:
         async for event in events:
             if isinstance(event, Delta) and not is_decided:
                 held += event.text
                 start = held.lstrip(_AROUND)
-                abstains = start.startswith(NO_ANSWER)
-                is_decided = abstains or not NO_ANSWER.startswith(start) or len(held) > _LONGEST
+                is_abstention = abstains(held)
+                is_decided = is_abstention or not NO_ANSWER.startswith(start) or len(held) > _LONGEST
                 if is_decided:
-                    yield Delta(phrase_for(request) if abstains else held)
+                    yield Delta(phrase_for(request) if is_abstention else held)
             elif isinstance(event, Delta):
-                if not abstains:  # what a model adds to it is of no use to anybody
+                if not is_abstention:  # what a model adds to it is of no use to anybody
                     yield event
             else:
                 if held and not is_decided:
                     is_decided = True
                     yield Delta(held)
                 is_complete = event in {FinishReason.COMPLETE, FinishReason.MAX_TOKENS}
-                yield FinishReason.NO_RELEVANT_CONTENT if abstains and is_complete else event
+                yield FinishReason.NO_RELEVANT_CONTENT if is_abstention and is_complete else event

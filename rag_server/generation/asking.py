@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
+from typing import Protocol
 
 import structlog
 
@@ -15,6 +16,7 @@ from rag_server.generation.buffer import read_ahead
 from rag_server.generation.cite import Citer
 from rag_server.generation.compose import Composed, Composer
 from rag_server.generation.models import ServedModel
+from rag_server.generation.structured import StructuredWriter
 
 Words = Delta | Cited | Usage | FinishReason
 
@@ -28,14 +30,25 @@ class Asked:
     model: str
     composed: Composed
     is_fallback: bool
+    is_shared: bool = False
+    """Whether no model was asked: the answer was kept, or is another caller's, too."""
+
+
+class Asks(Protocol):
+    """Gets an answer."""
+
+    def ask(self, route: Sequence[ServedModel], first: Composed) -> AsyncGenerator[Asked | Words, None]:
+        """Yield who answers, then the answer; see `Asking.ask`."""
+        ...
 
 
 class Asking:
     """Gets an answer from the first model of a route that gives one."""
 
-    def __init__(self, composer: Composer, citer: Citer) -> None:
+    def __init__(self, composer: Composer, citer: Citer, structured: StructuredWriter) -> None:
         self._composer = composer
         self._citer = citer
+        self._structured = structured
 
     async def ask(self, route: Sequence[ServedModel], first: Composed) -> AsyncGenerator[Asked | Words, None]:
         """Yield who answers, then the answer; `first` is the prompt for the first model of the route.
@@ -78,6 +91,8 @@ class Asking:
         writes = served.generator.model.window_tokens is not None
         if writes and composed.report is None:
             words = abstain(request)
+        elif composed.form is not None:
+            words = self._structured.write(served.generator, composed, composed.form)
         elif writes:
             read = read_ahead(served.generator.generate(composed.prompt))
             words = self._citer.cite(abstention_named(read, request), composed)

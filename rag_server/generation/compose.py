@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from rag_server.backends.protocols import Generator, GeneratorModel
 from rag_server.domain.generation import GenerationRequest, Message, Prompt, PromptReport
@@ -12,7 +13,12 @@ from rag_server.domain.retrieval import ScoredChunk
 from rag_server.domain.time_limit import TimeLimit
 from rag_server.errors import InvalidArgument
 from rag_server.generation.budget import MESSAGE_TOKENS, Room, fit, room_of
+from rag_server.generation.output.form import Form
+from rag_server.generation.output.forms import form_of
 from rag_server.generation.prompt import PromptSource, PromptTemplates, neutralise, prompt_source
+
+ATTEMPTS: Final = 2
+"""How often a model is asked for an answer of a form, at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +28,8 @@ class Composed:
     prompt: Prompt
     report: PromptReport | None = None
     """None: it quotes, or it need not be asked since there is no source."""
+    form: Form | None = None
+    """The form that the answer has to have; None: any."""
 
     @property
     def offered(self) -> frozenset[int]:
@@ -52,8 +60,9 @@ class Composer:
             window.
         """
         model = generator.model
+        form = await self.check(generator, request)
         if model.window_tokens is None or not sources:
-            return Composed(Prompt(request, sources, limit=limit))
+            return Composed(Prompt(request, sources, limit=limit), form=form)
         name = self._templates.name(request)
         shown = await asyncio.to_thread(
             lambda: [prompt_source(number, source) for number, source in enumerate(sources, 1)]
@@ -84,12 +93,29 @@ class Composer:
             template=name,
             max_cost=max_cost,
         )
-        return Composed(Prompt(request, sources, messages, limit), report)
+        return Composed(Prompt(request, sources, messages, limit), report, form)
+
+    async def check(self, generator: Generator, request: GenerationRequest) -> Form | None:
+        """Return the form that the answer has to have; None: any.
+
+        Raises:
+            InvalidArgument: It is none, or the model can only quote (`OUTPUT_NOT_SUPPORTED`).
+        """
+        if request.output is None:
+            return None
+        if generator.model.window_tokens is None:
+            raise InvalidArgument.for_field(
+                "generation.output",
+                f"the model {generator.model.name!r} quotes the sources and cannot give its answer a form: "
+                "choose a model that writes",
+                reason="OUTPUT_NOT_SUPPORTED",
+            )
+        return await asyncio.to_thread(form_of, request.output)
 
     async def _room(
         self, generator: Generator, request: GenerationRequest, name: str, shown: Sequence[PromptSource]
     ) -> Room:
-        bare = self._templates.render(name, request.question, ())
+        bare = self._templates.render(name, request.question, (), output=request.output)
         texts = [
             neutralise(request.question),
             *(message.text for message in bare),
@@ -107,7 +133,7 @@ class Composer:
     ) -> tuple[Message, ...]:
         history = request.history[len(request.history) - room.messages :]
         return await asyncio.to_thread(
-            self._templates.render, name, request.question, shown[: room.sources], history
+            self._templates.render, name, request.question, shown[: room.sources], history, request.output
         )
 
     def _checked_cost(
@@ -116,7 +142,8 @@ class Composer:
         """Return what the answer costs at most; None: the model has no price."""
         if model.price is None:
             return None
-        cost = model.price.of(prompt_tokens, request.max_tokens)
+        attempts = 1 if request.output is None else ATTEMPTS
+        cost = attempts * model.price.of(prompt_tokens, request.max_tokens)
         limits = [each for each in (request.max_cost, self._max_cost) if each is not None]
         if limits and cost > min(limits):
             is_callers = request.max_cost is not None and request.max_cost == min(limits)

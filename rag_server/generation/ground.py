@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from rag_server.domain.document import Chunk
 from rag_server.domain.generation import Cited, Delta, FinishReason, GenerationRequest
-from rag_server.domain.grounding import Grounding, GroundingOptions, Passage
+from rag_server.domain.grounding import Grounding, Passage
 from rag_server.domain.retrieval import ScoredChunk
 from rag_server.generation.asking import Asked, Words
 from rag_server.generation.compose import Composed
@@ -60,7 +60,7 @@ class Grounder:
                     held.append(event)
                 elif isinstance(event, FinishReason) and composed is not None:
                     yield Written()
-                    ending = await self._ending(event, "".join(pieces), held, composed, options)
+                    ending = await self._ending(event, "".join(pieces), held, composed, request)
                     for each in ending:
                         yield each
                 else:
@@ -72,15 +72,15 @@ class Grounder:
         text: str,
         held: Sequence[Delta | Cited],
         composed: Composed,
-        options: GroundingOptions,
+        request: GenerationRequest,
     ) -> Iterable[Words | Grounding]:
         """Return what follows the words that have been told."""
         if reason not in _JUDGED:
             return [*held, reason]
-        request = composed.prompt.request
         passages = passages_of(composed.prompt.sources, composed.offered)
         grounding = await self._judge.judge(text, passages, priority=request.priority)
-        if options.min_score is None or grounding.score >= options.min_score:
+        least = request.grounding.min_score if request.grounding is not None else None
+        if least is None or grounding.score >= least:
             return [*held, grounding, reason]
         phrase = low_grounding(request.language or detect_language(request.question))
         return [Delta(phrase), grounding, FinishReason.LOW_GROUNDING]

@@ -44,8 +44,13 @@ def addresses_in(sources: Iterable[ScoredChunk]) -> frozenset[str]:
     for source in sources:
         for chunk in (*source.context_before, source.chunk, *source.context_after):
             found.add(normal(chunk.source_uri))
-            found.update(normal(match.group()) for match in _ADDRESS.finditer(chunk.text))
+            found |= addresses_of(chunk.text)
     return frozenset(found - {""})
+
+
+def addresses_of(text: str) -> frozenset[str]:
+    """Return the addresses that a text contains, in the same form."""
+    return frozenset(normal(match.group()) for match in _ADDRESS.finditer(text)) - {""}
 
 
 def normal(address: str) -> str:

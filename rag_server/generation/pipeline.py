@@ -17,7 +17,7 @@ from rag_server.domain.grounding import Grounding
 from rag_server.domain.retrieval import Degradation
 from rag_server.domain.time_limit import TimeLimit
 from rag_server.errors import Internal
-from rag_server.generation.asking import Asked, Asking
+from rag_server.generation.asking import Asked, Asks
 from rag_server.generation.compose import Composer
 from rag_server.generation.ground import Grounder, Written
 from rag_server.generation.models import Models
@@ -30,7 +30,7 @@ class Answering:
     """Answers questions from what was ingested."""
 
     def __init__(
-        self, retrieval: Retrieval, models: Models, composer: Composer, asking: Asking, grounder: Grounder
+        self, retrieval: Retrieval, models: Models, composer: Composer, asking: Asks, grounder: Grounder
     ) -> None:
         self._retrieval = retrieval
         self._models = models
@@ -47,6 +47,7 @@ class Answering:
         """
         watch = Stopwatch()
         route = self._models.route(request.model)
+        await self._composer.check(route[0].generator, request)
 
         result = await self._retrieval.retrieve(tenant_id, request.retrieval, GENERATE, limit=limit)
         with watch.stage("prompt"):
@@ -82,5 +83,6 @@ class Answering:
             who.model,
             (Degradation.FALLBACK_MODEL,) if who.is_fallback else (),
             who.composed.report,
-            grounding,
+            grounding=grounding,
+            is_shared=who.is_shared,
         )

@@ -18,6 +18,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from rag_server.domain.conversation import HistoryMessage
 from rag_server.domain.generation import GenerationRequest, Message, Role
+from rag_server.domain.output_format import ChoiceOutput, JsonSchemaOutput, OutputFormat, RegexOutput
 from rag_server.domain.retrieval import ScoredChunk
 from rag_server.text.language import detect_language
 
@@ -92,11 +93,33 @@ class PromptTemplates:
         question: str,
         sources: Iterable[PromptSource],
         history: Sequence[HistoryMessage] = (),
+        output: OutputFormat | None = None,
     ) -> tuple[Message, ...]:
-        """Return the messages: system, history, then sources and question."""
-        system = self._environment.get_template(f"{name}/system.j2").render(no_answer=NO_ANSWER)
+        """Return the messages: system, history, then sources and question.
+
+        The form of the answer goes with the instructions: it is often the same from question to question.
+        """
+        system = self._environment.get_template(f"{name}/system.j2").render(
+            no_answer=NO_ANSWER, output=None if output is None else _described(output)
+        )
         user = self._environment.get_template(f"{name}/user.j2").render(
             sources=list(sources), question=neutralise(question)
         )
         told = (Message(Role(each.role.value), neutralise(each.text)) for each in history)
         return (Message(Role.SYSTEM, system.strip()), *told, Message(Role.USER, user.strip()))
+
+    def render_reminder(self, language: str, problem: str) -> str:
+        """Return what a model is told whose last answer did not have the form, in a template's language."""
+        template = self._environment.get_template(f"{TEMPLATE}/{language}/reminder.j2")
+        return template.render(problem=neutralise(problem)).strip()
+
+
+def _described(output: OutputFormat) -> dict[str, object]:
+    """Return a form as the template shows it."""
+    match output:
+        case JsonSchemaOutput(schema):
+            return {"kind": "json_schema", "text": neutralise(schema)}
+        case RegexOutput(pattern):
+            return {"kind": "regex", "text": neutralise(pattern)}
+        case ChoiceOutput(choices):
+            return {"kind": "choice", "texts": [neutralise(each) for each in choices]}

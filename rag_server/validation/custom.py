@@ -23,7 +23,9 @@ from rag.v1 import (
 from rag_server.domain.record_template import TemplateError, parse_template
 from rag_server.validation import conversation_conditions as conversation
 from rag_server.validation import grounding_conditions as grounding
+from rag_server.validation import resumption_conditions as resumption
 from rag_server.validation import retrieval_conditions as retrieval
+from rag_server.validation.choice_conditions import choices_can_be_told_apart
 from rag_server.validation.defaults import value_or_default
 from rag_server.validation.finding import Check, Finding, repetitions
 from rag_server.validation.paths import entry_path
@@ -218,6 +220,7 @@ CHECKS: Final[Mapping[str, tuple[Check, ...]]] = {
         retrieval.results_are_bounded,
         retrieval.threshold_is_on_a_scale_of_the_request,
     ),
+    "rag.v1.OutputChoice": (choices_can_be_told_apart,),
     "rag.v1.Explain": (retrieval.traced_chunks_are_distinct,),
     "rag.v1.RetrieveRequest": (
         retrieval.collections_are_distinct,
@@ -230,7 +233,7 @@ CHECKS: Final[Mapping[str, tuple[Check, ...]]] = {
     "rag.v1.GroundingChunks": (grounding.chunks_are_distinct,),
     "rag.v1.GroundingSearch": (retrieval.collections_are_distinct,),
     "rag.v1.GenerateRequest": _QUESTION,
-    "rag.v1.StreamGenerateRequest": _QUESTION,
+    "rag.v1.StreamGenerateRequest": (*_QUESTION, resumption.cursor_is_of_a_resumable_answer),
 }
 """The conditions by the full name of the message."""
 

@@ -208,7 +208,11 @@ FIELD_RULES: Final[Mapping[str, FieldRules]] = {
     "rag.v1.AdaptiveFusion": {"dense_weight": _WEIGHT, "lexical_weight": _WEIGHT},
     # generate_service.proto
     "rag.v1.GenerateRequest": _GENERATE,
-    "rag.v1.StreamGenerateRequest": _GENERATE,
+    "rag.v1.StreamGenerateRequest": {
+        **_GENERATE,
+        "resume_window_ms": (Range(100, 120_000),),
+        "resume_cursor": (Length(0, 128),),
+    },
     "rag.v1.CountTokensRequest": {"texts": (Items(1, 128), Length(0, 8192)), "model": (Length(0, 64),)},
     # grounding.proto
     "rag.v1.CheckGroundingRequest": {
@@ -310,6 +314,13 @@ FIELD_RULES: Final[Mapping[str, FieldRules]] = {
         "stop": (Items(0, 4), Length(1, 64)),
         "max_cost": (Range(0, 1_000_000),),
     },
+    # output_format.proto
+    "rag.v1.OutputFormat": {
+        "format": (Required(),),
+        "json_schema": (Length(1, 16_384),),
+        "regex": (Length(1, 1024),),
+    },
+    "rag.v1.OutputChoice": {"values": (Items(1, 64), Length(1, 256))},
     # records.proto
     "rag.v1.Records": {
         "template": (Length(0, 4096),),

@@ -25,6 +25,7 @@ RAISERS = frozenset(
         "NotFound",
         "AlreadyExists",
         "FailedPrecondition",
+        "Aborted",
         "ResourceExhausted",
         "Unavailable",
         "DeadlineExceeded",
@@ -33,7 +34,7 @@ RAISERS = frozenset(
         "Excess",  # a limit of filters, which the validator turns into an InvalidArgument
     }
 )
-CARRIERS = {"ModelRole": slice(1, 3)}
+CARRIERS = {"ModelRole": slice(1, 3), "FormUnusable": slice(2, 3)}
 """Classes that carry reasons to where they are raised, and at which places of their arguments."""
 
 CARRIERS_BY_NAME = {"ExportKind": "reason"}
@@ -53,6 +54,7 @@ INDIRECT = frozenset(
         "ingest_worker/consumer.py",  # a job's error takes over the reason of what was raised
         "rag_server/metadata/parents.py",  # of an archive that is not whole, what was the first in it
         "ingest_worker/items/hand_in.py",  # likewise, for an item
+        "rag_server/generation/output/forms.py",  # the reason of a FormUnusable, one of CARRIERS
         "ingest_worker/crawl/spec.py",  # names the field of what `normalize_url` raises
     }
 )

@@ -9,6 +9,7 @@ from typing import Any
 
 from rag_server.backends.openai.completion import InvalidCompletion, Piece, ProviderError, parse_piece
 from rag_server.backends.openai.failures import Failures
+from rag_server.backends.openai.output_format import EnforcedBy, output_members
 from rag_server.backends.openai.provider import Provider
 from rag_server.backends.openai.token_counts import TokenCounter
 from rag_server.backends.protocols import GeneratorModel, Price
@@ -36,6 +37,7 @@ class ModelOptions:
     """How the provider calls the limit of the answer."""
     extra: Mapping[str, Any] = field(default_factory=dict)
     """Further members of each request."""
+    structured_output: EnforcedBy = "json_schema"
 
 
 class OpenAiGenerator:
@@ -119,6 +121,7 @@ class OpenAiGenerator:
         }
         return {
             **self._options.extra,
+            **output_members(prompt.request.output, self._options.structured_output),
             "model": self._options.id,
             "messages": [{"role": each.role.value, "content": each.text} for each in prompt.messages],
             "stream": True,

@@ -414,6 +414,16 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """ERROR_REASON_TOKENIZER_UNUSABLE (FAILED_PRECONDITION, Start-up): the tokenizer file of a model cannot be read.
     Metadata: `model`.
     """
+    ERROR_REASON_STREAM_NOT_RESUMABLE: _ErrorReason.ValueType  # 156
+    """ERROR_REASON_STREAM_NOT_RESUMABLE (NOT_FOUND): the answer of a `resume_cursor` is not kept any longer, or not by
+    this server: ask again without one.
+    """
+    ERROR_REASON_INVALID_RESUME_CURSOR: _ErrorReason.ValueType  # 157
+    """ERROR_REASON_INVALID_RESUME_CURSOR (INVALID_ARGUMENT): a `resume_cursor` is none that StreamGenerate has sent
+    for this request.
+    """
+    ERROR_REASON_STREAM_TAKEN_OVER: _ErrorReason.ValueType  # 158
+    """ERROR_REASON_STREAM_TAKEN_OVER (ABORTED): another call reads the answer on with `resume_cursor`."""
     ERROR_REASON_DOCLING_FAILED: _ErrorReason.ValueType  # 126
     """ERROR_REASON_DOCLING_FAILED (INVALID_ARGUMENT): docling fails at a document, which may be intact; the setting
     `parser.docling` says which formats it reads. Metadata: `media_type`, and `error`, the kind of its error.
@@ -449,6 +459,24 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_GROUNDING_UNAVAILABLE: _ErrorReason.ValueType  # 167
     """ERROR_REASON_GROUNDING_UNAVAILABLE (UNAVAILABLE): the entailment model cannot run, or as many calls wait for it
     as may.
+    """
+    ERROR_REASON_OUTPUT_SCHEMA_INVALID: _ErrorReason.ValueType  # 185
+    """ERROR_REASON_OUTPUT_SCHEMA_INVALID (INVALID_ARGUMENT): `generation.output.json_schema` is no JSON Schema of
+    Draft 2020-12 that can be used; the description of the violation says why.
+    """
+    ERROR_REASON_OUTPUT_REGEX_INVALID: _ErrorReason.ValueType  # 186
+    """ERROR_REASON_OUTPUT_REGEX_INVALID (INVALID_ARGUMENT): `generation.output.regex` is no regular expression of RE2,
+    or too large.
+    """
+    ERROR_REASON_OUTPUT_NOT_SUPPORTED: _ErrorReason.ValueType  # 187
+    """ERROR_REASON_OUTPUT_NOT_SUPPORTED (INVALID_ARGUMENT): the model quotes, and cannot give its answer a form."""
+    ERROR_REASON_OUTPUT_NOT_SATISFIED: _ErrorReason.ValueType  # 188
+    """ERROR_REASON_OUTPUT_NOT_SATISFIED (UNAVAILABLE): the model was asked twice and its answer does not have the form
+    that `generation.output` asks for. Metadata: `model`.
+    """
+    ERROR_REASON_OUTPUT_EXCEEDS_LIMIT: _ErrorReason.ValueType  # 189
+    """ERROR_REASON_OUTPUT_EXCEEDS_LIMIT (INVALID_ARGUMENT): an answer of the form that `generation.output` asks for
+    was cut at `max_answer_tokens`.
     """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
@@ -849,6 +877,16 @@ ERROR_REASON_TOKENIZER_UNUSABLE: ErrorReason.ValueType  # 155
 """ERROR_REASON_TOKENIZER_UNUSABLE (FAILED_PRECONDITION, Start-up): the tokenizer file of a model cannot be read.
 Metadata: `model`.
 """
+ERROR_REASON_STREAM_NOT_RESUMABLE: ErrorReason.ValueType  # 156
+"""ERROR_REASON_STREAM_NOT_RESUMABLE (NOT_FOUND): the answer of a `resume_cursor` is not kept any longer, or not by
+this server: ask again without one.
+"""
+ERROR_REASON_INVALID_RESUME_CURSOR: ErrorReason.ValueType  # 157
+"""ERROR_REASON_INVALID_RESUME_CURSOR (INVALID_ARGUMENT): a `resume_cursor` is none that StreamGenerate has sent
+for this request.
+"""
+ERROR_REASON_STREAM_TAKEN_OVER: ErrorReason.ValueType  # 158
+"""ERROR_REASON_STREAM_TAKEN_OVER (ABORTED): another call reads the answer on with `resume_cursor`."""
 ERROR_REASON_DOCLING_FAILED: ErrorReason.ValueType  # 126
 """ERROR_REASON_DOCLING_FAILED (INVALID_ARGUMENT): docling fails at a document, which may be intact; the setting
 `parser.docling` says which formats it reads. Metadata: `media_type`, and `error`, the kind of its error.
@@ -884,5 +922,23 @@ ERROR_REASON_CHUNK_NOT_FOUND: ErrorReason.ValueType  # 166
 ERROR_REASON_GROUNDING_UNAVAILABLE: ErrorReason.ValueType  # 167
 """ERROR_REASON_GROUNDING_UNAVAILABLE (UNAVAILABLE): the entailment model cannot run, or as many calls wait for it
 as may.
+"""
+ERROR_REASON_OUTPUT_SCHEMA_INVALID: ErrorReason.ValueType  # 185
+"""ERROR_REASON_OUTPUT_SCHEMA_INVALID (INVALID_ARGUMENT): `generation.output.json_schema` is no JSON Schema of
+Draft 2020-12 that can be used; the description of the violation says why.
+"""
+ERROR_REASON_OUTPUT_REGEX_INVALID: ErrorReason.ValueType  # 186
+"""ERROR_REASON_OUTPUT_REGEX_INVALID (INVALID_ARGUMENT): `generation.output.regex` is no regular expression of RE2,
+or too large.
+"""
+ERROR_REASON_OUTPUT_NOT_SUPPORTED: ErrorReason.ValueType  # 187
+"""ERROR_REASON_OUTPUT_NOT_SUPPORTED (INVALID_ARGUMENT): the model quotes, and cannot give its answer a form."""
+ERROR_REASON_OUTPUT_NOT_SATISFIED: ErrorReason.ValueType  # 188
+"""ERROR_REASON_OUTPUT_NOT_SATISFIED (UNAVAILABLE): the model was asked twice and its answer does not have the form
+that `generation.output` asks for. Metadata: `model`.
+"""
+ERROR_REASON_OUTPUT_EXCEEDS_LIMIT: ErrorReason.ValueType  # 189
+"""ERROR_REASON_OUTPUT_EXCEEDS_LIMIT (INVALID_ARGUMENT): an answer of the form that `generation.output` asks for
+was cut at `max_answer_tokens`.
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -39,7 +39,8 @@ class GenerateServiceStub:
     StreamGenerate: _grpc.UnaryStreamMultiCallable[_generate_service_pb2.StreamGenerateRequest, _generate_service_pb2.StreamGenerateResponse]
     """StreamGenerate answers a question as a stream of events: `started`, `retrieved`, any number of
     `delta` and `citation`, `usage`, `finished`. A stream that ends without `finished` was broken and
-    has a status other than OK.
+    has a status other than OK. With `resume_window_ms` an answer goes on for a while when its connection breaks,
+    and the same request with `resume_cursor` reads on.
     """
     CheckGrounding: _grpc.UnaryUnaryMultiCallable[_grounding_pb2.CheckGroundingRequest, _grounding_pb2.CheckGroundingResponse]
     """CheckGrounding says for each sentence of a text which passages support it, and how likely they do."""
@@ -56,7 +57,8 @@ class GenerateServiceAsyncStub(GenerateServiceStub):
     StreamGenerate: _aio.UnaryStreamMultiCallable[_generate_service_pb2.StreamGenerateRequest, _generate_service_pb2.StreamGenerateResponse]  # type: ignore[assignment]
     """StreamGenerate answers a question as a stream of events: `started`, `retrieved`, any number of
     `delta` and `citation`, `usage`, `finished`. A stream that ends without `finished` was broken and
-    has a status other than OK.
+    has a status other than OK. With `resume_window_ms` an answer goes on for a while when its connection breaks,
+    and the same request with `resume_cursor` reads on.
     """
     CheckGrounding: _aio.UnaryUnaryMultiCallable[_grounding_pb2.CheckGroundingRequest, _grounding_pb2.CheckGroundingResponse]  # type: ignore[assignment]
     """CheckGrounding says for each sentence of a text which passages support it, and how likely they do."""
@@ -82,7 +84,8 @@ class GenerateServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_abc.Iterator[_generate_service_pb2.StreamGenerateResponse], _abc.AsyncIterator[_generate_service_pb2.StreamGenerateResponse]]:
         """StreamGenerate answers a question as a stream of events: `started`, `retrieved`, any number of
         `delta` and `citation`, `usage`, `finished`. A stream that ends without `finished` was broken and
-        has a status other than OK.
+        has a status other than OK. With `resume_window_ms` an answer goes on for a while when its connection breaks,
+        and the same request with `resume_cursor` reads on.
         """
 
     @_abc_1.abstractmethod

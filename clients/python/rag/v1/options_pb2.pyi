@@ -11,6 +11,7 @@ from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from rag.v1 import filter_pb2 as _filter_pb2
 from rag.v1 import fusion_pb2 as _fusion_pb2
 from rag.v1 import grounding_pb2 as _grounding_pb2
+from rag.v1 import output_format_pb2 as _output_format_pb2
 from rag.v1 import rerank_pb2 as _rerank_pb2
 from rag.v1 import retrieved_chunk_pb2 as _retrieved_chunk_pb2
 import builtins as _builtins
@@ -81,6 +82,30 @@ CITATION_MARKERS_REMOVED: CitationMarkers.ValueType  # 1
 CITATION_MARKERS_KEPT: CitationMarkers.ValueType  # 2
 """CITATION_MARKERS_KEPT leaves them: `[n]` is the n-th of the sources, counted from 1."""
 Global___CitationMarkers: _TypeAlias = CitationMarkers  # noqa: Y015
+
+class _AnswerCaching:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _AnswerCachingEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_AnswerCaching.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    ANSWER_CACHING_UNSPECIFIED: _AnswerCaching.ValueType  # 0
+    """ANSWER_CACHING_UNSPECIFIED means that it may where it would come out alike."""
+    ANSWER_CACHING_ALLOWED: _AnswerCaching.ValueType  # 1
+    """ANSWER_CACHING_ALLOWED means that it may, though the model might answer in other words the next time."""
+    ANSWER_CACHING_BYPASSED: _AnswerCaching.ValueType  # 2
+    """ANSWER_CACHING_BYPASSED means that a model is asked, and that its answer is not kept."""
+
+class AnswerCaching(_AnswerCaching, metaclass=_AnswerCachingEnumTypeWrapper):
+    """AnswerCaching says whether an answer may be shared with others to the same prompt."""
+
+ANSWER_CACHING_UNSPECIFIED: AnswerCaching.ValueType  # 0
+"""ANSWER_CACHING_UNSPECIFIED means that it may where it would come out alike."""
+ANSWER_CACHING_ALLOWED: AnswerCaching.ValueType  # 1
+"""ANSWER_CACHING_ALLOWED means that it may, though the model might answer in other words the next time."""
+ANSWER_CACHING_BYPASSED: AnswerCaching.ValueType  # 2
+"""ANSWER_CACHING_BYPASSED means that a model is asked, and that its answer is not kept."""
+Global___AnswerCaching: _TypeAlias = AnswerCaching  # noqa: Y015
 
 class _GenerationPriority:
     ValueType = _typing.NewType("ValueType", _builtins.int)
@@ -385,6 +410,8 @@ class GenerationOptions(_message.Message):
     MAX_COST_FIELD_NUMBER: _builtins.int
     PRIORITY_FIELD_NUMBER: _builtins.int
     GROUNDING_FIELD_NUMBER: _builtins.int
+    CACHE_FIELD_NUMBER: _builtins.int
+    OUTPUT_FIELD_NUMBER: _builtins.int
     max_answer_tokens: _builtins.int
     """max_answer_tokens is the upper bound of the answer in tokens of the generator.
     Range: 1 to 8192. Default: 512.
@@ -419,13 +446,18 @@ class GenerationOptions(_message.Message):
     """
     max_cost: _builtins.float
     """max_cost is what the answer may cost at most, in the unit of the models' prices: the prompt, and an
-    answer of `max_answer_tokens`. A request that could cost more is refused (`COST_LIMIT_EXCEEDED`) before
-    the model is asked. Absent means the server's limit, which holds in any case.
+    answer of `max_answer_tokens`, twice that with `output`. A request that could cost more is refused
+    (`COST_LIMIT_EXCEEDED`) before the model is asked. Absent means the server's limit, which holds in any case.
     Range: 0 to 1000000.
     """
     priority: Global___GenerationPriority.ValueType
     """priority says who gets the model first when several wait for it. Absent means
     GENERATION_PRIORITY_INTERACTIVE.
+    """
+    cache: Global___AnswerCaching.ValueType
+    """cache says whether the answer may be one that was given before to the same prompt, with the same passages, for
+    the same tenant. It has no effect on a server that keeps no answers. Absent means that it may where it would
+    come out alike: from a model that quotes, at temperature 0, or with a seed.
     """
     @_builtins.property
     def stop(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
@@ -438,6 +470,10 @@ class GenerationOptions(_message.Message):
         """grounding has the answer judged by its sources. It takes time after the last word: some 10 ms for each
         sentence that is no quote. Absent means that it is not judged.
         """
+
+    @_builtins.property
+    def output(self) -> _output_format_pb2.OutputFormat:
+        """output is the form that the answer has to have. Absent means text as the model writes it."""
 
     def __init__(
         self,
@@ -453,10 +489,12 @@ class GenerationOptions(_message.Message):
         max_cost: _builtins.float | None = ...,
         priority: Global___GenerationPriority.ValueType = ...,
         grounding: _grounding_pb2.GroundingOptions | None = ...,
+        cache: Global___AnswerCaching.ValueType = ...,
+        output: _output_format_pb2.OutputFormat | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_max_answer_tokens", b"_max_answer_tokens", "_max_cost", b"_max_cost", "_seed", b"_seed", "_temperature", b"_temperature", "_top_p", b"_top_p", "grounding", b"grounding", "max_answer_tokens", b"max_answer_tokens", "max_cost", b"max_cost", "seed", b"seed", "temperature", b"temperature", "top_p", b"top_p"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_max_answer_tokens", b"_max_answer_tokens", "_max_cost", b"_max_cost", "_seed", b"_seed", "_temperature", b"_temperature", "_top_p", b"_top_p", "grounding", b"grounding", "max_answer_tokens", b"max_answer_tokens", "max_cost", b"max_cost", "output", b"output", "seed", b"seed", "temperature", b"temperature", "top_p", b"top_p"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_answer_tokens", b"_max_answer_tokens", "_max_cost", b"_max_cost", "_seed", b"_seed", "_temperature", b"_temperature", "_top_p", b"_top_p", "citation_markers", b"citation_markers", "grounding", b"grounding", "language", b"language", "max_answer_tokens", b"max_answer_tokens", "max_cost", b"max_cost", "model", b"model", "priority", b"priority", "seed", b"seed", "stop", b"stop", "temperature", b"temperature", "top_p", b"top_p"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_answer_tokens", b"_max_answer_tokens", "_max_cost", b"_max_cost", "_seed", b"_seed", "_temperature", b"_temperature", "_top_p", b"_top_p", "cache", b"cache", "citation_markers", b"citation_markers", "grounding", b"grounding", "language", b"language", "max_answer_tokens", b"max_answer_tokens", "max_cost", b"max_cost", "model", b"model", "output", b"output", "priority", b"priority", "seed", b"seed", "stop", b"stop", "temperature", b"temperature", "top_p", b"top_p"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__max_answer_tokens: _TypeAlias = _typing.Literal["max_answer_tokens"]  # noqa: Y015
     _WhichOneofArgType__max_answer_tokens: _TypeAlias = _typing.Literal["_max_answer_tokens", b"_max_answer_tokens"]  # noqa: Y015

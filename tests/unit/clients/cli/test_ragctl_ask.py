@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import sys
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -16,15 +17,18 @@ from rag.v1.generate_service_pb2 import (
     CitationOrigin,
     FinishReason,
     GenerationFinished,
+    GenerationGap,
     GenerationRetrieved,
     GenerationStarted,
     StreamGenerateResponse,
     Usage,
 )
-from rag.v1.options_pb2 import RetrievalOptions
+from rag.v1.options_pb2 import AnswerCaching, RetrievalOptions
 from rag.v1.retrieved_chunk_pb2 import Degradation, RetrievedChunk
 from rag.v1.timings_pb2 import Timings
+from ragctl.answer_events import RESUME_WINDOW_MS
 from ragctl.answer_text import CitedText
+from ragctl.retry import Retry
 from tests.unit.clients.cli.ragctl_fake_server import FakeRag, refusal
 
 FIRST, SECOND = "Charge it with USB.", " Año dos."
@@ -106,6 +110,31 @@ def test_ask_chooses_the_model_and_its_temperature(run: Any, rag: FakeRag) -> No
     assert (asked.model, asked.HasField("temperature"), asked.temperature) == ("fast", True, 0.0)
 
 
+def test_ask_asks_for_a_form(run: Any, rag: FakeRag, tmp_path: Path) -> None:
+    rag.events = _events()
+    schema = tmp_path / "schema.json"
+    schema.write_text('{"type": "object"}', encoding="utf-8")
+    run("ask", "how?", "-c", "docs", "--json-schema", str(schema))
+    run("ask", "how?", "-c", "docs", "--regex", "a+")
+    run("ask", "how?", "-c", "docs", "--choice", "Yes", "--choice", "No")
+    run("ask", "how?", "-c", "docs")
+    by_schema, by_regex, by_choice, free = (call.generation for call in rag.calls["StreamGenerate"])
+    assert by_schema.output.json_schema == '{"type": "object"}'
+    assert by_regex.output.regex == "a+"
+    assert list(by_choice.output.choice.values) == ["Yes", "No"]
+    assert not free.HasField("output")
+
+
+def test_ask_for_two_forms_or_an_unreadable_schema_is_a_wrong_usage(run: Any, tmp_path: Path) -> None:
+    assert run("ask", "how?", "-c", "docs", "--regex", "a", "--choice", "b").exit_code == 2
+    absent = run("ask", "how?", "-c", "docs", "--json-schema", str(tmp_path / "absent.json"))
+    assert absent.exit_code == 2
+    assert "cannot read" in absent.stderr
+    binary = tmp_path / "binary.json"
+    binary.write_bytes(b"\xff\xfe")
+    assert run("ask", "how?", "-c", "docs", "--json-schema", str(binary)).exit_code == 2
+
+
 def test_ask_tells_of_a_fallback_of_what_did_not_fit_and_of_hints(run: Any, rag: FakeRag) -> None:
     rag.events = _events(FinishReason.FINISH_REASON_POLICY)
     rag.events[3].citation.origin = CitationOrigin.CITATION_ORIGIN_SIMILARITY
@@ -119,6 +148,15 @@ def test_ask_tells_of_a_fallback_of_what_did_not_fit_and_of_hints(run: Any, rag:
     assert "2 of the passages did not fit" in shown
     assert "withheld" in shown
     assert "    ≈ “Charge it with USB.”" in shown
+
+
+def test_ask_tells_of_an_answer_that_was_kept_and_can_do_without(run: Any, rag: FakeRag) -> None:
+    rag.events = _events()
+    assert "--no-cache" not in run("ask", "how?", "-c", "docs", "--no-cache").stdout
+    rag.events[-1].finished.from_cache = True
+    assert "--no-cache asks a model again" in run("ask", "how?", "-c", "docs").stdout
+    asked = [each.generation.cache for each in rag.calls["StreamGenerate"]]
+    assert asked == [AnswerCaching.ANSWER_CACHING_BYPASSED, AnswerCaching.ANSWER_CACHING_UNSPECIFIED]
 
 
 def test_ask_without_options_leaves_them_to_the_server(run: Any, rag: FakeRag) -> None:
@@ -264,3 +302,47 @@ def test_cited_text_never_changes_the_answer(pieces: list[str | tuple[int, int]]
             text.cite(_citation(piece[0], 0, piece[1]))
     text.flush()
     assert "".join(shown) == "".join(each for each in pieces if isinstance(each, str))
+
+
+def test_ask_goes_on_where_the_connection_broke_and_says_so(
+    run: Any, rag: FakeRag, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Retry, "wait_s", lambda *_: 0.0)
+    rag.events = _events()
+    rag.answer_breaks = [3, 3, 6, 8]
+    result = run("ask", "how?", "-c", "docs")
+    assert result.exit_code == 0
+    assert result.stdout.startswith("Charge it with USB.[1] Año dos.[2]\n")
+    assert result.stderr.count("the connection broke") == 3
+    asked = rag.calls["StreamGenerate"]
+    assert [each.resume_cursor for each in asked] == ["", "3", "3", "6"]
+    assert {each.resume_window_ms for each in asked} == {RESUME_WINDOW_MS}
+
+
+def test_ask_whose_answer_cannot_be_resumed_shows_what_came_and_fails(
+    run: Any, rag: FakeRag, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Retry, "wait_s", lambda *_: 0.0)
+    rag.events = _events()
+    rag.answer_breaks = [3]
+    gone = refusal(grpc.StatusCode.NOT_FOUND, "gone", reason="STREAM_NOT_RESUMABLE")
+    rag.refusals["StreamGenerate"] += [lambda context: None, gone]
+    result = run("ask", "how?", "-c", "docs")
+    assert (result.exit_code, result.stdout) == (1, f"{FIRST}\n")
+    assert "STREAM_NOT_RESUMABLE" in result.stderr
+
+
+def test_ask_asks_once_where_nothing_came_or_the_server_told_of_an_error(run: Any, rag: FakeRag) -> None:
+    rag.events = _events()
+    rag.answer_breaks = [0]
+    assert run("ask", "how?", "-c", "docs").exit_code != 0
+    assert len(rag.calls["StreamGenerate"]) == 1
+
+
+def test_ask_shows_a_gap_and_keeps_markers_in_their_places(run: Any, rag: FakeRag) -> None:
+    rag.events = _events()
+    gap = GenerationGap(event_count=2, answer_offset=len(FIRST))
+    rag.events[2:4] = [StreamGenerateResponse(gap=gap)]
+    result = run("ask", "how?", "-c", "docs")
+    assert result.stdout.startswith(" […]  Año dos.[1]\n")
+    assert "2 events of the answer" in result.stderr

@@ -45,6 +45,7 @@ from rag_server.generation.grounding.judge import Judge
 from rag_server.generation.models import Models, ServedModel
 from rag_server.generation.pipeline import Answering
 from rag_server.generation.prompt import PromptTemplates
+from rag_server.generation.structured import StructuredWriter
 from rag_server.query.field_paths import GENERATE, FieldPaths
 from rag_server.testing.fakes import HashEmbedder
 from rag_server.testing.generator_suite import SOURCES, source
@@ -118,9 +119,10 @@ def answering(
 ) -> Answering:
     """Return the pipeline; the first generator is the default, the others are its fallbacks."""
     served = [ServedModel(each, Gate(each.model.name, permits=1, queue=queue)) for each in generators]
-    composer = Composer(PromptTemplates(), max_cost=max_cost)
+    templates, attributor = PromptTemplates(), Attributor(HashEmbedder())
+    composer = Composer(templates, max_cost=max_cost)
     models = Models(served, fallbacks=[each.model.name for each in generators[1:]])
-    asking = Asking(composer, Citer(Attributor(HashEmbedder())))
+    asking = Asking(composer, Citer(attributor), StructuredWriter(templates, attributor))
     grounder = Grounder(Judge(HashEmbedder()))
     return Answering(retrieval or Retrieval(), models, composer, asking, grounder)  # type: ignore[arg-type]
 
