@@ -39,6 +39,8 @@ _QUESTION_END: Final = re.compile(r"[?؟？][\"'”’»)\]]*$")
 _JOINT: Final = re.compile(r"(?:,|;)? (?:and|but|while|whereas|y|e|pero|mientras que) |; ")
 _MIN_PART: Final = 3
 """Lexemes of a part that may be supported by itself."""
+_MAX_PARTS: Final = 4
+"""Of a sentence; one of more is a list rather than a statement, and is judged as a whole."""
 _BATCH: Final = 64
 """Texts that are embedded at once, so that a long answer lets others in between."""
 _LANGUAGE_SAMPLE: Final = 4000
@@ -221,7 +223,7 @@ def _parts(
 ) -> tuple[Claim, ...]:
     """Return the statements that a sentence joins; none if it is one, or a part says too little."""
     edges = [span.start, *(match.end() for match in _JOINT.finditer(text, span.start, span.end)), span.end]
-    if len(edges) == 2:  # noqa: PLR2004 - nothing is joined
+    if not 1 < len(edges) - 1 <= _MAX_PARTS:
         return ()
     claims = []
     for start, end in pairwise(edges):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
@@ -58,7 +58,13 @@ class Library:
                     seen.add(text)
                     lexemes = frozenset(analyze(text))
                     self.lines.append(Line(len(self.lines), index, span, text, lexemes))
-        self._frequencies = Counter(lexeme for line in self.lines for lexeme in line.lexemes)
+        self._postings: dict[str, list[int]] = defaultdict(list)
+        self._own: list[list[Line]] = [[] for _ in passages]
+        for line in self.lines:
+            self._own[line.passage_index].append(line)
+            for lexeme in line.lexemes:
+                self._postings[lexeme].append(line.index)
+        self._plain = [_plain(passage.text) for passage in passages]
         self._known: dict[int, Known] = {}
 
     @cached_property
@@ -68,7 +74,7 @@ class Library:
 
     def idf(self, lexeme: str) -> float:
         """Return the weight of a lexeme, above 0: rarer is more."""
-        return math.log(1 + (len(self.lines) + 1) / (self._frequencies[lexeme] + 0.5))
+        return math.log(1 + (len(self.lines) + 1) / (len(self._postings.get(lexeme, ())) + 0.5))
 
     def coverage(self, lexemes: AbstractSet[str], by: AbstractSet[str]) -> float:
         """Return the share of the idf mass of `lexemes` that `by` has."""
@@ -78,7 +84,13 @@ class Library:
 
     def nearest(self, lexemes: AbstractSet[str]) -> list[Line]:
         """Return the lines with the most of `lexemes`; of equals, and without any, the first."""
-        return sorted(self.lines, key=lambda line: -self.coverage(lexemes, line.lexemes))[:EMBEDDED]
+        scores: dict[int, float] = {line.index: 0.0 for line in self.lines[:EMBEDDED]}
+        for lexeme in sorted(lexemes):
+            weight = self.idf(lexeme)
+            for index in self._postings.get(lexeme, ()):
+                scores[index] = scores.get(index, 0.0) + weight
+        best = sorted(scores, key=lambda index: (-scores[index], index))[:EMBEDDED]
+        return [self.lines[index] for index in best]
 
     def around(self, line: Line) -> frozenset[str]:
         """Return the lexemes of a line, of those beside it in its passage, and of the title."""
@@ -106,16 +118,17 @@ class Library:
         if len(lexemes) < _MIN_QUOTE or not words:
             return None
         pattern = re.compile(r"\s+".join(map(re.escape, words)), re.IGNORECASE)
+        plain = _plain(" ".join(words))
         for index, passage in enumerate(self.passages):
+            if plain not in self._plain[index]:
+                continue
             for match in pattern.finditer(passage.text):
-                ends = [line.span.end for line in self._own(index) if line.span.start <= match.end()]
-                starts = [line.span.start for line in self._own(index)]
-                if match.start() in starts and not passage.text[match.end() : ends[-1]].strip(_STOPS):
-                    return index, Span(match.start(), ends[-1])
+                spans = [line.span for line in self._own[index] if line.span.start < match.end()]
+                if not any(span.start == match.start() for span in spans):
+                    continue
+                if not passage.text[match.end() : spans[-1].end].strip(_STOPS):
+                    return index, Span(match.start(), spans[-1].end)
         return None
-
-    def _own(self, passage_index: int) -> list[Line]:
-        return [line for line in self.lines if line.passage_index == passage_index]
 
     def _known_of(self, index: int) -> Known:
         if index not in self._known:
@@ -123,6 +136,11 @@ class Library:
             text = f"{passage.title}\n{passage.text}"
             self._known[index] = known_in(text, frozenset(self._analyze(text)))
         return self._known[index]
+
+
+def _plain(text: str) -> str:
+    """Return `text` without what a quote may differ in: quick to search, before places are looked for."""
+    return " ".join(text.lower().split())
 
 
 def negates(text: str) -> bool:

@@ -56,7 +56,10 @@ _SEPARATOR: Final = re.compile(r"[ .,'\u00a0\u202f]")
 _DECIMAL: Final = re.compile(r"(\d.*)[.,](\d+)")
 _GAP: Final = re.compile(r"[\s\u00a0-]{1,2}")
 _MAX_DIGITS: Final = 15
-"""Longer ones are keys rather than quantities; they are alike when their digits are."""
+"""Longer ones are keys rather than quantities: they are alike when their digits are."""
+_COMPARED_DIGITS: Final = 100
+_GREATEST: Final = 10**15
+"""Of what words make; beyond it they are no number that anybody means."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +90,7 @@ def _read(text: str, tokens: list[re.Match[str]], start: int) -> tuple[int, Valu
     first = tokens[start]
     if first["digits"] is not None:
         values, end = _values_of(first["digits"]), start + 1
-        while (scale := _scale_at(text, tokens, end)) is not None:
+        while max(values) < _GREATEST and (scale := _scale_at(text, tokens, end)) is not None:
             values, end = frozenset(each * scale for each in values), end + 1
         return end, values
     return _read_words(text, tokens, start)
@@ -95,7 +98,7 @@ def _read(text: str, tokens: list[re.Match[str]], start: int) -> tuple[int, Valu
 
 def _read_words(text: str, tokens: list[re.Match[str]], start: int) -> tuple[int, Values]:
     total, group, end, is_number = 0, 0, start, False
-    while end < len(tokens) and (end == start or _is_next(text, tokens, end)):
+    while end < len(tokens) and (end == start or _is_next(text, tokens, end)) and total < _GREATEST:
         word = (tokens[end]["word"] or "").lower()
         value = _WORDS.get(word)
         scale = _SCALES.get(word)
@@ -145,10 +148,10 @@ def _is_next(text: str, tokens: list[re.Match[str]], position: int) -> bool:
 def _values_of(digits: str) -> Values:
     bare = _SEPARATOR.sub("", digits)
     if len(bare) > _MAX_DIGITS:
-        return frozenset({float(int(bare))})
+        return frozenset({float(bare[:_COMPARED_DIGITS])})
     values = set()
     if _GROUPED.fullmatch(digits) or bare == digits:
         values.add(float(bare))
     if (decimal := _DECIMAL.fullmatch(digits)) is not None:
         values.add(float(f"{_SEPARATOR.sub('', decimal[1])}.{decimal[2]}"))
-    return frozenset(values)
+    return frozenset(values or {float(bare)})  # `5'10` is neither grouped nor a decimal

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import math
+
 import pytest
 
 from rag_server.generation.grounding.numbers import numbers_in
@@ -33,6 +35,9 @@ def values_in(text: str) -> list[set[float]]:
         ("2,5", 2.5),
         ("2.5", 2.5),
         ("19th", 19),
+        ("5'10", 510),
+        ("12\u00a034", 1234),
+        ("٣٥", 35),
     ],
 )
 def test_number_has_its_value_however_it_is_written(text: str, value: float) -> None:
@@ -62,3 +67,8 @@ def test_number_stands_at_its_span() -> None:
 def test_number_of_many_digits_is_compared_by_its_digits() -> None:
     (number,) = numbers_in("9" * 40)
     assert number.values == {float("9" * 40)}
+
+
+@pytest.mark.parametrize("text", ["9" * 9000, "thousand " * 200, "5 " + "million " * 200, "1." * 3000 + "1"])
+def test_number_beyond_measure_is_read_without_an_error(text: str) -> None:
+    assert all(math.isfinite(value) for number in numbers_in(text) for value in number.values)
