@@ -204,7 +204,7 @@ async def _open_parts(
     retrieval = await open_retrieval(settings, folder / "resident", database, chunks, embedder, stack)
     tell_others(database, bus)
     follower = Follower(database, bus, feed, retrieval.directory, retrieval.pool)
-    generation = await open_generation(settings, embedder, retrieval, registry, stack)
+    generation = await open_generation(settings, retrieval, chunks, registry, stack)
     return Parts(database, chunks, stores.blobs, embedder, queue, feed, follower, retrieval, generation)
 
 
@@ -260,6 +260,7 @@ def _add_services(
                 background,
             ),
             parts.generation.models,
+            parts.generation.grounding,
             resumable,
         ),
         server,

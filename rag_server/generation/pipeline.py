@@ -1,4 +1,4 @@
-"""From a question to a cited answer, in typed events: expand, retrieve, compose, generate, cite, finish."""
+"""From a question to a cited answer: expand, retrieve, compose, generate, cite, ground, finish."""
 
 from __future__ import annotations
 
@@ -14,12 +14,14 @@ from rag_server.domain.generation import (
     Started,
     Usage,
 )
+from rag_server.domain.grounding import Grounding
 from rag_server.domain.retrieval import Degradation, Timings
 from rag_server.domain.time_limit import TimeLimit
 from rag_server.errors import Internal
 from rag_server.generation.asking import Asked, Asks
 from rag_server.generation.compose import Composer
 from rag_server.generation.expand.expanding import Expanding
+from rag_server.generation.ground import Grounder, Written
 from rag_server.generation.models import Models
 from rag_server.query.field_paths import GENERATE
 from rag_server.query.pipeline import Retrieval
@@ -36,12 +38,14 @@ class Answering:
         composer: Composer,
         asking: Asks,
         expanding: Expanding,
+        grounder: Grounder,
     ) -> None:
         self._retrieval = retrieval
         self._models = models
         self._composer = composer
         self._asking = asking
         self._expanding = expanding
+        self._grounder = grounder
 
     async def answer(
         self, tenant_id: str, request: GenerationRequest, *, limit: TimeLimit | None = None
@@ -72,15 +76,21 @@ class Answering:
         )
 
         reason: FinishReason | None = None
+        grounding: Grounding | None = None
+        stage = "generate"
         who = Asked(route[0].name, composed, is_fallback=False)
-        async with aclosing(self._asking.ask(route, composed)) as events:
+        async with aclosing(self._grounder.ground(self._asking.ask(route, composed), request)) as events:
             while True:
-                with watch.stage("generate"):  # not while the reader takes its time
+                with watch.stage(stage):  # not while the reader takes its time
                     event = await anext(events, None)
                 if event is None:
                     break
                 if isinstance(event, Asked):
                     who = event
+                elif isinstance(event, Written):
+                    stage = "ground"
+                elif isinstance(event, Grounding):
+                    grounding = event
                 elif isinstance(event, FinishReason):
                     reason = event
                 else:
@@ -93,6 +103,7 @@ class Answering:
             who.model,
             (Degradation.FALLBACK_MODEL,) if who.is_fallback else (),
             who.composed.report,
+            grounding=grounding,
             is_shared=who.is_shared,
         )
 

@@ -12,6 +12,7 @@ from rag.v1 import assistant_pb2 as _assistant_pb2
 from rag.v1 import chunk_pb2 as _chunk_pb2
 from rag.v1 import conversation_pb2 as _conversation_pb2
 from rag.v1 import expansion_pb2 as _expansion_pb2
+from rag.v1 import grounding_pb2 as _grounding_pb2
 from rag.v1 import options_pb2 as _options_pb2
 from rag.v1 import retrieved_chunk_pb2 as _retrieved_chunk_pb2
 from rag.v1 import timings_pb2 as _timings_pb2
@@ -74,6 +75,10 @@ class _FinishReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_FinishRe
     """FINISH_REASON_NO_RELEVANT_CONTENT means that the generator abstained: nothing that was retrieved
     answers the question. The text says so in the language of the question.
     """
+    FINISH_REASON_LOW_GROUNDING: _FinishReason.ValueType  # 4
+    """FINISH_REASON_LOW_GROUNDING means that what the model wrote is below `generation.grounding.min_score`: the
+    sources do not bear it out. None of it was sent; the text says so in the language of the question.
+    """
     FINISH_REASON_POLICY: _FinishReason.ValueType  # 5
     """FINISH_REASON_POLICY means that the model's provider withheld the answer, or the rest of it."""
 
@@ -89,6 +94,10 @@ FINISH_REASON_MAX_TOKENS: FinishReason.ValueType  # 2
 FINISH_REASON_NO_RELEVANT_CONTENT: FinishReason.ValueType  # 3
 """FINISH_REASON_NO_RELEVANT_CONTENT means that the generator abstained: nothing that was retrieved
 answers the question. The text says so in the language of the question.
+"""
+FINISH_REASON_LOW_GROUNDING: FinishReason.ValueType  # 4
+"""FINISH_REASON_LOW_GROUNDING means that what the model wrote is below `generation.grounding.min_score`: the
+sources do not bear it out. None of it was sent; the text says so in the language of the question.
 """
 FINISH_REASON_POLICY: FinishReason.ValueType  # 5
 """FINISH_REASON_POLICY means that the model's provider withheld the answer, or the rest of it."""
@@ -196,6 +205,7 @@ class GenerateResponse(_message.Message):
     PROMPT_FIELD_NUMBER: _builtins.int
     ASSISTANT_FIELD_NUMBER: _builtins.int
     SEARCHED_FIELD_NUMBER: _builtins.int
+    GROUNDING_FIELD_NUMBER: _builtins.int
     FROM_CACHE_FIELD_NUMBER: _builtins.int
     TURN_FIELD_NUMBER: _builtins.int
     answer: _builtins.str
@@ -233,8 +243,8 @@ class GenerateResponse(_message.Message):
     @_builtins.property
     def timings(self) -> _timings_pb2.Timings:
         """timings say where the time went: the stages of Retrieve, then `prompt` and `generate`; before, with a
-        history, `history` and `rewrite`, with an assistant, `assistant`, with an expansion, `expand`; after, in a
-        conversation, `record`.
+        history, `history` and `rewrite`, with an assistant, `assistant`, with an expansion, `expand`; after, if the
+        answer is judged, `ground`, in a conversation, `record`.
         """
 
     @_builtins.property
@@ -251,6 +261,12 @@ class GenerateResponse(_message.Message):
     def searched(self) -> _expansion_pb2.SearchedWith:
         """searched says what the passages were searched with. Absent unless the question was expanded, and in an answer
         that is given again.
+        """
+
+    @_builtins.property
+    def grounding(self) -> _grounding_pb2.Grounding:
+        """grounding is how far the answer says what its sources say. Absent unless `generation.grounding` asks for it,
+        for an abstention, and for an answer that a `request_id` brings again.
         """
 
     @_builtins.property
@@ -273,12 +289,13 @@ class GenerateResponse(_message.Message):
         prompt: Global___PromptReport | None = ...,
         assistant: _assistant_pb2.AssistantChoice | None = ...,
         searched: _expansion_pb2.SearchedWith | None = ...,
+        grounding: _grounding_pb2.Grounding | None = ...,
         from_cache: _builtins.bool = ...,
         turn: _conversation_pb2.Turn | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["assistant", b"assistant", "prompt", b"prompt", "searched", b"searched", "timings", b"timings", "turn", b"turn", "usage", b"usage"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["assistant", b"assistant", "grounding", b"grounding", "prompt", b"prompt", "searched", b"searched", "timings", b"timings", "turn", b"turn", "usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "assistant", b"assistant", "citations", b"citations", "collection_revisions", b"collection_revisions", "degradations", b"degradations", "finish_reason", b"finish_reason", "from_cache", b"from_cache", "model", b"model", "prompt", b"prompt", "score_scale", b"score_scale", "searched", b"searched", "sources", b"sources", "timings", b"timings", "turn", b"turn", "usage", b"usage"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "assistant", b"assistant", "citations", b"citations", "collection_revisions", b"collection_revisions", "degradations", b"degradations", "finish_reason", b"finish_reason", "from_cache", b"from_cache", "grounding", b"grounding", "model", b"model", "prompt", b"prompt", "score_scale", b"score_scale", "searched", b"searched", "sources", b"sources", "timings", b"timings", "turn", b"turn", "usage", b"usage"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -754,6 +771,7 @@ class GenerationFinished(_message.Message):
     MODEL_FIELD_NUMBER: _builtins.int
     DEGRADATIONS_FIELD_NUMBER: _builtins.int
     PROMPT_FIELD_NUMBER: _builtins.int
+    GROUNDING_FIELD_NUMBER: _builtins.int
     FROM_CACHE_FIELD_NUMBER: _builtins.int
     reason: Global___FinishReason.ValueType
     """reason says why the answer ended."""
@@ -766,8 +784,8 @@ class GenerationFinished(_message.Message):
     @_builtins.property
     def timings(self) -> _timings_pb2.Timings:
         """timings say where the time went: the stages of Retrieve, then `prompt` and `generate`; before, with a
-        history, `history` and `rewrite`, with an assistant, `assistant`, with an expansion, `expand`; after, in a
-        conversation, `record`.
+        history, `history` and `rewrite`, with an assistant, `assistant`, with an expansion, `expand`; after, if the
+        answer is judged, `ground`, in a conversation, `record`.
         """
 
     @_builtins.property
@@ -780,6 +798,12 @@ class GenerationFinished(_message.Message):
         was asked.
         """
 
+    @_builtins.property
+    def grounding(self) -> _grounding_pb2.Grounding:
+        """grounding is how far the answer says what its sources say. Absent unless `generation.grounding` asks for it,
+        for an abstention, and for an answer that a `request_id` brings again.
+        """
+
     def __init__(
         self,
         *,
@@ -788,11 +812,12 @@ class GenerationFinished(_message.Message):
         model: _builtins.str = ...,
         degradations: _abc.Iterable[_retrieved_chunk_pb2.Degradation.ValueType] | None = ...,
         prompt: Global___PromptReport | None = ...,
+        grounding: _grounding_pb2.Grounding | None = ...,
         from_cache: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["prompt", b"prompt", "timings", b"timings"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["grounding", b"grounding", "prompt", b"prompt", "timings", b"timings"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["degradations", b"degradations", "from_cache", b"from_cache", "model", b"model", "prompt", b"prompt", "reason", b"reason", "timings", b"timings"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["degradations", b"degradations", "from_cache", b"from_cache", "grounding", b"grounding", "model", b"model", "prompt", b"prompt", "reason", b"reason", "timings", b"timings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
