@@ -19,6 +19,7 @@ from rag_server.config.answering import (
     ModelsSettings,
     RetrievalSettings,
 )
+from rag_server.config.assistants import AssistantSettings
 from rag_server.config.fetching import CrawlSettings, FetchSettings
 from rag_server.config.ingesting import (
     IngestSettings,
@@ -54,6 +55,7 @@ class Settings(BaseSettings):
     models: ModelsSettings = ModelsSettings()
     answers: AnswerSettings = AnswerSettings()
     conversations: ConversationSettings = ConversationSettings()
+    assistants: AssistantSettings = AssistantSettings()
     ingest: IngestSettings = IngestSettings()
     parser: ParserSettings = ParserSettings()
     queue: QueueSettings = QueueSettings()

@@ -47,7 +47,7 @@ class Answering:
         result = await self._retrieval.retrieve(tenant_id, request.retrieval, GENERATE, limit=limit)
         with watch.stage("prompt"):
             composed = await self._composer.compose(route[0].generator, request, result.results, limit)
-        yield Started(route[0].name, composed.report)
+        yield Started(route[0].name, composed.report, assistant=request.choice)
         yield Retrieved(result.results, result.score_scale, result.degradations, result.collection_revisions)
 
         reason: FinishReason | None = None
