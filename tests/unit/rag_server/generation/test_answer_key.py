@@ -6,9 +6,11 @@ from typing import Any
 import pytest
 
 from rag_server.backends.protocols import GeneratorModel
+from rag_server.domain.assistant import AssistantChoice, Selection
 from rag_server.domain.conversation import ConversationRef, HistoryMessage, Role
 from rag_server.domain.generation import AnswerCaching, GenerationRequest, Message, Prompt, Sampling
 from rag_server.domain.generation import Role as PromptRole
+from rag_server.domain.output_format import RegexOutput
 from rag_server.domain.priority import Priority
 from rag_server.domain.retrieval import RetrievalRequest
 from rag_server.domain.time_limit import TimeLimit
@@ -40,6 +42,8 @@ OTHERS: dict[str, Any] = {
     "keeps_markers": True,
     "history": (HistoryMessage(Role.USER, "before"),),
     "asked": "and then?",
+    "output": RegexOutput("[a-z]+"),
+    "instructions": "Be brief.",
 }
 """A different value for what an answer depends on."""
 
@@ -49,6 +53,7 @@ ALIKE: dict[str, Any] = {
     "priority": Priority.BULK,
     "caching": AnswerCaching.ALLOWED,
     "conversation": ConversationRef("c", "r", "h"),
+    "choice": AssistantChoice(Selection.NAMED, "helper", 3),
 }
 """A different value for what it does not depend on, or only by way of the passages."""
 
