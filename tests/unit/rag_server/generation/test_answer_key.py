@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from rag_server.backends.protocols import GeneratorModel
+from rag_server.domain.assistant import AssistantChoice, Selection
 from rag_server.domain.conversation import ConversationRef, HistoryMessage, Role
 from rag_server.domain.generation import AnswerCaching, GenerationRequest, Message, Prompt, Sampling
 from rag_server.domain.generation import Role as PromptRole
@@ -40,6 +41,7 @@ OTHERS: dict[str, Any] = {
     "keeps_markers": True,
     "history": (HistoryMessage(Role.USER, "before"),),
     "asked": "and then?",
+    "instructions": "Be kind.",
 }
 """A different value for what an answer depends on."""
 
@@ -49,6 +51,7 @@ ALIKE: dict[str, Any] = {
     "priority": Priority.BULK,
     "caching": AnswerCaching.ALLOWED,
     "conversation": ConversationRef("c", "r", "h"),
+    "choice": AssistantChoice(Selection.NAMED, "hr", 3),
 }
 """A different value for what it does not depend on, or only by way of the passages."""
 
