@@ -110,7 +110,7 @@ def evidence_for(
     best = max(range(len(lines)), key=lambda index: similarities[index])
     chosen = _covering(claim, library, lines, best)
     around = frozenset().union(*(library.around(lines[index]) for index in chosen))
-    known = library.known({lines[index].passage_index for index in chosen})
+    known = library.known(lines[index] for index in chosen)
     features = Features(
         cosine=float(cosines[best]),
         coverage=coverages[best],

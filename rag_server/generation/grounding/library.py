@@ -50,14 +50,14 @@ class Library:
         self._analyze = analyze
         self._titles = [frozenset(analyze(each.title)) for each in passages]
         self.lines: list[Line] = []
-        seen: set[str] = set()
+        self._holders: dict[str, set[int]] = defaultdict(set)
         for index, passage in enumerate(passages):
             for span in split_sentences(passage.text):
                 text = passage.text[span.start : span.end]
-                if text not in seen:
-                    seen.add(text)
+                if text not in self._holders:
                     lexemes = frozenset(analyze(text))
                     self.lines.append(Line(len(self.lines), index, span, text, lexemes))
+                self._holders[text].add(index)
         self._postings: dict[str, list[int]] = defaultdict(list)
         self._own: list[list[Line]] = [[] for _ in passages]
         for line in self.lines:
@@ -104,10 +104,10 @@ class Library:
         spans = [each.span for each in near if each.passage_index == line.passage_index]
         return self.passages[line.passage_index].text[spans[0].start : spans[-1].end]
 
-    def known(self, passage_indices: Iterable[int]) -> Known:
-        """Return what passages have, with their titles."""
-        known = Known(frozenset(), frozenset())
-        return known.joined(self._known_of(index) for index in passage_indices)
+    def known(self, lines: Iterable[Line]) -> Known:
+        """Return what the passages of lines have, with their titles: all that hold one, where they overlap."""
+        indices = set().union(*(self._holders[line.text] for line in lines))
+        return Known(frozenset(), frozenset()).joined(self._known_of(index) for index in sorted(indices))
 
     def quoted(self, text: str, lexemes: AbstractSet[str]) -> tuple[int, Span] | None:
         """Return the passage, and the place in it, of whole sentences that have the words of `text`.

@@ -128,6 +128,13 @@ async def test_fact_of_another_passage_than_the_supports_is_missing() -> None:
     assert [each.text for each in facts_missing(grounding)] == ["1889"]
 
 
+async def test_fact_of_a_passage_that_overlaps_with_that_of_the_support_is_not_missing() -> None:
+    shared = "The tower was built by Gustave Eiffel in the old town."
+    passages = [Passage(0, f"It is made of iron. {shared}"), Passage(1, f"{shared} 1889 was its year.")]
+    grounding = await judged("The tower was built by Gustave Eiffel in the old town, in 1889.", passages)
+    assert facts_missing(grounding) == []
+
+
 async def test_title_of_a_passage_has_names_as_its_text_does() -> None:
     passages = [Passage(0, "The head office stands above the harbour, in the old town.", "Valparaíso")]
     text = "The head office stands above the harbour in the old town of Valparaíso."
