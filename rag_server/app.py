@@ -16,6 +16,7 @@ from prometheus_client import CollectorRegistry
 
 from rag.v1 import (
     admin_service_pb2_grpc,
+    assistant_service_pb2_grpc,
     collection_service_pb2_grpc,
     conversation_service_pb2_grpc,
     document_service_pb2_grpc,
@@ -23,7 +24,7 @@ from rag.v1 import (
     ingest_service_pb2_grpc,
     retrieve_service_pb2_grpc,
 )
-from rag_server.app_conversation import create_conversing
+from rag_server.app_conversation import create_assistants, create_conversing
 from rag_server.app_generation import GenerationParts, create_resumable_answers, open_generation
 from rag_server.app_ingest import (
     check_embedder,
@@ -56,6 +57,7 @@ from rag_server.metadata.database import Database
 from rag_server.prometheus import serve_metrics
 from rag_server.reflection import add_reflection
 from rag_server.services.admin import AdminServicer
+from rag_server.services.assistants import AssistantServicer
 from rag_server.services.collections import CollectionServicer
 from rag_server.services.conversations import ConversationServicer
 from rag_server.services.documents import DocumentServicer
@@ -129,6 +131,7 @@ async def running_server(settings: Settings) -> AsyncIterator[RunningServer]:
         )
         chain = StandardChain(settings.server, registry)
         server, port = create_server(settings.server, chain)
+        stack.push_async_callback(background.stop)
         resumable = create_resumable_answers(settings, registry)
         _add_services(
             server,
@@ -137,13 +140,13 @@ async def running_server(settings: Settings) -> AsyncIterator[RunningServer]:
             sweeper,
             create_dry_runner(settings, parts.embedder, stack),
             health,
+            background,
             resumable,
         )
         serve_metrics(settings.metrics, registry, stack)
 
         if not is_distributed:
             await _take_up_unfinished(parts.database)
-        stack.push_async_callback(background.stop)
         if not is_distributed or settings.queue.work_in_server:
             consumer, dead_letters = create_consumer(
                 settings,
@@ -212,6 +215,7 @@ def _add_services(
     sweeper: Sweeper,
     dry_runner: DryRunner,
     health: Health,
+    background: Background,
     resumable: ResumableAnswers,
 ) -> None:
     database, model = parts.database, parts.embedder.model
@@ -249,9 +253,11 @@ def _add_services(
             create_conversing(
                 settings.conversations,
                 database,
-                parts.generation.answering,
+                parts.generation,
                 parts.embedder.tokenizer.count,
                 analyzer_for,
+                create_assistants(settings.assistants, database, parts.embedder, analyzer_for),
+                background,
             ),
             parts.generation.models,
             parts.generation.grounding,
@@ -264,6 +270,9 @@ def _add_services(
             database, idempotency, max_conversations=settings.conversations.max_conversations
         ),
         server,
+    )
+    assistant_service_pb2_grpc.add_AssistantServiceServicer_to_server(
+        AssistantServicer(settings.assistants, database, idempotency, parts.generation.models), server
     )
     admin_service_pb2_grpc.add_AdminServiceServicer_to_server(admin, server)
     health_pb2_grpc.add_HealthServicer_to_server(health.servicer, server)

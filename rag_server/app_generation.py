@@ -30,12 +30,16 @@ from rag_server.generation.cached_asking import CachedAsking
 from rag_server.generation.check import GroundingCheck
 from rag_server.generation.cite import Citer
 from rag_server.generation.compose import Composer
+from rag_server.generation.cost import CostLimit
+from rag_server.generation.expand.expanding import Expanding
 from rag_server.generation.ground import Grounder
 from rag_server.generation.grounding.judge import Judge
 from rag_server.generation.models import Models, ServedModel
 from rag_server.generation.pipeline import Answering
 from rag_server.generation.prompt import PromptTemplates
 from rag_server.generation.structured import StructuredWriter
+from rag_server.generation.task_prompt import TaskTemplates
+from rag_server.generation.tasks import Tasks
 from rag_server.services.resumable_answers import ResumableAnswers, ResumptionLimits
 from rag_server.text.analyzer import Analyzer
 
@@ -50,6 +54,7 @@ class GenerationParts:
     answering: Answering
     models: Models
     grounding: GroundingCheck
+    tasks: Tasks
     checks: Mapping[str, Callable[[], Awaitable[None]]]
     """Health of the providers, by name; no service needs one."""
 
@@ -87,13 +92,14 @@ async def open_generation(
     )
     judge = Judge(sentences, entailment=await _open_entailment(settings, stack))
     check = GroundingCheck(judge, retrieval.retrieval, retrieval.directory, retrieval.directory, chunks)
+    tasks = Tasks(models, TaskTemplates(), CostLimit(own.max_cost), timeout_s=own.task_timeout_s)
     # A provider is asked through any of its models: what it is asked for is the list of them all.
     by_provider = {each.generator.model.provider: each.generator for each in served[1:]}
     checks = {
         f"provider:{name}": SpacedCheck(each.check, CHECK_INTERVAL_S) for name, each in by_provider.items()
     }
-    answering = Answering(retrieval.retrieval, models, composer, asking, Grounder(judge))
-    return GenerationParts(answering, models, check, checks)
+    answering = Answering(retrieval.retrieval, models, composer, asking, Expanding(tasks), Grounder(judge))
+    return GenerationParts(answering, models, check, tasks, checks)
 
 
 async def _open_entailment(settings: Settings, stack: AsyncExitStack) -> OnnxEntailment | None:

@@ -9,18 +9,24 @@ import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import replace
+from typing import Final
 
+from rag_server.assistants.settling import Assistants
 from rag_server.domain.conversation import AnsweredBefore, ConversationRef, HistoryMessage, Role, TurnInfo
 from rag_server.domain.generation import Finished, GenerationEvent, GenerationRequest, Repeated, Started
 from rag_server.domain.retrieval import Timings
 from rag_server.domain.time_limit import TimeLimit
 from rag_server.generation.history import HistoryWindow
+from rag_server.generation.naming import Exchange, TitleWriter
 from rag_server.generation.pipeline import Answering
 from rag_server.generation.record import AnswerEncoder, Draft
-from rag_server.generation.rewriter import QuestionRewriter
+from rag_server.generation.rewriter import QuestionRewriter, Rewritten
 from rag_server.generation.turn import HeldTurn, Turns
 from rag_server.text.language import detect_language
 from rag_server.timing import TOTAL, Stopwatch
+
+_BEFORE: Final[tuple[str, ...]] = ("history", "assistant", "rewrite")
+"""Stages that come before those of an answer. `history` is read before, and cut after, the assistant."""
 
 AnswerEvents = AsyncGenerator[GenerationEvent | Repeated, None]
 
@@ -35,12 +41,17 @@ class Conversing:
         window: HistoryWindow,
         rewriter: QuestionRewriter,
         encode: AnswerEncoder,
+        assistants: Assistants,
+        titles: TitleWriter | None = None,
     ) -> None:
+        """`titles` names conversations after their first answer; None: their first question's words do."""
         self._answering = answering
         self._turns = turns
         self._window = window
         self._rewriter = rewriter
         self._encode = encode
+        self._assistants = assistants
+        self._titles = titles
 
     async def answer(
         self, tenant_id: str, request: GenerationRequest, *, limit: TimeLimit | None = None
@@ -54,6 +65,8 @@ class Conversing:
             events = self._in_turn(tenant_id, request, request.conversation, limit)
         elif request.history:
             events = self._with_history(tenant_id, request, limit)
+        elif request.assistant is not None:
+            events = self._with_assistant(tenant_id, request, limit)
         else:
             events = self._answering.answer(tenant_id, request, limit=limit)
         async with aclosing(events):
@@ -75,7 +88,8 @@ class Conversing:
                 return
             with watch.stage("history"):
                 stored = await turn.history(self._window.budget.max_messages)
-            prepared, info = await self._prepare(request, stored, watch)
+            request = await self._settle(tenant_id, request, stored, watch)
+            prepared, info = await self._prepare(request, stored, watch, limit)
             lease = turn.lease
             info = replace(
                 info,
@@ -91,19 +105,48 @@ class Conversing:
                     draft.add(event)
                     if isinstance(event, Finished):
                         await self._record(turn, draft, watch)
+                        if self._titles is not None and not stored:
+                            self._titles.offer(_exchange(turn, prepared, draft))
                     yield _told(event, info, watch)
 
     async def _with_history(
         self, tenant_id: str, request: GenerationRequest, limit: TimeLimit | None
     ) -> AnswerEvents:
         watch = Stopwatch()
-        prepared, info = await self._prepare(request, request.history, watch)
+        request = await self._settle(tenant_id, request, request.history, watch)
+        prepared, info = await self._prepare(request, request.history, watch, limit)
         async with aclosing(self._answering.answer(tenant_id, prepared, limit=limit)) as events:
             async for event in events:
                 yield _told(event, info, watch)
 
+    async def _with_assistant(
+        self, tenant_id: str, request: GenerationRequest, limit: TimeLimit | None
+    ) -> AnswerEvents:
+        watch = Stopwatch()
+        settled = await self._settle(tenant_id, request, (), watch)
+        async with aclosing(self._answering.answer(tenant_id, settled, limit=limit)) as events:
+            async for event in events:
+                yield _told(event, None, watch)
+
+    async def _settle(
+        self,
+        tenant_id: str,
+        request: GenerationRequest,
+        history: Sequence[HistoryMessage],
+        watch: Stopwatch,
+    ) -> GenerationRequest:
+        """Give the request the settings of the assistant that it asks for."""
+        if request.assistant is None:
+            return request
+        with watch.stage("assistant"):
+            return await self._assistants.settle(tenant_id, request, history)
+
     async def _prepare(
-        self, request: GenerationRequest, history: Sequence[HistoryMessage], watch: Stopwatch
+        self,
+        request: GenerationRequest,
+        history: Sequence[HistoryMessage],
+        watch: Stopwatch,
+        limit: TimeLimit | None,
     ) -> tuple[GenerationRequest, TurnInfo]:
         """Cut the history to what the generator gets, and make the question one to search with."""
         with watch.stage("history"):
@@ -111,15 +154,18 @@ class Conversing:
         question = request.question
         with watch.stage("rewrite"):
             language = await asyncio.to_thread(_language_of, question, kept)
-            search = await self._rewriter.rewrite(question, kept, language) if kept else question
+            # words that were taken over must not decide on it
+            request = replace(request, language=request.language or language)
+            rewritten = Rewritten(question)
+            if kept:
+                rewritten = await self._rewriter.rewrite(request, kept, language, limit)
+            search = rewritten.question
         prepared = replace(
             request,
             retrieval=replace(request.retrieval, query=search),
             history=kept,
             asked=question,
-            # words that were taken over must not decide on it
-            language=request.language or language,
-        )
+        ).prepared(rewritten.preparation)
         info = TurnInfo(
             history_message_count=len(kept),
             history_left_out_count=len(history) - len(kept),
@@ -133,6 +179,11 @@ class Conversing:
             await turn.record(draft.text, answer)
 
 
+def _exchange(turn: HeldTurn, request: GenerationRequest, draft: Draft) -> Exchange:
+    lease = turn.lease
+    return Exchange(lease.tenant_id, lease.conversation_id, request.question, draft.text, request.language)
+
+
 def _language_of(question: str, history: Sequence[HistoryMessage]) -> str:
     """Return the language of the question; where it has none to be told by, that of the one before."""
     earlier = (message.text for message in reversed(history) if message.role is Role.USER)
@@ -143,7 +194,7 @@ def _language_of(question: str, history: Sequence[HistoryMessage]) -> str:
     return ""
 
 
-def _told(event: GenerationEvent, info: TurnInfo, watch: Stopwatch) -> GenerationEvent:
+def _told(event: GenerationEvent, info: TurnInfo | None, watch: Stopwatch) -> GenerationEvent:
     """Return the event as the caller is told it."""
     if isinstance(event, Started):
         return replace(event, turn=info)
@@ -154,6 +205,6 @@ def _told(event: GenerationEvent, info: TurnInfo, watch: Stopwatch) -> Generatio
 
 def _joined(around: Timings, inner: Timings) -> Timings:
     """Return all stages in the order in which they began, and the total of what is around."""
-    before = {stage: around[stage] for stage in ("history", "rewrite")}
+    before = {stage: around[stage] for stage in _BEFORE if stage in around}
     within = {stage: duration for stage, duration in inner.items() if stage != TOTAL}
     return {**before, **within, **around}

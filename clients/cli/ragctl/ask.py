@@ -14,6 +14,8 @@ from rag.v1.generate_service_pb2 import (
     CitationOrigin,
     FinishReason,
     GenerationFinished,
+    GenerationRetrieved,
+    GenerationStarted,
     StreamGenerateRequest,
     StreamGenerateResponse,
 )
@@ -27,19 +29,31 @@ from rag.v1.options_pb2 import (
 from rag.v1.retrieved_chunk_pb2 import RetrievedChunk
 from ragctl.answer_events import answer_events
 from ragctl.answer_text import CitedText
+from ragctl.assistants_commands import shown_choice
 from ragctl.errors import UNREACHABLE, CommandFailed, Problem, from_rpc, show, unreachable
 from ragctl.grounding import show_score
 from ragctl.moments import shown_timings
 from ragctl.options import command
-from ragctl.output import one_line
+from ragctl.output import Output, one_line
 from ragctl.output_options import ChoiceOption, JsonSchemaOption, RegexOption, output_of
 from ragctl.places import heading, pages, title
+from ragctl.question_options import Expand, ExpandModel, add_question_options, show_searched
 from ragctl.ranking_options import ranked
-from ragctl.search import Collections, Filters, degradation_note, filter_of
+from ragctl.search import Filters, degradation_note, filter_of
 from ragctl.session import Session
 
 DEFAULT_TIMEOUT_S = 300.0
 PROMPT = "? "
+
+AskedCollections = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--collection", "-c", help="A collection to answer from; repeatable. Without one, the assistant's."
+    ),
+]
+AssistantName = Annotated[
+    str, typer.Option("--assistant", help="The assistant that answers; auto: the one that fits the question.")
+]
 
 
 @command
@@ -47,7 +61,8 @@ PROMPT = "? "
 def ask(
     session: Session,
     *,
-    collections: Collections,
+    collections: AskedCollections = None,
+    assistant: AssistantName = "",
     question: Annotated[
         str | None, typer.Argument(metavar="[QUESTION]", help="Without one, questions are read line by line.")
     ] = None,
@@ -73,6 +88,8 @@ def ask(
             "--min-grounding", help="0 to 1: withhold an answer whose sources support less of it than this."
         ),
     ] = None,
+    expand: Expand = None,
+    expand_model: ExpandModel = "",
     json_schema: JsonSchemaOption = None,
     regex: RegexOption = "",
     choices: ChoiceOption = None,
@@ -85,8 +102,10 @@ def ask(
 
     Without a question, a prompt asks for one after the other until an empty line or Ctrl-D.
     """
+    check_place(collections, assistant)
     request = StreamGenerateRequest(
         collection_ids=collections,
+        assistant=assistant,
         retrieval=ranking,
         generation=GenerationOptions(
             max_answer_tokens=max_tokens,
@@ -99,6 +118,7 @@ def ask(
     )
     if min_grounding is not None:
         request.generation.grounding.min_score = min_grounding
+    add_question_options(request.generation, expand, expand_model)
     if sources is not None:
         request.retrieval.top_k = sources
     wanted = filter_of(filters)
@@ -119,6 +139,12 @@ def ask(
             answer(session, request)
     if not asked_count and not is_terminal:
         raise CommandFailed.for_usage("no question: give one as an argument or on standard input")
+
+
+def check_place(collections: list[str] | None, assistant: str) -> None:
+    """Raise `CommandFailed` when nothing says where to answer from."""
+    if not collections and not assistant:
+        raise CommandFailed.for_usage("say where to answer from: --collection, or --assistant")
 
 
 def questions(session: Session, *, with_prompt: bool) -> Iterator[str]:
@@ -180,6 +206,7 @@ class _AnswerView:
     """Shows an answer as it comes, and keeps what its end is told by."""
 
     def __init__(self, session: Session) -> None:
+        self._session = session
         self._output = output = session.output
         self.sources: list[RetrievedChunk] = []
         self.citations: list[Citation] = []
@@ -196,11 +223,12 @@ class _AnswerView:
             self._output.json_line(event)
             return
         match event.WhichOneof("event"):
+            case "started":
+                _show_start(self._session, event.started)
+                show_searched(self._output, event.started)
             case "retrieved":
                 self.sources = list(event.retrieved.sources)
-                note = degradation_note(event.retrieved.degradations)
-                if note:
-                    self._output.line(note, style="yellow")
+                _show_degradations(self._output, event.retrieved)
             case "delta":
                 self.text.add(event.delta.text)
             case "gap":
@@ -210,6 +238,17 @@ class _AnswerView:
                 self.text.cite(event.citation)
             case _:
                 pass
+
+
+def _show_start(session: Session, started: GenerationStarted) -> None:
+    if started.HasField("assistant"):
+        session.output.line(f"assistant {shown_choice(started.assistant)}", style="dim")
+
+
+def _show_degradations(output: Output, retrieved: GenerationRetrieved) -> None:
+    note = degradation_note(retrieved.degradations)
+    if note:
+        output.line(note, style="yellow")
 
 
 def _show_end(session: Session, finished: GenerationFinished) -> None:

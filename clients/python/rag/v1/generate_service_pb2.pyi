@@ -8,8 +8,10 @@ from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from rag.v1 import assistant_pb2 as _assistant_pb2
 from rag.v1 import chunk_pb2 as _chunk_pb2
 from rag.v1 import conversation_pb2 as _conversation_pb2
+from rag.v1 import expansion_pb2 as _expansion_pb2
 from rag.v1 import grounding_pb2 as _grounding_pb2
 from rag.v1 import options_pb2 as _options_pb2
 from rag.v1 import retrieved_chunk_pb2 as _retrieved_chunk_pb2
@@ -114,6 +116,7 @@ class GenerateRequest(_message.Message):
     CONVERSATION_ID_FIELD_NUMBER: _builtins.int
     MESSAGES_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    ASSISTANT_FIELD_NUMBER: _builtins.int
     question: _builtins.str
     """question is the question, in natural language; more than white space. Its signs are text, unless
     `retrieval.query_syntax` says otherwise.
@@ -132,10 +135,18 @@ class GenerateRequest(_message.Message):
     Absent means no such check.
     Pattern: `[0-9A-Fa-f]{8}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{12}`.
     """
+    assistant: _builtins.str
+    """assistant is the assistant whose settings hold where the request sets none: its id, or `auto` for the one
+    that fits the question by its keywords or its examples, else the tenant's default one. Where none fits and
+    none is the default, the request is answered as it stands if it names collections, and refused otherwise
+    (`ASSISTANT_UNDECIDED`). The response says which assistant answers, and why. Absent means none.
+    Length: 0 to 63 code points.
+    """
     @_builtins.property
     def collection_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """collection_ids are the collections to answer from, each named once.
-        Items: 1 to 16. Length: 1 to 63 code points.
+        """collection_ids are the collections to answer from, each named once; at least one without `assistant`. Those
+        named here are searched instead of the assistant's. Absent means the assistant's.
+        Items: 0 to 16. Length: 1 to 63 code points.
         """
 
     @_builtins.property
@@ -165,10 +176,11 @@ class GenerateRequest(_message.Message):
         conversation_id: _builtins.str = ...,
         messages: _abc.Iterable[_conversation_pb2.HistoryMessage] | None = ...,
         request_id: _builtins.str = ...,
+        assistant: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["generation", b"generation", "retrieval", b"retrieval"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection_ids", b"collection_ids", "conversation_id", b"conversation_id", "generation", b"generation", "messages", b"messages", "question", b"question", "request_id", b"request_id", "retrieval", b"retrieval"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["assistant", b"assistant", "collection_ids", b"collection_ids", "conversation_id", b"conversation_id", "generation", b"generation", "messages", b"messages", "question", b"question", "request_id", b"request_id", "retrieval", b"retrieval"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -192,6 +204,8 @@ class GenerateResponse(_message.Message):
     TIMINGS_FIELD_NUMBER: _builtins.int
     PROMPT_FIELD_NUMBER: _builtins.int
     GROUNDING_FIELD_NUMBER: _builtins.int
+    ASSISTANT_FIELD_NUMBER: _builtins.int
+    SEARCHED_FIELD_NUMBER: _builtins.int
     FROM_CACHE_FIELD_NUMBER: _builtins.int
     TURN_FIELD_NUMBER: _builtins.int
     answer: _builtins.str
@@ -204,7 +218,7 @@ class GenerateResponse(_message.Message):
     """score_scale says what the sources' scores mean."""
     from_cache: _builtins.bool
     """from_cache says that no model was asked: the answer was given before, or is given to another call at the same
-    time. `usage` is then zero.
+    time. `usage` is then zero, but for what models were asked before the search.
     """
     @_builtins.property
     def citations(self) -> _containers.RepeatedCompositeFieldContainer[Global___Citation]:
@@ -228,8 +242,9 @@ class GenerateResponse(_message.Message):
 
     @_builtins.property
     def timings(self) -> _timings_pb2.Timings:
-        """timings say where the time went: the stages of Retrieve, then `prompt`, `generate` and, if it is asked for,
-        `ground`; with a history, `history` and `rewrite` before, and `record` after.
+        """timings say where the time went: the stages of Retrieve, then `prompt` and `generate`; before, with a
+        history, `history` and `rewrite`, with an assistant, `assistant`, with an expansion, `expand`; after, where
+        the answer is judged, `ground`, and in a conversation, `record`.
         """
 
     @_builtins.property
@@ -242,6 +257,16 @@ class GenerateResponse(_message.Message):
     def grounding(self) -> _grounding_pb2.Grounding:
         """grounding is how far the answer says what its sources say. Absent unless `generation.grounding` asks for it,
         for an abstention, and for an answer that a `request_id` brings again.
+        """
+
+    @_builtins.property
+    def assistant(self) -> _assistant_pb2.AssistantChoice:
+        """assistant says which assistant answered, and why. Absent means that the request asked for none."""
+
+    @_builtins.property
+    def searched(self) -> _expansion_pb2.SearchedWith:
+        """searched says what the passages were searched with. Absent unless the question was expanded, and in an answer
+        that is given again.
         """
 
     @_builtins.property
@@ -263,12 +288,14 @@ class GenerateResponse(_message.Message):
         timings: _timings_pb2.Timings | None = ...,
         prompt: Global___PromptReport | None = ...,
         grounding: _grounding_pb2.Grounding | None = ...,
+        assistant: _assistant_pb2.AssistantChoice | None = ...,
+        searched: _expansion_pb2.SearchedWith | None = ...,
         from_cache: _builtins.bool = ...,
         turn: _conversation_pb2.Turn | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["grounding", b"grounding", "prompt", b"prompt", "timings", b"timings", "turn", b"turn", "usage", b"usage"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["assistant", b"assistant", "grounding", b"grounding", "prompt", b"prompt", "searched", b"searched", "timings", b"timings", "turn", b"turn", "usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "citations", b"citations", "collection_revisions", b"collection_revisions", "degradations", b"degradations", "finish_reason", b"finish_reason", "from_cache", b"from_cache", "grounding", b"grounding", "model", b"model", "prompt", b"prompt", "score_scale", b"score_scale", "sources", b"sources", "timings", b"timings", "turn", b"turn", "usage", b"usage"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "assistant", b"assistant", "citations", b"citations", "collection_revisions", b"collection_revisions", "degradations", b"degradations", "finish_reason", b"finish_reason", "from_cache", b"from_cache", "grounding", b"grounding", "model", b"model", "prompt", b"prompt", "score_scale", b"score_scale", "searched", b"searched", "sources", b"sources", "timings", b"timings", "turn", b"turn", "usage", b"usage"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -289,6 +316,7 @@ class StreamGenerateRequest(_message.Message):
     CONVERSATION_ID_FIELD_NUMBER: _builtins.int
     MESSAGES_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    ASSISTANT_FIELD_NUMBER: _builtins.int
     RESUME_WINDOW_MS_FIELD_NUMBER: _builtins.int
     RESUME_CURSOR_FIELD_NUMBER: _builtins.int
     question: _builtins.str
@@ -309,6 +337,13 @@ class StreamGenerateRequest(_message.Message):
     Absent means no such check.
     Pattern: `[0-9A-Fa-f]{8}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{12}`.
     """
+    assistant: _builtins.str
+    """assistant is the assistant whose settings hold where the request sets none: its id, or `auto` for the one
+    that fits the question by its keywords or its examples, else the tenant's default one. Where none fits and
+    none is the default, the request is answered as it stands if it names collections, and refused otherwise
+    (`ASSISTANT_UNDECIDED`). The response says which assistant answers, and why. Absent means none.
+    Length: 0 to 63 code points.
+    """
     resume_window_ms: _builtins.int
     """resume_window_ms is how long the answer goes on when nobody reads it, in milliseconds: time for a caller whose
     connection broke to come back with `resume_cursor`. It is the model's time: a caller that leaves on purpose
@@ -325,8 +360,9 @@ class StreamGenerateRequest(_message.Message):
     """
     @_builtins.property
     def collection_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """collection_ids are the collections to answer from, each named once.
-        Items: 1 to 16. Length: 1 to 63 code points.
+        """collection_ids are the collections to answer from, each named once; at least one without `assistant`. Those
+        named here are searched instead of the assistant's. Absent means the assistant's.
+        Items: 0 to 16. Length: 1 to 63 code points.
         """
 
     @_builtins.property
@@ -356,12 +392,13 @@ class StreamGenerateRequest(_message.Message):
         conversation_id: _builtins.str = ...,
         messages: _abc.Iterable[_conversation_pb2.HistoryMessage] | None = ...,
         request_id: _builtins.str = ...,
+        assistant: _builtins.str = ...,
         resume_window_ms: _builtins.int | None = ...,
         resume_cursor: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_resume_window_ms", b"_resume_window_ms", "generation", b"generation", "resume_window_ms", b"resume_window_ms", "retrieval", b"retrieval"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_resume_window_ms", b"_resume_window_ms", "collection_ids", b"collection_ids", "conversation_id", b"conversation_id", "generation", b"generation", "messages", b"messages", "question", b"question", "request_id", b"request_id", "resume_cursor", b"resume_cursor", "resume_window_ms", b"resume_window_ms", "retrieval", b"retrieval"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_resume_window_ms", b"_resume_window_ms", "assistant", b"assistant", "collection_ids", b"collection_ids", "conversation_id", b"conversation_id", "generation", b"generation", "messages", b"messages", "question", b"question", "request_id", b"request_id", "resume_cursor", b"resume_cursor", "resume_window_ms", b"resume_window_ms", "retrieval", b"retrieval"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__resume_window_ms: _TypeAlias = _typing.Literal["resume_window_ms"]  # noqa: Y015
     _WhichOneofArgType__resume_window_ms: _TypeAlias = _typing.Literal["_resume_window_ms", b"_resume_window_ms"]  # noqa: Y015
@@ -446,10 +483,22 @@ class GenerationStarted(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     MODEL_FIELD_NUMBER: _builtins.int
+    ASSISTANT_FIELD_NUMBER: _builtins.int
+    SEARCHED_FIELD_NUMBER: _builtins.int
     PROMPT_FIELD_NUMBER: _builtins.int
     TURN_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """model is the model that is asked; `finished` says which one has answered."""
+    @_builtins.property
+    def assistant(self) -> _assistant_pb2.AssistantChoice:
+        """assistant says which assistant answers, and why. Absent means that the request asked for none."""
+
+    @_builtins.property
+    def searched(self) -> _expansion_pb2.SearchedWith:
+        """searched says what the passages were searched with. Absent unless the question was expanded, and in an answer
+        that is given again.
+        """
+
     @_builtins.property
     def prompt(self) -> Global___PromptReport:
         """prompt says what it is given. Absent for a model that quotes, and where no model is asked."""
@@ -462,12 +511,14 @@ class GenerationStarted(_message.Message):
         self,
         *,
         model: _builtins.str = ...,
+        assistant: _assistant_pb2.AssistantChoice | None = ...,
+        searched: _expansion_pb2.SearchedWith | None = ...,
         prompt: Global___PromptReport | None = ...,
         turn: _conversation_pb2.Turn | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["prompt", b"prompt", "turn", b"turn"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["assistant", b"assistant", "prompt", b"prompt", "searched", b"searched", "turn", b"turn"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["model", b"model", "prompt", b"prompt", "turn", b"turn"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["assistant", b"assistant", "model", b"model", "prompt", b"prompt", "searched", b"searched", "turn", b"turn"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -500,7 +551,8 @@ class PromptReport(_message.Message):
     """template is the template of the prompt with its version and language, such as `answer/1/en`."""
     max_cost: _builtins.float
     """max_cost is what the answer may cost at most, in the unit of the models' prices: the prompt, and an
-    answer of `max_answer_tokens`; twice that with `output`. Absent means that the model has no price.
+    answer of `max_answer_tokens`, twice that with `output`; and what models were asked before the search. Absent
+    means that the model has no price.
     """
     @_builtins.property
     def left_out_sources(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
@@ -682,7 +734,9 @@ Global___Citation: _TypeAlias = Citation  # noqa: Y015
 
 @_typing.final
 class Usage(_message.Message):
-    """Usage is what an answer cost, in tokens of the generator."""
+    """Usage is what an answer cost, in tokens of the generator; what models were asked to rewrite and to expand the
+    question is part of it.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -725,12 +779,13 @@ class GenerationFinished(_message.Message):
     """model is the model that answered."""
     from_cache: _builtins.bool
     """from_cache says that no model was asked: the answer was given before, or is given to another call at the same
-    time. `usage` is then zero.
+    time. `usage` is then zero, but for what models were asked before the search.
     """
     @_builtins.property
     def timings(self) -> _timings_pb2.Timings:
-        """timings say where the time went: the stages of Retrieve, then `prompt`, `generate` and, if it is asked for,
-        `ground`; with a history, `history` and `rewrite` before, and `record` after.
+        """timings say where the time went: the stages of Retrieve, then `prompt` and `generate`; before, with a
+        history, `history` and `rewrite`, with an assistant, `assistant`, with an expansion, `expand`; after, where
+        the answer is judged, `ground`, and in a conversation, `record`.
         """
 
     @_builtins.property

@@ -15,6 +15,7 @@ from rag.v1 import (
     bm25_pb2,
     chunking_pb2,
     collection_service_pb2,
+    expansion_pb2,
     filter_pb2,
     generate_service_pb2,
     grounding_pb2,
@@ -24,9 +25,11 @@ from rag.v1 import (
     retrieve_service_pb2,
     retrieved_chunk_pb2,
 )
+from rag_server.domain.assistant import AssistantChoice, Selection
 from rag_server.domain.collection import CharacterChunking, Chunking, Collection, TokenChunking
 from rag_server.domain.conversation import TurnInfo
 from rag_server.domain.document import Chunk, Document, NewDocument, Span
+from rag_server.domain.expansion import Hyde, QueryExpansion, SearchedWith
 from rag_server.domain.filter import (
     Bool,
     Comparison,
@@ -78,6 +81,7 @@ from rag_server.domain.retrieval import (
     ScoredChunk,
     ScoreScale,
 )
+from rag_server.domain.rewriting import ModelRewriting
 from rag_server.domain.webhook import DeliveryState, Webhook, WebhookDelivery
 from rag_server.services.wire.analysis import to_token
 from rag_server.services.wire.chunk import from_score_scale, to_chunk, to_retrieved, to_score_scale
@@ -516,6 +520,8 @@ def test_question_arrives_with_its_defaults(kind: Any) -> None:
             citation_markers=options_pb2.CITATION_MARKERS_KEPT,
             max_cost=0.5,
             priority=options_pb2.GENERATION_PRIORITY_BULK,
+            expansion=expansion_pb2.QueryExpansion(hyde={"passage_count": 2}, model="large"),
+            rewriting=expansion_pb2.QuestionRewriting(model={"model": "fast"}),
             cache=options_pb2.ANSWER_CACHING_ALLOWED,
             grounding=grounding_pb2.GroundingOptions(min_score=0.25),
         ),
@@ -523,6 +529,7 @@ def test_question_arrives_with_its_defaults(kind: Any) -> None:
     continued = {"conversation_id", "messages", "request_id"}  # what a question continues, see test_turn.py
     resumed = {"resume_window_ms", "resume_cursor"}  # see test_resumption.py
     others = {
+        "assistant",  # see test_assistant.py
         "generation.output",  # see test_output.py
     }
     assert absent(full) - resumed - others == continued
@@ -536,6 +543,8 @@ def test_question_arrives_with_its_defaults(kind: Any) -> None:
         keeps_markers=True,
         max_cost=0.5,
         priority=Priority.BULK,
+        expansion=QueryExpansion(Hyde(2), "large"),
+        rewriting=ModelRewriting("fast"),
         caching=AnswerCaching.ALLOWED,
         grounding=GroundingOptions(0.25),
     )
@@ -575,7 +584,13 @@ GROUNDING = Grounding(
 )
 
 EVENTS: list[GenerationEvent] = [
-    Started("small", REPORT, TurnInfo("conversation", "question", "answer", 4, 2, "q words")),
+    Started(
+        "small",
+        REPORT,
+        TurnInfo("conversation", "question", "answer", 4, 2, "q words"),
+        AssistantChoice(Selection.EXAMPLE, "hr", 3, "How?", 0.5),
+        SearchedWith("small", ("q", "other"), ("passage",)),
+    ),
     Retrieved((SCORED,), ScoreScale.RRF, (Degradation.DENSE_ONLY,), {"books": 3}),
     Delta("a pass"),
     Delta("age"),
