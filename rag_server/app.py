@@ -112,6 +112,7 @@ async def running_server(settings: Settings) -> AsyncIterator[RunningServer]:
             stranded_after_s=settings.queue.stranded_after_s,
         )
         registry = CollectorRegistry()
+        parts.generation.filter_counts.register(registry)
         background = Background()
         checks = {
             METADATA: parts.database.check,
@@ -239,6 +240,7 @@ def _add_services(
                 parts.generation.answering,
                 parts.embedder.tokenizer.count,
                 analyzer_for,
+                parts.generation.screen,
             ),
             parts.generation.models,
         ),

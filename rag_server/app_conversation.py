@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from rag_server.config import ConversationSettings
 from rag_server.generation.conversing import Conversing
+from rag_server.generation.filters.screen import Screen
 from rag_server.generation.follow_up import FollowUpWords
 from rag_server.generation.history import HistoryBudget, HistoryWindow
 from rag_server.generation.pipeline import Answering
@@ -21,6 +22,7 @@ def create_conversing(
     answering: Answering,
     count: Callable[[str], int],
     analyzer_for: Callable[[str], Analyzer],
+    screen: Screen,
 ) -> Conversing:
     """Return what answers questions; `count` counts a text's tokens, as the generator would."""
     return Conversing(
@@ -29,4 +31,5 @@ def create_conversing(
         HistoryWindow(count, HistoryBudget(settings.history_messages, settings.history_tokens)),
         FollowUpWords(analyzer_for),
         encode_answer,
+        screen,
     )

@@ -8,6 +8,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Final
 
+from rag_server.app_filters import create_screen
 from rag_server.app_retrieval import RetrievalParts
 from rag_server.backends.extractive.generator import ExtractiveGenerator
 from rag_server.backends.openai.generator import ModelOptions, OpenAiGenerator
@@ -23,6 +24,8 @@ from rag_server.generation.asking import Asking
 from rag_server.generation.attribution import Attributor
 from rag_server.generation.cite import Citer
 from rag_server.generation.compose import Composer
+from rag_server.generation.filters.counts import FilterCounts
+from rag_server.generation.filters.screen import Screen
 from rag_server.generation.models import Models, ServedModel
 from rag_server.generation.pipeline import Answering
 from rag_server.generation.prompt import PromptTemplates
@@ -41,6 +44,8 @@ class GenerationParts:
     models: Models
     checks: Mapping[str, Callable[[], Awaitable[None]]]
     """Health of the providers, by name; no service needs one."""
+    screen: Screen
+    filter_counts: FilterCounts
 
 
 async def open_generation(
@@ -48,8 +53,8 @@ async def open_generation(
 ) -> GenerationParts:
     """Wire generation over open parts.
 
-    Raises `FailedPrecondition` (`TOKENIZER_UNUSABLE`). No provider is asked: one that is down is no reason
-    not to start.
+    Raises `FailedPrecondition` (`TOKENIZER_UNUSABLE`, `BLOCKLIST_UNUSABLE`). No provider is asked: one that
+    is down is no reason not to start.
     """
     own = settings.models
     providers = {name: _provider(name, each) for name, each in own.providers.items()}
@@ -72,7 +77,10 @@ async def open_generation(
     checks = {
         f"provider:{name}": SpacedCheck(each.check, CHECK_INTERVAL_S) for name, each in by_provider.items()
     }
-    return GenerationParts(Answering(retrieval.retrieval, models, composer, asking), models, checks)
+    counts = FilterCounts()
+    screen = create_screen(settings.filters, counts)
+    answering = Answering(retrieval.retrieval, models, composer, asking, screen)
+    return GenerationParts(answering, models, checks, screen, counts)
 
 
 def _served(generator: Generator, permits: int, queue: int) -> ServedModel:

@@ -16,6 +16,7 @@ from rag_server.config.answering import (
 )
 from rag_server.config.describe import describe_invalid, settings_table
 from rag_server.config.fetching import CrawlSettings, FetchSettings
+from rag_server.config.filtering import FilterSettings
 from rag_server.config.group import Group
 from rag_server.config.ingesting import (
     IngestSettings,
@@ -34,6 +35,7 @@ __all__ = [
     "DatabaseSettings",
     "EmbeddingSettings",
     "FetchSettings",
+    "FilterSettings",
     "GenerationSettings",
     "Group",
     "IngestSettings",

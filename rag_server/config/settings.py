@@ -20,6 +20,7 @@ from rag_server.config.answering import (
     RetrievalSettings,
 )
 from rag_server.config.fetching import CrawlSettings, FetchSettings
+from rag_server.config.filtering import FilterSettings
 from rag_server.config.ingesting import (
     IngestSettings,
     QueueSettings,
@@ -52,6 +53,7 @@ class Settings(BaseSettings):
     generation: GenerationSettings = GenerationSettings()
     models: ModelsSettings = ModelsSettings()
     conversations: ConversationSettings = ConversationSettings()
+    filters: FilterSettings = FilterSettings()
     ingest: IngestSettings = IngestSettings()
     parser: ParserSettings = ParserSettings()
     queue: QueueSettings = QueueSettings()

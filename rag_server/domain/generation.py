@@ -8,6 +8,7 @@ from enum import StrEnum
 from rag_server.domain.conversation import AnsweredBefore, ConversationRef, HistoryMessage, TurnInfo
 from rag_server.domain.document import Span
 from rag_server.domain.output_format import OutputFormat
+from rag_server.domain.policy import PolicyReport
 from rag_server.domain.priority import Priority
 from rag_server.domain.retrieval import Degradation, RetrievalRequest, ScoredChunk, ScoreScale, Timings
 from rag_server.domain.time_limit import TimeLimit
@@ -20,7 +21,7 @@ class FinishReason(StrEnum):
     MAX_TOKENS = "max_tokens"
     NO_RELEVANT_CONTENT = "no_relevant_content"
     POLICY = "policy"
-    """The model's provider withheld the answer, or the rest of it."""
+    """The model's provider or a filter withheld the answer, or the rest of it."""
 
 
 class Role(StrEnum):
@@ -191,6 +192,8 @@ class Finished:
     degradations: tuple[Degradation, ...] = ()
     """What generation had to go without."""
     prompt: PromptReport | None = None
+    policy: PolicyReport | None = None
+    """What filters did; None: nothing."""
 
 
 @dataclass(frozen=True, slots=True)

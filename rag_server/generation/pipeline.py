@@ -12,12 +12,15 @@ from rag_server.domain.generation import (
     GenerationRequest,
     Retrieved,
     Started,
+    Usage,
 )
+from rag_server.domain.policy import PolicyReport
 from rag_server.domain.retrieval import Degradation
 from rag_server.domain.time_limit import TimeLimit
 from rag_server.errors import Internal
-from rag_server.generation.asking import Asked, Asking
+from rag_server.generation.asking import Asked, Asking, usage_of
 from rag_server.generation.compose import Composer
+from rag_server.generation.filters.screen import Screen
 from rag_server.generation.models import Models
 from rag_server.query.field_paths import GENERATE
 from rag_server.query.pipeline import Retrieval
@@ -27,11 +30,19 @@ from rag_server.timing import Stopwatch
 class Answering:
     """Answers questions from what was ingested."""
 
-    def __init__(self, retrieval: Retrieval, models: Models, composer: Composer, asking: Asking) -> None:
+    def __init__(
+        self,
+        retrieval: Retrieval,
+        models: Models,
+        composer: Composer,
+        asking: Asking,
+        screen: Screen | None = None,
+    ) -> None:
         self._retrieval = retrieval
         self._models = models
         self._composer = composer
         self._asking = asking
+        self._screen = screen or Screen()
 
     async def answer(
         self, tenant_id: str, request: GenerationRequest, *, limit: TimeLimit | None = None
@@ -45,14 +56,22 @@ class Answering:
         await self._composer.check(route[0].generator, request)
 
         result = await self._retrieval.retrieve(tenant_id, request.retrieval, GENERATE, limit=limit)
+        sources, policy = await self._screen.sources(result.results)
         with watch.stage("prompt"):
-            composed = await self._composer.compose(route[0].generator, request, result.results, limit)
+            composed = await self._composer.compose(route[0].generator, request, sources, limit)
         yield Started(route[0].name, composed.report)
-        yield Retrieved(result.results, result.score_scale, result.degradations, result.collection_revisions)
+        yield Retrieved(sources, result.score_scale, result.degradations, result.collection_revisions)
 
         reason: FinishReason | None = None
         who = Asked(route[0].name, composed, is_fallback=False)
-        async with aclosing(self._asking.ask(route, composed)) as events:
+
+        async def cost_of(text: str) -> Usage:
+            return await usage_of(route, who, text)
+
+        words = self._asking.ask(route, composed)
+        accepts = composed.form.holds if composed.form else None
+        screened = self._screen.answer(words, request, cost_of, accepts)
+        async with aclosing(screened) as events:
             while True:
                 with watch.stage("generate"):  # not while the reader takes its time
                     event = await anext(events, None)
@@ -62,6 +81,8 @@ class Answering:
                     who = event
                 elif isinstance(event, FinishReason):
                     reason = event
+                elif isinstance(event, PolicyReport):
+                    policy = policy.joined(event)
                 else:
                     yield event
         if reason is None:
@@ -72,4 +93,5 @@ class Answering:
             who.model,
             (Degradation.FALLBACK_MODEL,) if who.is_fallback else (),
             who.composed.report,
+            policy or None,
         )

@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 import grpc
+
 from rag.v1 import generate_service_pb2 as generate_pb
 from rag.v1 import output_format_pb2 as output_pb
 from tests.integration.test_generation_models import Rig, rig

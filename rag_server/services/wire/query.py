@@ -33,6 +33,7 @@ from rag_server.services.wire.chunk import (
 from rag_server.services.wire.explanation import to_explanation
 from rag_server.services.wire.options import from_options
 from rag_server.services.wire.output import from_output
+from rag_server.services.wire.policy import to_policy
 from rag_server.services.wire.turn import from_history, from_reference, to_turn
 from rag_server.validation.defaults import value_or_default
 
@@ -134,6 +135,7 @@ class AnswerWriter:
                     model=event.model,
                     degradations=to_degradations(event.degradations),
                     prompt=_to_report(event.prompt),
+                    policy=to_policy(event.policy),
                 )
                 return pb.StreamGenerateResponse(finished=finished)
 
@@ -199,3 +201,5 @@ def collect(
             response.degradations.extend(event.finished.degradations)
             if event.finished.HasField("prompt"):
                 response.prompt.CopyFrom(event.finished.prompt)
+            if event.finished.HasField("policy"):
+                response.policy.CopyFrom(event.finished.policy)

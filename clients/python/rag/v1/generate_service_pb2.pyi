@@ -11,6 +11,7 @@ from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from rag.v1 import chunk_pb2 as _chunk_pb2
 from rag.v1 import conversation_pb2 as _conversation_pb2
 from rag.v1 import options_pb2 as _options_pb2
+from rag.v1 import policy_pb2 as _policy_pb2
 from rag.v1 import retrieved_chunk_pb2 as _retrieved_chunk_pb2
 from rag.v1 import timings_pb2 as _timings_pb2
 import builtins as _builtins
@@ -73,7 +74,11 @@ class _FinishReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_FinishRe
     answers the question. The text says so in the language of the question.
     """
     FINISH_REASON_POLICY: _FinishReason.ValueType  # 5
-    """FINISH_REASON_POLICY means that the model's provider withheld the answer, or the rest of it."""
+    """FINISH_REASON_POLICY means that the model's provider, or a filter of the server, withheld the answer or the
+    rest of it; `policy` says which filter. Where it was a filter, the text ends with a sentence that says so in
+    the language of the question. A question that a filter refuses is neither searched with nor stored: its
+    stream has no `retrieved`.
+    """
 
 class FinishReason(_FinishReason, metaclass=_FinishReasonEnumTypeWrapper):
     """FinishReason says why an answer ended."""
@@ -89,7 +94,11 @@ FINISH_REASON_NO_RELEVANT_CONTENT: FinishReason.ValueType  # 3
 answers the question. The text says so in the language of the question.
 """
 FINISH_REASON_POLICY: FinishReason.ValueType  # 5
-"""FINISH_REASON_POLICY means that the model's provider withheld the answer, or the rest of it."""
+"""FINISH_REASON_POLICY means that the model's provider, or a filter of the server, withheld the answer or the
+rest of it; `policy` says which filter. Where it was a filter, the text ends with a sentence that says so in
+the language of the question. A question that a filter refuses is neither searched with nor stored: its
+stream has no `retrieved`.
+"""
 Global___FinishReason: _TypeAlias = FinishReason  # noqa: Y015
 
 @_typing.final
@@ -182,6 +191,7 @@ class GenerateResponse(_message.Message):
     COLLECTION_REVISIONS_FIELD_NUMBER: _builtins.int
     TIMINGS_FIELD_NUMBER: _builtins.int
     PROMPT_FIELD_NUMBER: _builtins.int
+    POLICY_FIELD_NUMBER: _builtins.int
     TURN_FIELD_NUMBER: _builtins.int
     answer: _builtins.str
     """answer is the text."""
@@ -224,6 +234,10 @@ class GenerateResponse(_message.Message):
         """
 
     @_builtins.property
+    def policy(self) -> _policy_pb2.PolicyReport:
+        """policy says what the server's filters did. Absent means that they did nothing."""
+
+    @_builtins.property
     def turn(self) -> _conversation_pb2.Turn:
         """turn says what the question continues. Absent means that it stands alone."""
 
@@ -241,11 +255,12 @@ class GenerateResponse(_message.Message):
         collection_revisions: _abc.Iterable[_retrieved_chunk_pb2.CollectionRevision] | None = ...,
         timings: _timings_pb2.Timings | None = ...,
         prompt: Global___PromptReport | None = ...,
+        policy: _policy_pb2.PolicyReport | None = ...,
         turn: _conversation_pb2.Turn | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["prompt", b"prompt", "timings", b"timings", "turn", b"turn", "usage", b"usage"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["policy", b"policy", "prompt", b"prompt", "timings", b"timings", "turn", b"turn", "usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "citations", b"citations", "collection_revisions", b"collection_revisions", "degradations", b"degradations", "finish_reason", b"finish_reason", "model", b"model", "prompt", b"prompt", "score_scale", b"score_scale", "sources", b"sources", "timings", b"timings", "turn", b"turn", "usage", b"usage"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "citations", b"citations", "collection_revisions", b"collection_revisions", "degradations", b"degradations", "finish_reason", b"finish_reason", "model", b"model", "policy", b"policy", "prompt", b"prompt", "score_scale", b"score_scale", "sources", b"sources", "timings", b"timings", "turn", b"turn", "usage", b"usage"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -392,7 +407,9 @@ class GenerationStarted(_message.Message):
     PROMPT_FIELD_NUMBER: _builtins.int
     TURN_FIELD_NUMBER: _builtins.int
     model: _builtins.str
-    """model is the model that is asked; `finished` says which one has answered."""
+    """model is the model that is asked; `finished` says which one has answered. Absent means that none is, since a
+    filter refuses the question.
+    """
     @_builtins.property
     def prompt(self) -> Global___PromptReport:
         """prompt says what it is given. Absent for a model that quotes, and where no model is asked."""
@@ -630,6 +647,7 @@ class GenerationFinished(_message.Message):
     MODEL_FIELD_NUMBER: _builtins.int
     DEGRADATIONS_FIELD_NUMBER: _builtins.int
     PROMPT_FIELD_NUMBER: _builtins.int
+    POLICY_FIELD_NUMBER: _builtins.int
     reason: Global___FinishReason.ValueType
     """reason says why the answer ended."""
     model: _builtins.str
@@ -650,6 +668,10 @@ class GenerationFinished(_message.Message):
         was asked.
         """
 
+    @_builtins.property
+    def policy(self) -> _policy_pb2.PolicyReport:
+        """policy says what the server's filters did. Absent means that they did nothing."""
+
     def __init__(
         self,
         *,
@@ -658,10 +680,11 @@ class GenerationFinished(_message.Message):
         model: _builtins.str = ...,
         degradations: _abc.Iterable[_retrieved_chunk_pb2.Degradation.ValueType] | None = ...,
         prompt: Global___PromptReport | None = ...,
+        policy: _policy_pb2.PolicyReport | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["prompt", b"prompt", "timings", b"timings"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["policy", b"policy", "prompt", b"prompt", "timings", b"timings"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["degradations", b"degradations", "model", b"model", "prompt", b"prompt", "reason", b"reason", "timings", b"timings"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["degradations", b"degradations", "model", b"model", "policy", b"policy", "prompt", b"prompt", "reason", b"reason", "timings", b"timings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

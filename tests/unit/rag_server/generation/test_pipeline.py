@@ -39,6 +39,7 @@ from rag_server.generation.asking import Asking
 from rag_server.generation.attribution import Attributor
 from rag_server.generation.cite import Citer
 from rag_server.generation.compose import Composer
+from rag_server.generation.filters.screen import Screen
 from rag_server.generation.models import Models, ServedModel
 from rag_server.generation.pipeline import Answering
 from rag_server.generation.prompt import PromptTemplates
@@ -112,7 +113,11 @@ class Script:
 
 
 def answering(
-    *generators: Script, retrieval: Retrieval | None = None, max_cost: float | None = None, queue: int = 4
+    *generators: Script,
+    retrieval: Retrieval | None = None,
+    max_cost: float | None = None,
+    queue: int = 4,
+    screen: Screen | None = None,
 ) -> Answering:
     """Return the pipeline; the first generator is the default, the others are its fallbacks."""
     served = [ServedModel(each, Gate(each.model.name, permits=1, queue=queue)) for each in generators]
@@ -120,7 +125,7 @@ def answering(
     composer = Composer(templates, max_cost=max_cost)
     models = Models(served, fallbacks=[each.model.name for each in generators[1:]])
     asking = Asking(composer, Citer(attributor), StructuredWriter(templates, attributor))
-    return Answering(retrieval or Retrieval(), models, composer, asking)  # type: ignore[arg-type]
+    return Answering(retrieval or Retrieval(), models, composer, asking, screen)  # type: ignore[arg-type]
 
 
 async def read(
