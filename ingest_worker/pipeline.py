@@ -14,7 +14,6 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
-from typing import TypeVar
 
 from ingest_worker.cancelled import JobCancelled
 from ingest_worker.chunk.registry import chunk_document
@@ -27,7 +26,8 @@ from ingest_worker.parse.sniff.archives import ZIP, is_archive
 from ingest_worker.recipe import recipe_of
 from ingest_worker.reuse import KnownVectors
 from ingest_worker.sandbox.protocol import DocumentParser
-from rag_server.backends.protocols import BlobStore, ChunkStore, Embedder
+from ingest_worker.standing import Standing
+from rag_server.backends.protocols import BlobStore, ChunkStore, Embedder, Embeddings
 from rag_server.domain.collection import Collection
 from rag_server.domain.document import Chunk, ChunkDraft, MediaType, NewDocument, ParsedDocument, chunk_id
 from rag_server.domain.job import SUCCESSES, Job, JobKind, JobProgress, JobState
@@ -40,13 +40,6 @@ from rag_server.failpoints import step
 from rag_server.metadata.codecs import metadata_to_json
 from rag_server.metadata.database import Database
 from rag_server.text.analyzer import Analyzer
-
-_LOOK_S = 0.45
-"""Between two looks at a document that is being read or cut: how far is it, and is it still wanted."""
-_SIGN_OF_LIFE_S = 0.9
-"""After which a job that has got no further is recorded all the same: who watches it sees that it lives."""
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,8 +88,9 @@ class IngestPipeline:
         if job.kind is JobKind.ARCHIVE and self.archives is not None:  # begun anew, with items counted
             return await self.archives.run(job, lease, content.data)
         progress = JobProgress(size_bytes=len(content.data))
+        standing = Standing(self.database, job, lease)
 
-        await self._enter(job, lease, JobState.PARSING, progress)
+        await standing.enter(JobState.PARSING, progress)
         recipe = recipe_of(
             job.chunking, self.embedder.model, reads_scans=self.reads_scans, docling=self.docling
         )
@@ -107,7 +101,7 @@ class IngestPipeline:
                 return kept
         with step("parse"):
             try:
-                media_type, parsed = await self._parse(job, lease, content, progress)
+                media_type, parsed = await self._parse(standing, content, progress)
             except InvalidArgument as error:
                 if self.archives is None or not _is_archive(error):
                     raise
@@ -115,18 +109,18 @@ class IngestPipeline:
         progress = replace(progress, page_count=parsed.page_count, parsed_page_count=parsed.page_count)
         progress = await self._record_left_out(job, lease, parsed, progress)
 
-        await self._enter(job, lease, JobState.CHUNKING, progress)
-        drafts = await self._cut(job, lease, parsed, progress)
+        await standing.enter(JobState.CHUNKING, progress)
+        drafts = await self._cut(standing, parsed, progress)
         token_count = sum(draft.token_count for draft in drafts)
         progress = replace(progress, chunk_count=len(drafts), token_count=token_count)
 
-        await self._enter(job, lease, JobState.EMBEDDING, progress)
+        await standing.enter(JobState.EMBEDDING, progress)
         title = job.document.title or parsed.title or PurePosixPath(content.document.file_name).name
         chunks = _to_chunks(job, collection, drafts, title, media_type)
         known = await KnownVectors.read(self.chunks, collection, visible)
-        progress = await self._write(job, lease, collection, chunks, known, progress)
+        progress = await self._write(standing, collection, chunks, known, progress)
 
-        await self._enter(job, lease, JobState.INDEXING, progress)
+        await standing.enter(JobState.INDEXING, progress)
         publication = _describe(content, media_type, parsed, title, recipe, progress)
         with step("commit"):
             async with lease.transaction() as tx:
@@ -141,13 +135,6 @@ class IngestPipeline:
                             job.tenant_id, collection.uid, job.chunking.types, path="records.fields"
                         )
         return published
-
-    async def _enter(self, job: Job, lease: HeldLease, state: JobState, progress: JobProgress) -> None:
-        """Record where the job stands. Raises `JobCancelled`: each call is a point where a job can stop."""
-        async with lease.transaction() as tx:
-            changed = await tx.jobs.change(job.tenant_id, job.id, state=state, progress=progress)
-        if changed.cancel_requested:
-            raise JobCancelled
 
     async def _record_left_out(
         self, job: Job, lease: HeldLease, parsed: ParsedDocument, progress: JobProgress
@@ -187,9 +174,10 @@ class IngestPipeline:
         return _Content(fetched.data, staged.sha256, known)
 
     async def _parse(
-        self, job: Job, lease: HeldLease, content: _Content, progress: JobProgress
+        self, standing: Standing, content: _Content, progress: JobProgress
     ) -> tuple[MediaType, ParsedDocument]:
         """Have the document read, record how many pages are done, and stop at once when nobody wants it."""
+        job = standing.job
         pages = (0, 0)
         declared = content.document.media_type
         if is_archive_type(declared):
@@ -217,12 +205,13 @@ class IngestPipeline:
             done, total = pages
             return replace(progress, page_count=total, parsed_page_count=done) if total else progress
 
-        return await self._watch(job, lease, JobState.PARSING, parsing, so_far)
+        return await standing.watch(JobState.PARSING, parsing, so_far)
 
     async def _cut(
-        self, job: Job, lease: HeldLease, parsed: ParsedDocument, progress: JobProgress
+        self, standing: Standing, parsed: ParsedDocument, progress: JobProgress
     ) -> list[ChunkDraft]:
         """Cut the document in a thread, which stops at its next chunk when nobody wants it any longer."""
+        job = standing.job
         count = 0
         is_wanted = True
 
@@ -243,52 +232,22 @@ class IngestPipeline:
             )
         )
         try:
-            return await self._watch(
-                job, lease, JobState.CHUNKING, cutting, lambda: replace(progress, chunk_count=count or None)
+            return await standing.watch(
+                JobState.CHUNKING, cutting, lambda: replace(progress, chunk_count=count or None)
             )
         finally:
             is_wanted = False
 
-    async def _watch(
-        self,
-        job: Job,
-        lease: HeldLease,
-        state: JobState,
-        work: asyncio.Task[T],
-        so_far: Callable[[], JobProgress],
-    ) -> T:
-        """Return what `work` does; record how far it is meanwhile, and end it when nobody wants it."""
-        loop = asyncio.get_running_loop()
-        recorded, recorded_at = so_far(), loop.time()
-        try:
-            while not (await asyncio.wait({work}, timeout=_LOOK_S))[0]:
-                progress = so_far()
-                if progress != recorded or loop.time() - recorded_at >= _SIGN_OF_LIFE_S:
-                    recorded, recorded_at = progress, loop.time()
-                    await self._enter(job, lease, state, progress)
-                else:
-                    await self._check_wanted(job)
-            return await work
-        finally:
-            work.cancel()
-            await asyncio.gather(work, return_exceptions=True)
-
-    async def _check_wanted(self, job: Job) -> None:
-        """Raise `JobCancelled` where somebody asked for the job to stop."""
-        async with self.database.snapshot() as tx:
-            if (await tx.jobs.get(job.tenant_id, job.id)).cancel_requested:
-                raise JobCancelled
-
     async def _write(
         self,
-        job: Job,
-        lease: HeldLease,
+        standing: Standing,
         collection: Collection,
         chunks: Sequence[Chunk],
         known: KnownVectors,
         progress: JobProgress,
     ) -> JobProgress:
         """Embed and store the chunks, batch by batch; a cancelled job stops after the batch at hand."""
+        job, lease = standing.job, standing.lease
         analyzer = self.analyzer_for(collection.language)
         await self.chunks.ensure_collection(collection)
         # What an earlier attempt wrote before it broke, should it have cut the document differently. If that
@@ -301,7 +260,7 @@ class IngestPipeline:
             batch = chunks[start : start + self.batch_chunks]
             texts = [chunk.text for chunk in batch]
             with step("embed"):
-                vectors, reused = await known.embed(self.embedder, texts)
+                vectors, reused = await self._embed(standing, known, texts, progress)
             lexemes = await asyncio.to_thread(lambda: list(map(analyzer.analyze, texts)))  # noqa: B023 - awaited
             await lease.ensure()
             with step("upsert"):
@@ -312,8 +271,15 @@ class IngestPipeline:
                 indexed_chunk_count=progress.indexed_chunk_count + len(batch),
                 reused_chunk_count=progress.reused_chunk_count + reused,
             )
-            await self._enter(job, lease, JobState.EMBEDDING, progress)
+            await standing.enter(JobState.EMBEDDING, progress)
         return progress
+
+    async def _embed(
+        self, standing: Standing, known: KnownVectors, texts: Sequence[str], progress: JobProgress
+    ) -> tuple[Embeddings, int]:
+        """Return what `KnownVectors.embed` does. A batch takes long where others' queries come first."""
+        embedding = asyncio.create_task(known.embed(self.embedder, texts))
+        return await standing.watch(JobState.EMBEDDING, embedding, lambda: progress)
 
 
 def _is_same(visible: DocumentRevision, content: _Content, recipe: str) -> bool:

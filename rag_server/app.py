@@ -24,7 +24,7 @@ from rag.v1 import (
     retrieve_service_pb2_grpc,
 )
 from rag_server.app_conversation import create_conversing
-from rag_server.app_generation import GenerationParts, open_generation
+from rag_server.app_generation import GenerationParts, create_resumable_answers, open_generation
 from rag_server.app_ingest import (
     check_embedder,
     crawl_check,
@@ -61,6 +61,7 @@ from rag_server.services.conversations import ConversationServicer
 from rag_server.services.documents import DocumentServicer
 from rag_server.services.generate import GenerateServicer
 from rag_server.services.idempotency import Idempotency
+from rag_server.services.resumable_answers import ResumableAnswers
 from rag_server.services.retrieve import RetrieveServicer
 from rag_server.services.wire.webhook import event_body
 from rag_server.text.analyzer import Analyzer
@@ -102,7 +103,8 @@ async def running_server(settings: Settings) -> AsyncIterator[RunningServer]:
     """
     async with AsyncExitStack() as stack:
         folder = stack.enter_context(locked(settings.storage.data_dir))
-        parts = await _open_parts(settings, folder, stack)
+        registry = CollectorRegistry()
+        parts = await _open_parts(settings, folder, registry, stack)
         is_distributed = bool(settings.queue.url.get_secret_value())
         sweeper = Sweeper(parts.database, parts.chunks, parts.blobs)
         relay = OutboxRelay(
@@ -111,8 +113,6 @@ async def running_server(settings: Settings) -> AsyncIterator[RunningServer]:
             poll_s=settings.queue.poll_s,
             stranded_after_s=settings.queue.stranded_after_s,
         )
-        registry = CollectorRegistry()
-        parts.generation.filter_counts.register(registry)
         background = Background()
         checks = {
             METADATA: parts.database.check,
@@ -129,8 +129,15 @@ async def running_server(settings: Settings) -> AsyncIterator[RunningServer]:
         )
         chain = StandardChain(settings.server, registry)
         server, port = create_server(settings.server, chain)
+        resumable = create_resumable_answers(settings, registry)
         _add_services(
-            server, settings, parts, sweeper, create_dry_runner(settings, parts.embedder, stack), health
+            server,
+            settings,
+            parts,
+            sweeper,
+            create_dry_runner(settings, parts.embedder, stack),
+            health,
+            resumable,
         )
         serve_metrics(settings.metrics, registry, stack)
 
@@ -176,11 +183,15 @@ async def running_server(settings: Settings) -> AsyncIterator[RunningServer]:
             log.info("stopping", grace_s=settings.server.shutdown_grace_s)
             await health.leave()
             parts.feed.close()
+            resumable.stop()
             await drain(server, chain, settings.server.shutdown_grace_s)
+            await resumable.close()
     log.info("stopped")
 
 
-async def _open_parts(settings: Settings, folder: Path, stack: AsyncExitStack) -> Parts:
+async def _open_parts(
+    settings: Settings, folder: Path, registry: CollectorRegistry, stack: AsyncExitStack
+) -> Parts:
     stores = await open_stores(settings, folder, stack, owns_folder=True)
     database, embedder = stores.database, stores.embedder
     chunks = RecentChunkStore(stores.chunks)
@@ -190,7 +201,7 @@ async def _open_parts(settings: Settings, folder: Path, stack: AsyncExitStack) -
     retrieval = await open_retrieval(settings, folder / "resident", database, chunks, embedder, stack)
     tell_others(database, bus)
     follower = Follower(database, bus, feed, retrieval.directory, retrieval.pool)
-    generation = await open_generation(settings, embedder, retrieval, stack)
+    generation = await open_generation(settings, embedder, retrieval, registry, stack)
     return Parts(database, chunks, stores.blobs, embedder, queue, feed, follower, retrieval, generation)
 
 
@@ -201,6 +212,7 @@ def _add_services(
     sweeper: Sweeper,
     dry_runner: DryRunner,
     health: Health,
+    resumable: ResumableAnswers,
 ) -> None:
     database, model = parts.database, parts.embedder.model
     idempotency = Idempotency(database)
@@ -243,6 +255,7 @@ def _add_services(
                 parts.generation.screen,
             ),
             parts.generation.models,
+            resumable,
         ),
         server,
     )

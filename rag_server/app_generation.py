@@ -8,9 +8,12 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Final
 
+from prometheus_client import CollectorRegistry
+
 from rag_server.app_filters import create_screen
 from rag_server.app_retrieval import RetrievalParts
 from rag_server.backends.extractive.generator import ExtractiveGenerator
+from rag_server.backends.memory_answer_store import MemoryAnswerStore
 from rag_server.backends.openai.generator import ModelOptions, OpenAiGenerator
 from rag_server.backends.openai.provider import Provider, ProviderOptions
 from rag_server.backends.openai.token_counts import EstimatedTokens, TokenizerFile
@@ -20,8 +23,9 @@ from rag_server.config import Settings
 from rag_server.config.answering import ModelSettings, ProviderSettings
 from rag_server.domain.generation import Sampling
 from rag_server.generation.admission import Gate
-from rag_server.generation.asking import Asking
+from rag_server.generation.asking import Asking, Asks
 from rag_server.generation.attribution import Attributor
+from rag_server.generation.cached_asking import CachedAsking
 from rag_server.generation.cite import Citer
 from rag_server.generation.compose import Composer
 from rag_server.generation.filters.counts import FilterCounts
@@ -30,6 +34,7 @@ from rag_server.generation.models import Models, ServedModel
 from rag_server.generation.pipeline import Answering
 from rag_server.generation.prompt import PromptTemplates
 from rag_server.generation.structured import StructuredWriter
+from rag_server.services.resumable_answers import ResumableAnswers, ResumptionLimits
 from rag_server.text.analyzer import Analyzer
 
 CHECK_INTERVAL_S: Final = 60.0
@@ -45,11 +50,14 @@ class GenerationParts:
     checks: Mapping[str, Callable[[], Awaitable[None]]]
     """Health of the providers, by name; no service needs one."""
     screen: Screen
-    filter_counts: FilterCounts
 
 
 async def open_generation(
-    settings: Settings, embedder: Embedder, retrieval: RetrievalParts, stack: AsyncExitStack
+    settings: Settings,
+    embedder: Embedder,
+    retrieval: RetrievalParts,
+    registry: CollectorRegistry,
+    stack: AsyncExitStack,
 ) -> GenerationParts:
     """Wire generation over open parts.
 
@@ -71,16 +79,37 @@ async def open_generation(
     models = Models(served, own.aliases, own.fallbacks)
     templates, attributor = PromptTemplates(), Attributor(embedder)
     composer = Composer(templates, max_cost=own.max_cost)
-    asking = Asking(composer, Citer(attributor), StructuredWriter(templates, attributor))
+    asking = _cached(
+        settings, Asking(composer, Citer(attributor), StructuredWriter(templates, attributor)), registry
+    )
     # A provider is asked through any of its models: what it is asked for is the list of them all.
     by_provider = {each.generator.model.provider: each.generator for each in served[1:]}
     checks = {
         f"provider:{name}": SpacedCheck(each.check, CHECK_INTERVAL_S) for name, each in by_provider.items()
     }
-    counts = FilterCounts()
-    screen = create_screen(settings.filters, counts)
+    screen = create_screen(settings.filters, FilterCounts(registry))
     answering = Answering(retrieval.retrieval, models, composer, asking, screen)
-    return GenerationParts(answering, models, checks, screen, counts)
+    return GenerationParts(answering, models, checks, screen)
+
+
+def _cached(settings: Settings, asking: Asking, registry: CollectorRegistry) -> Asks:
+    """Return what asks, with the answers that were given before, if any are to be kept."""
+    own = settings.answers
+    if not own.cache_bytes:
+        return asking
+    greedy = [name for name, model in settings.models.models.items() if model.temperature == 0]
+    store = MemoryAnswerStore(own.cache_bytes, own.cache_ttl_s)
+    return CachedAsking(asking, store, greedy_models=greedy, registry=registry)
+
+
+def create_resumable_answers(settings: Settings, registry: CollectorRegistry) -> ResumableAnswers:
+    """Return what keeps answers for callers whose connection breaks; `registry` counts them."""
+    limits = ResumptionLimits(
+        settings.answers.max_resumable,
+        settings.answers.resume_buffer_bytes,
+        settings.server.default_stream_deadline_s,
+    )
+    return ResumableAnswers(limits, registry)
 
 
 def _served(generator: Generator, permits: int, queue: int) -> ServedModel:

@@ -5,6 +5,7 @@
     ├── NotFound                 absent, or another tenant's: the caller cannot tell which
     ├── AlreadyExists
     ├── FailedPrecondition       right request, wrong state
+    ├── Aborted                  another call was in the way
     ├── ResourceExhausted        a limit; may say when to come back
     ├── Unavailable              a part is down; says when to come back
     ├── DeadlineExceeded
@@ -95,6 +96,12 @@ class FailedPrecondition(RagError):
     """The state of the resource does not allow the call."""
 
     status = "FAILED_PRECONDITION"
+
+
+class Aborted(RagError):
+    """Another call was in the way, and this one is not to be repeated as it is."""
+
+    status = "ABORTED"
 
 
 class ResourceExhausted(RagError):

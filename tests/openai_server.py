@@ -33,6 +33,8 @@ class Stream:
     """Sends nothing more, and waits for the client to leave."""
     raw: bytes = b""
     """Sent after the tokens, as it is."""
+    gate: asyncio.Event | None = None
+    """Waited for after the first token."""
 
     @classmethod
     def of(cls, *tokens: str, **others: Any) -> Self:
@@ -84,6 +86,14 @@ class OpenAiServer:
     def script(self, *behaviours: Behaviour) -> None:
         """Have the next requests answered so."""
         self._script += behaviours
+
+    def forget(self) -> None:
+        """Be as one that has just begun: for a server that several tests share."""
+        self.default = Stream.of("Yes.")
+        self._script.clear()
+        self.bodies.clear()
+        self.abandoned.clear()
+        self.reached.clear()
 
     def next_behaviour(self) -> Behaviour:
         """Return how the request that has just come is answered."""
@@ -189,7 +199,9 @@ class OpenAiServer:
 
 
 async def _pieces(stream: Stream) -> AsyncIterator[bytes]:
-    for token in stream.tokens:
+    for index, token in enumerate(stream.tokens):
+        if index == 1 and stream.gate is not None:
+            await stream.gate.wait()
         yield event({"choices": [{"index": 0, "delta": {"content": token}, "finish_reason": None}]})
     if stream.raw:
         yield stream.raw

@@ -24,12 +24,14 @@ from rag_server.config.ingesting import (
     WebhookSettings,
     WorkerSettings,
 )
+from rag_server.config.keeping import AnswerSettings
 from rag_server.config.parsing import ParserSettings
 from rag_server.config.serving import LogSettings, MetricsSettings, ServerSettings
 from rag_server.config.settings import Settings
 from rag_server.config.stores import DatabaseSettings, MilvusSettings, StorageSettings
 
 __all__ = [
+    "AnswerSettings",
     "ConversationSettings",
     "CrawlSettings",
     "DatabaseSettings",

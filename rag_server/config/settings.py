@@ -27,6 +27,7 @@ from rag_server.config.ingesting import (
     WebhookSettings,
     WorkerSettings,
 )
+from rag_server.config.keeping import AnswerSettings
 from rag_server.config.parsing import ParserSettings
 from rag_server.config.serving import LogSettings, MetricsSettings, ServerSettings
 from rag_server.config.stores import DatabaseSettings, MilvusSettings, StorageSettings
@@ -52,6 +53,7 @@ class Settings(BaseSettings):
     retrieval: RetrievalSettings = RetrievalSettings()
     generation: GenerationSettings = GenerationSettings()
     models: ModelsSettings = ModelsSettings()
+    answers: AnswerSettings = AnswerSettings()
     conversations: ConversationSettings = ConversationSettings()
     filters: FilterSettings = FilterSettings()
     ingest: IngestSettings = IngestSettings()

@@ -51,6 +51,15 @@ class Sampling:
     """Texts before which the answer ends."""
 
 
+class AnswerCaching(StrEnum):
+    """Whether an answer may be one that was given before, or to another caller of the tenant."""
+
+    REPEATABLE = "repeatable"
+    """If it would come out alike."""
+    ALLOWED = "allowed"
+    BYPASSED = "bypassed"
+
+
 @dataclass(frozen=True, slots=True)
 class GenerationRequest:
     """A question and how to answer it."""
@@ -70,6 +79,7 @@ class GenerationRequest:
     output: OutputFormat | None = None
     """The form that the answer has to have; None: text as the model writes it."""
     priority: Priority = Priority.INTERACTIVE
+    caching: AnswerCaching = AnswerCaching.REPEATABLE
     history: tuple[HistoryMessage, ...] = ()
     """What was said before, oldest first; for a stored conversation as much of it as the generator gets."""
     conversation: ConversationRef | None = None
@@ -194,6 +204,8 @@ class Finished:
     prompt: PromptReport | None = None
     policy: PolicyReport | None = None
     """What filters did; None: nothing."""
+    is_shared: bool = False
+    """Whether no model was asked: the answer was given before, or is that of another caller, too."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
+from typing import Protocol
 
 import structlog
 
@@ -29,6 +30,16 @@ class Asked:
     model: str
     composed: Composed
     is_fallback: bool
+    is_shared: bool = False
+    """Whether no model was asked: the answer was kept, or is another caller's, too."""
+
+
+class Asks(Protocol):
+    """Gets an answer."""
+
+    def ask(self, route: Sequence[ServedModel], first: Composed) -> AsyncGenerator[Asked | Words, None]:
+        """Yield who answers, then the answer; see `Asking.ask`."""
+        ...
 
 
 class Asking:
@@ -93,7 +104,9 @@ class Asking:
 
 
 async def usage_of(route: Sequence[ServedModel], who: Asked, text: str) -> Usage:
-    """Return what an answer of `who` has cost that was stopped after `text`."""
+    """Return what an answer of `who` has cost that was stopped after `text`; a shared one costs nothing."""
+    if who.is_shared:
+        return Usage(0, 0)
     generator = next(each.generator for each in route if each.name == who.model)
     (answer_tokens,) = await generator.count_tokens([text])
     return Usage(who.composed.report.token_count if who.composed.report else 0, answer_tokens)

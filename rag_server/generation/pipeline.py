@@ -18,7 +18,7 @@ from rag_server.domain.policy import PolicyReport
 from rag_server.domain.retrieval import Degradation
 from rag_server.domain.time_limit import TimeLimit
 from rag_server.errors import Internal
-from rag_server.generation.asking import Asked, Asking, usage_of
+from rag_server.generation.asking import Asked, Asks, usage_of
 from rag_server.generation.compose import Composer
 from rag_server.generation.filters.screen import Screen
 from rag_server.generation.models import Models
@@ -35,7 +35,7 @@ class Answering:
         retrieval: Retrieval,
         models: Models,
         composer: Composer,
-        asking: Asking,
+        asking: Asks,
         screen: Screen | None = None,
     ) -> None:
         self._retrieval = retrieval
@@ -93,5 +93,6 @@ class Answering:
             who.model,
             (Degradation.FALLBACK_MODEL,) if who.is_fallback else (),
             who.composed.report,
-            policy or None,
+            policy=policy or None,
+            is_shared=who.is_shared,
         )

@@ -23,6 +23,7 @@ from rag_server.interceptors.call import current_call
 from rag_server.metadata.database import Database
 from rag_server.query.resident.pool import ResidentPool
 from rag_server.services.wire.figures import to_cache_info, to_retriever_info
+from rag_server.services.wire.limits import to_limits
 from rag_server.services.wire.metadata import to_timestamp
 from rag_server.services.wire.model import to_model_alias, to_model_info
 from rag_server.text.analyzer import SUPPORTED_LANGUAGES
@@ -88,11 +89,7 @@ class AdminServicer(pb_grpc.AdminServiceServicer):
             generators=self._models.names,
             languages=SUPPORTED_LANGUAGES,
             media_types=readable_media_types(),
-            limits=pb.Limits(
-                message_bytes=self._settings.server.max_message_bytes,
-                document_bytes=self._settings.storage.max_document_bytes,
-                concurrent_calls=self._settings.server.max_concurrent_calls,
-            ),
+            limits=to_limits(self._settings),
             components=[
                 pb.ComponentHealth(
                     name=component.name,

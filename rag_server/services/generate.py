@@ -12,6 +12,7 @@ from rag_server.domain.generation import Repeated
 from rag_server.generation.conversing import Conversing
 from rag_server.generation.models import Models
 from rag_server.interceptors.call import current_call
+from rag_server.services.resumable_answers import ResumableAnswers
 from rag_server.services.wire.conversation import to_repeated
 from rag_server.services.wire.query import AnswerWriter, QuestionMessage, collect, from_question
 
@@ -19,9 +20,10 @@ from rag_server.services.wire.query import AnswerWriter, QuestionMessage, collec
 class GenerateServicer(pb_grpc.GenerateServiceServicer):
     """Answers questions from what was ingested."""
 
-    def __init__(self, conversing: Conversing, models: Models) -> None:
+    def __init__(self, conversing: Conversing, models: Models, resumable: ResumableAnswers) -> None:
         self._conversing = conversing
         self._models = models
+        self._resumable = resumable
 
     async def Generate(self, request: pb.GenerateRequest, context: Any) -> pb.GenerateResponse:
         """Answer a question in one response: the stream, collected."""
@@ -34,8 +36,15 @@ class GenerateServicer(pb_grpc.GenerateServiceServicer):
     async def StreamGenerate(
         self, request: pb.StreamGenerateRequest, context: Any
     ) -> AsyncGenerator[pb.StreamGenerateResponse, None]:
-        """Answer a question as a stream of events."""
-        async with aclosing(self._events(request)) as events:
+        """Answer a question as a stream of events, or go on with an answer."""
+        tenant_id = current_call.get().tenant_id
+        if request.resume_cursor:
+            answer = self._resumable.resume(tenant_id, request)
+        elif request.HasField("resume_window_ms"):
+            answer = self._resumable.begin(tenant_id, request, lambda: self._events(request))
+        else:
+            answer = self._events(request)
+        async with aclosing(answer) as events:
             async for event in events:
                 yield event
 

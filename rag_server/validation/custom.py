@@ -22,6 +22,7 @@ from rag.v1 import (
 )
 from rag_server.domain.record_template import TemplateError, parse_template
 from rag_server.validation import conversation_conditions as conversation
+from rag_server.validation import resumption_conditions as resumption
 from rag_server.validation import retrieval_conditions as retrieval
 from rag_server.validation.choice_conditions import choices_can_be_told_apart
 from rag_server.validation.defaults import value_or_default
@@ -228,7 +229,7 @@ CHECKS: Final[Mapping[str, tuple[Check, ...]]] = {
     "rag.v1.BatchRetrieveRequest": (retrieval.batch_is_bounded,),
     "rag.v1.RerankRequest": (retrieval.query_is_not_blank, retrieval.all_passages_are_reranked),
     "rag.v1.GenerateRequest": _QUESTION,
-    "rag.v1.StreamGenerateRequest": _QUESTION,
+    "rag.v1.StreamGenerateRequest": (*_QUESTION, resumption.cursor_is_of_a_resumable_answer),
 }
 """The conditions by the full name of the message."""
 

@@ -208,7 +208,11 @@ FIELD_RULES: Final[Mapping[str, FieldRules]] = {
     "rag.v1.AdaptiveFusion": {"dense_weight": _WEIGHT, "lexical_weight": _WEIGHT},
     # generate_service.proto
     "rag.v1.GenerateRequest": _GENERATE,
-    "rag.v1.StreamGenerateRequest": _GENERATE,
+    "rag.v1.StreamGenerateRequest": {
+        **_GENERATE,
+        "resume_window_ms": (Range(100, 120_000),),
+        "resume_cursor": (Length(0, 128),),
+    },
     "rag.v1.CountTokensRequest": {"texts": (Items(1, 128), Length(0, 8192)), "model": (Length(0, 64),)},
     # ingest_service.proto
     "rag.v1.DocumentSpec": {

@@ -64,6 +64,7 @@ _CONTEXT: dict[tuple[str, str], dict[str, Any]] = {
     ("rag.v1.CharacterChunking", "overlap_characters"): {"max_characters": 8000},
     ("rag.v1.GenerateRequest", "request_id"): {"conversation_id": "x"},
     ("rag.v1.StreamGenerateRequest", "request_id"): {"conversation_id": "x"},
+    ("rag.v1.StreamGenerateRequest", "resume_cursor"): {"resume_window_ms": 1000},
 }
 """What else has to be set so that a field can take each value of its range."""
 

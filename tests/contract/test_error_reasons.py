@@ -25,6 +25,7 @@ RAISERS = frozenset(
         "NotFound",
         "AlreadyExists",
         "FailedPrecondition",
+        "Aborted",
         "ResourceExhausted",
         "Unavailable",
         "DeadlineExceeded",

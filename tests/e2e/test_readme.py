@@ -26,19 +26,20 @@ ELIDED = "..."
 PATIENCE_S = 20.0
 
 
-def block(marker: str) -> str:
-    """Return the fenced block that follows the comment `marker`."""
-    found = re.search(rf"<!-- {marker}:.*?-->\n```\w+\n(.*?)```", README, re.DOTALL)
-    assert found is not None, f"the README has no block {marker!r}"
-    return found[1]
+def blocks(marker: str) -> list[str]:
+    """Return the fenced blocks that follow a comment `marker`."""
+    found = re.findall(rf"<!-- {marker}:.*?-->\n```\w+\n(.*?)```", README, re.DOTALL)
+    assert found, f"the README has no block {marker!r}"
+    return found
 
 
 def transcript() -> list[tuple[list[str], str]]:
-    """Return the commands of the transcript, as words, and the output shown for each."""
+    """Return the commands of all transcripts in their order, as words, and the output shown for each."""
     commands = []
-    for part in re.split(r"^\$ ", block("transcript"), flags=re.MULTILINE)[1:]:
-        words, output = split_command(part)
-        commands.append((words, output.strip()))
+    for block in blocks("transcript"):
+        for part in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
+            words, output = split_command(part)
+            commands.append((words, output.strip()))
     return commands
 
 
@@ -147,7 +148,8 @@ def test_readme_transcript_replayed_shows_what_the_readme_shows(address: str) ->
 
 def run_example(address: str) -> None:
     """The Python example, run after the transcript has made its collection, prints the answer."""
-    program = block("example").replace(ADDRESS, address)
+    (program,) = blocks("example")
+    program = program.replace(ADDRESS, address)
     result = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=60
     )

@@ -970,6 +970,10 @@ async def test_server_info_names_models_limits_and_parts(client: RagClient, serv
     assert {"text/plain", "text/markdown", "text/html", "application/pdf"} < set(info.media_types)
     assert {"en", "es", "mul"} <= set(info.languages)
     assert info.limits.document_bytes == server.settings.storage.max_document_bytes
+    assert info.limits.waiting_jobs == server.settings.ingest.max_waiting_jobs
+    assert info.limits.conversations == server.settings.conversations.max_conversations
+    assert all(limit > 0 for _, limit in info.limits.ListFields())
+    assert len(info.limits.ListFields()) == len(info.limits.DESCRIPTOR.fields)
     assert {each.name: each.is_serving for each in info.components} == dict.fromkeys(
         ("metadata", "chunks", "embedder", "ingest"), True
     )

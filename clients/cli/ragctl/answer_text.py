@@ -6,6 +6,9 @@ from collections.abc import Callable
 
 from rag.v1.generate_service_pb2 import Citation
 
+LOST = " […] "
+"""Stands where a part of the answer is missing."""
+
 
 class CitedText:
     """Writes the pieces of an answer with `[1]` after each cited span.
@@ -40,6 +43,13 @@ class CitedText:
         """Take the next piece of the answer."""
         self.flush()
         self._held = text
+
+    def skip_to(self, offset: int) -> None:
+        """Take it that the answer goes on at `offset`: what comes before it has been lost."""
+        self.flush()
+        if offset > self._written:
+            self._write_text(LOST)
+            self._written = offset
 
     def cite(self, citation: Citation) -> None:
         """Take a citation of text that has come."""

@@ -15,11 +15,13 @@ from rag.v1.generate_service_pb2 import (
     FinishReason,
     GenerationFinished,
     StreamGenerateRequest,
+    StreamGenerateResponse,
 )
 from rag.v1.generate_service_pb2_grpc import GenerateServiceStub
 from rag.v1.options_pb2 import GenerationOptions, RetrievalOptions
 from rag.v1.policy_pb2 import FilteredPart, PolicyReport
 from rag.v1.retrieved_chunk_pb2 import RetrievedChunk
+from ragctl.answer_events import answer_events
 from ragctl.answer_text import CitedText
 from ragctl.errors import UNREACHABLE, CommandFailed, Problem, from_rpc, show, unreachable
 from ragctl.moments import shown_timings
@@ -134,43 +136,63 @@ def answer(session: Session, request: StreamGenerateRequest) -> None:
         CommandFailed: The stream ended without `finished`, so that the answer may be cut short.
     """
     output = session.output
-    stub = GenerateServiceStub(session.channel)
-    call = stub.StreamGenerate(request, timeout=session.stream_timeout_s or DEFAULT_TIMEOUT_S)
-    sources: list[RetrievedChunk] = []
-    citations: list[Citation] = []
-    finished: GenerationFinished | None = None
-    text = CitedText(output.piece, lambda marker: output.piece(marker, style="cyan"))
+    view = _AnswerView(session)
+    events = answer_events(
+        GenerateServiceStub(session.channel),
+        request,
+        timeout_s=session.stream_timeout_s or DEFAULT_TIMEOUT_S,
+        on_break=lambda: output.note("the connection broke: going on with the answer"),
+    )
     try:
-        for event in call:
-            if event.HasField("finished"):
-                finished = event.finished
-            if output.is_json:
-                output.json_line(event)
-                continue
-            match event.WhichOneof("event"):
-                case "retrieved":
-                    sources = list(event.retrieved.sources)
-                    note = degradation_note(event.retrieved.degradations)
-                    if note:
-                        output.line(note, style="yellow")
-                case "delta":
-                    text.add(event.delta.text)
-                case "citation":
-                    citations.append(event.citation)
-                    text.cite(event.citation)
-                case _:
-                    pass
+        for event in events:
+            view.take(event)
     finally:
-        call.cancel()
-        if not text.is_empty:
-            text.flush()
+        events.close()
+        if not view.text.is_empty:
+            view.text.flush()
             output.line()
-    if finished is None:
+    if view.finished is None:
         raise CommandFailed(Problem("ANSWER_BROKEN", "the answer broke off before its end"))
     if not output.is_json:
-        _show_end(session, finished)
-        show_sources(session, sources, citations, text.numbers)
-        output.line(f"server time {shown_timings(finished.timings)}", style="dim")
+        _show_end(session, view.finished)
+        show_sources(session, view.sources, view.citations, view.text.numbers)
+        output.line(f"server time {shown_timings(view.finished.timings)}", style="dim")
+
+
+class _AnswerView:
+    """Shows an answer as it comes, and keeps what its end is told by."""
+
+    def __init__(self, session: Session) -> None:
+        self._output = output = session.output
+        self.sources: list[RetrievedChunk] = []
+        self.citations: list[Citation] = []
+        self.finished: GenerationFinished | None = None
+        self.text = CitedText(output.piece, lambda marker: output.piece(marker, style="cyan"))
+
+    def take(self, event: StreamGenerateResponse) -> None:
+        """Show the next event."""
+        if event.HasField("finished"):
+            self.finished = event.finished
+        if event.HasField("gap"):
+            self._output.note(f"{event.gap.event_count} events of the answer came too late to be kept")
+        if self._output.is_json:
+            self._output.json_line(event)
+            return
+        match event.WhichOneof("event"):
+            case "retrieved":
+                self.sources = list(event.retrieved.sources)
+                note = degradation_note(event.retrieved.degradations)
+                if note:
+                    self._output.line(note, style="yellow")
+            case "delta":
+                self.text.add(event.delta.text)
+            case "gap":
+                self.text.skip_to(event.gap.answer_offset)
+            case "citation":
+                self.citations.append(event.citation)
+                self.text.cite(event.citation)
+            case _:
+                pass
 
 
 def _show_end(session: Session, finished: GenerationFinished) -> None:

@@ -96,6 +96,10 @@ def info(session: Session) -> None:
             ("largest message", f"{limits.message_bytes} bytes"),
             ("largest document", f"{limits.document_bytes} bytes"),
             ("calls at once", str(limits.concurrent_calls)),
+            ("waiting jobs", f"{limits.waiting_jobs} at most"),
+            ("in one archive", f"{limits.archive_entries} files, {limits.archive_bytes} bytes unpacked"),
+            ("open uploads", f"{limits.open_uploads} at most"),
+            ("conversations", f"{limits.conversations} at most, of {limits.conversation_messages} messages"),
             ("unfinished jobs", str(response.unfinished_job_count)),
         ]
     )

@@ -10,18 +10,15 @@ from rag_server.domain.policy import PolicyReport
 class FilterCounts:
     """Redactions and refusals since the start."""
 
-    def __init__(self) -> None:
+    def __init__(self, registry: CollectorRegistry | None = None) -> None:
+        """Count in `registry`; None: where nobody looks."""
+        own = CollectorRegistry() if registry is None else registry
         self._redactions = Counter(
-            "rag_filter_redactions", "Texts replaced.", ["filter", "kind", "part"], registry=None
+            "rag_filter_redactions", "Texts replaced.", ["filter", "kind", "part"], registry=own
         )
         self._refusals = Counter(
-            "rag_filter_refusals", "Questions and answers refused.", ["filter", "part"], registry=None
+            "rag_filter_refusals", "Questions and answers refused.", ["filter", "part"], registry=own
         )
-
-    def register(self, registry: CollectorRegistry) -> None:
-        """Show the counts with the others of a server."""
-        registry.register(self._redactions)
-        registry.register(self._refusals)
 
     def add(self, report: PolicyReport) -> None:
         """Count what filters did to one part."""

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from rag.v1 import generate_service_pb2, options_pb2, retrieve_service_pb2
 from rag_server.domain.generation import (
+    AnswerCaching,
     Citation,
     CitationOrigin,
     Cited,
@@ -47,6 +48,11 @@ _ORIGINS = {
     CitationOrigin.QUOTE: generate_service_pb2.CITATION_ORIGIN_QUOTE,
     CitationOrigin.MARKER: generate_service_pb2.CITATION_ORIGIN_MARKER,
     CitationOrigin.SIMILARITY: generate_service_pb2.CITATION_ORIGIN_SIMILARITY,
+}
+
+_CACHINGS: dict[int, AnswerCaching] = {
+    options_pb2.ANSWER_CACHING_ALLOWED: AnswerCaching.ALLOWED,
+    options_pb2.ANSWER_CACHING_BYPASSED: AnswerCaching.BYPASSED,
 }
 
 QuestionMessage = generate_service_pb2.GenerateRequest | generate_service_pb2.StreamGenerateRequest
@@ -93,6 +99,7 @@ def from_question(message: QuestionMessage) -> GenerationRequest:
         priority=Priority.BULK
         if options.priority == options_pb2.GENERATION_PRIORITY_BULK
         else Priority.INTERACTIVE,
+        caching=_CACHINGS.get(options.cache, AnswerCaching.REPEATABLE),
         output=from_output(options.output) if options.HasField("output") else None,
         history=from_history(message.messages),
         conversation=from_reference(message),
@@ -136,6 +143,7 @@ class AnswerWriter:
                     degradations=to_degradations(event.degradations),
                     prompt=_to_report(event.prompt),
                     policy=to_policy(event.policy),
+                    from_cache=event.is_shared,
                 )
                 return pb.StreamGenerateResponse(finished=finished)
 
@@ -199,6 +207,7 @@ def collect(
             response.timings.CopyFrom(event.finished.timings)
             response.model = event.finished.model
             response.degradations.extend(event.finished.degradations)
+            response.from_cache = event.finished.from_cache
             if event.finished.HasField("prompt"):
                 response.prompt.CopyFrom(event.finished.prompt)
             if event.finished.HasField("policy"):

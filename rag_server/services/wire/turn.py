@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from rag.v1 import conversation_pb2 as pb
 from rag.v1 import generate_service_pb2
 from rag_server.domain.conversation import ConversationRef, HistoryMessage, Role, TurnInfo
+from rag_server.services.wire.resumption import without_resumption
 
 _ROLES = {
     Role.USER: pb.MESSAGE_ROLE_USER,
@@ -31,13 +32,16 @@ def from_reference(
 ) -> ConversationRef | None:
     """Return the conversation that a question continues; None: it names none.
 
-    Both requests have the same fields, so a call may be repeated by the other method.
+    Both requests have the same fields but for resuming, so a call may be repeated by the other method.
     """
     if not message.conversation_id:
         return None
     body_hash = ""
     if message.request_id:
-        body_hash = hashlib.sha256(message.SerializeToString(deterministic=True)).hexdigest()
+        question = message
+        if isinstance(message, generate_service_pb2.StreamGenerateRequest):
+            question = without_resumption(message)
+        body_hash = hashlib.sha256(question.SerializeToString(deterministic=True)).hexdigest()
     return ConversationRef(message.conversation_id, message.request_id.lower(), body_hash)
 
 

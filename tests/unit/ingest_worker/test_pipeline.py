@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -12,11 +12,13 @@ import ingest_worker.pipeline
 from ingest_worker.cancelled import JobCancelled
 from ingest_worker.chunk import chunk_document
 from ingest_worker.fetch import FetchedDocument
-from ingest_worker.lease import HeldLease
 from ingest_worker.sandbox.protocol import PagesDone
+from ingest_worker.standing import Standing
+from rag_server.backends.protocols import Embeddings
 from rag_server.domain.document import ChunkDraft, MediaType, ParsedDocument, chunk_id
-from rag_server.domain.job import Job, JobState
+from rag_server.domain.job import Job, JobProgress, JobState
 from rag_server.domain.metadata import MetadataType
+from rag_server.domain.priority import Priority
 from rag_server.domain.records import RecordField, RecordMapping
 from rag_server.errors import FailedPrecondition, InvalidArgument, NotFound, Unavailable
 from rag_server.testing.fakes import HashEmbedder
@@ -144,23 +146,24 @@ async def test_pipeline_cancelled_job_stops_at_the_next_batch(workshop: Workshop
     assert len(workshop.rows.written) == 2
 
 
-async def test_pipeline_cancelled_after_the_last_row_publishes_nothing(workshop: Workshop) -> None:
+async def test_pipeline_cancelled_after_the_last_row_publishes_nothing(
+    workshop: Workshop, monkeypatch: pytest.MonkeyPatch
+) -> None:
     job = await workshop.accept("one short text")
-    change = type(workshop.pipeline)._enter
-
     async with workshop.database.transaction() as tx:
         await tx.jobs.change(TENANT, job.id, state=JobState.FETCHING)
 
-    class Late(type(workshop.pipeline)):  # type: ignore[misc]  # a pipeline that is cancelled at the end
-        async def _enter(self, job: Job, lease: HeldLease, state: JobState, progress: object) -> None:
-            await change(self, job, lease, state, progress)  # type: ignore[arg-type]  # passed on
+    class Late(Standing):
+        """A job that somebody cancels once its last stage has begun."""
+
+        async def enter(self, state: JobState, progress: JobProgress) -> None:
+            await Standing.enter(self, state, progress)
             if state is JobState.INDEXING:
                 async with workshop.database.transaction() as tx:
                     await tx.jobs.request_cancel(TENANT, job.id)
 
-    pipeline = workshop.pipeline
-    late = Late(**{name: getattr(pipeline, name) for name in pipeline.__dataclass_fields__})
-    ended = await workshop.run(job, late)
+    monkeypatch.setattr(ingest_worker.pipeline, "Standing", Late)
+    ended = await workshop.run(job)
     assert ended.state is JobState.CANCELLED
     async with workshop.database.snapshot() as tx:
         with pytest.raises(NotFound):
@@ -364,6 +367,53 @@ async def test_pipeline_that_gets_no_further_shows_that_it_lives(workshop: Works
     assert later.update_time > first.update_time
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
+
+
+class SlowEmbedder(HashEmbedder):
+    """Embeds nothing until it is let."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked = asyncio.Event()
+        self.let = asyncio.Event()
+        self.was_cancelled = False
+
+    async def embed(self, texts: Sequence[str], *, priority: Priority = Priority.INTERACTIVE) -> Embeddings:
+        self.asked.set()
+        try:
+            await self.let.wait()
+        except asyncio.CancelledError:
+            self.was_cancelled = True
+            raise
+        return await super().embed(texts, priority=priority)
+
+
+async def test_pipeline_shows_that_it_lives_while_a_batch_is_embedded(workshop: Workshop) -> None:
+    embedder = SlowEmbedder()
+    job = await workshop.accept()
+    running = asyncio.create_task(workshop.run(job, replace(workshop.pipeline, embedder=embedder)))
+    async with asyncio.timeout(30):
+        await embedder.asked.wait()
+        first = await workshop.job(job.id)
+        while (later := await workshop.job(job.id)).sequence == first.sequence:
+            await workshop.changed.wait()
+            workshop.changed.clear()
+        assert (later.state, later.progress) == (JobState.EMBEDDING, first.progress)
+        embedder.let.set()
+        assert (await running).state is JobState.SUCCEEDED
+
+
+async def test_pipeline_cancelled_while_a_batch_is_embedded_does_not_wait_for_it(workshop: Workshop) -> None:
+    embedder = SlowEmbedder()
+    job = await workshop.accept()
+    running = asyncio.create_task(workshop.run(job, replace(workshop.pipeline, embedder=embedder)))
+    await asyncio.wait_for(embedder.asked.wait(), 30)
+    async with workshop.database.transaction() as tx:
+        await tx.jobs.request_cancel(TENANT, job.id)
+    with pytest.raises(JobCancelled):
+        await asyncio.wait_for(running, 30)
+    assert embedder.was_cancelled
+    assert workshop.rows.rows == {}
 
 
 class SlowCutting:

@@ -348,6 +348,12 @@ class Limits(_message.Message):
     MESSAGE_BYTES_FIELD_NUMBER: _builtins.int
     DOCUMENT_BYTES_FIELD_NUMBER: _builtins.int
     CONCURRENT_CALLS_FIELD_NUMBER: _builtins.int
+    WAITING_JOBS_FIELD_NUMBER: _builtins.int
+    ARCHIVE_ENTRIES_FIELD_NUMBER: _builtins.int
+    ARCHIVE_BYTES_FIELD_NUMBER: _builtins.int
+    OPEN_UPLOADS_FIELD_NUMBER: _builtins.int
+    CONVERSATIONS_FIELD_NUMBER: _builtins.int
+    CONVERSATION_MESSAGES_FIELD_NUMBER: _builtins.int
     message_bytes: _builtins.int
     """message_bytes is the size of the largest message that the server takes."""
     document_bytes: _builtins.int
@@ -356,16 +362,36 @@ class Limits(_message.Message):
     """
     concurrent_calls: _builtins.int
     """concurrent_calls is the number of calls that the server works on at once."""
+    waiting_jobs: _builtins.int
+    """waiting_jobs is the number of jobs that may wait to be worked on; more are refused
+    (`JOB_QUEUE_FULL`).
+    """
+    archive_entries: _builtins.int
+    """archive_entries is the number of files that one ZIP archive may hold, those in archives within it included."""
+    archive_bytes: _builtins.int
+    """archive_bytes is what one ZIP archive may unpack to, together with the archives within it."""
+    open_uploads: _builtins.int
+    """open_uploads is the number of uploads of StartUpload that may be open."""
+    conversations: _builtins.int
+    """conversations is the number of conversations that there may be."""
+    conversation_messages: _builtins.int
+    """conversation_messages is the number of messages that one of them may have, questions and answers."""
     def __init__(
         self,
         *,
         message_bytes: _builtins.int = ...,
         document_bytes: _builtins.int = ...,
         concurrent_calls: _builtins.int = ...,
+        waiting_jobs: _builtins.int = ...,
+        archive_entries: _builtins.int = ...,
+        archive_bytes: _builtins.int = ...,
+        open_uploads: _builtins.int = ...,
+        conversations: _builtins.int = ...,
+        conversation_messages: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["concurrent_calls", b"concurrent_calls", "document_bytes", b"document_bytes", "message_bytes", b"message_bytes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["archive_bytes", b"archive_bytes", "archive_entries", b"archive_entries", "concurrent_calls", b"concurrent_calls", "conversation_messages", b"conversation_messages", "conversations", b"conversations", "document_bytes", b"document_bytes", "message_bytes", b"message_bytes", "open_uploads", b"open_uploads", "waiting_jobs", b"waiting_jobs"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -414,6 +414,16 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """ERROR_REASON_TOKENIZER_UNUSABLE (FAILED_PRECONDITION, Start-up): the tokenizer file of a model cannot be read.
     Metadata: `model`.
     """
+    ERROR_REASON_STREAM_NOT_RESUMABLE: _ErrorReason.ValueType  # 156
+    """ERROR_REASON_STREAM_NOT_RESUMABLE (NOT_FOUND): the answer of a `resume_cursor` is not kept any longer, or not by
+    this server: ask again without one.
+    """
+    ERROR_REASON_INVALID_RESUME_CURSOR: _ErrorReason.ValueType  # 157
+    """ERROR_REASON_INVALID_RESUME_CURSOR (INVALID_ARGUMENT): a `resume_cursor` is none that StreamGenerate has sent
+    for this request.
+    """
+    ERROR_REASON_STREAM_TAKEN_OVER: _ErrorReason.ValueType  # 158
+    """ERROR_REASON_STREAM_TAKEN_OVER (ABORTED): another call reads the answer on with `resume_cursor`."""
     ERROR_REASON_DOCLING_FAILED: _ErrorReason.ValueType  # 126
     """ERROR_REASON_DOCLING_FAILED (INVALID_ARGUMENT): docling fails at a document, which may be intact; the setting
     `parser.docling` says which formats it reads. Metadata: `media_type`, and `error`, the kind of its error.
@@ -859,6 +869,16 @@ ERROR_REASON_TOKENIZER_UNUSABLE: ErrorReason.ValueType  # 155
 """ERROR_REASON_TOKENIZER_UNUSABLE (FAILED_PRECONDITION, Start-up): the tokenizer file of a model cannot be read.
 Metadata: `model`.
 """
+ERROR_REASON_STREAM_NOT_RESUMABLE: ErrorReason.ValueType  # 156
+"""ERROR_REASON_STREAM_NOT_RESUMABLE (NOT_FOUND): the answer of a `resume_cursor` is not kept any longer, or not by
+this server: ask again without one.
+"""
+ERROR_REASON_INVALID_RESUME_CURSOR: ErrorReason.ValueType  # 157
+"""ERROR_REASON_INVALID_RESUME_CURSOR (INVALID_ARGUMENT): a `resume_cursor` is none that StreamGenerate has sent
+for this request.
+"""
+ERROR_REASON_STREAM_TAKEN_OVER: ErrorReason.ValueType  # 158
+"""ERROR_REASON_STREAM_TAKEN_OVER (ABORTED): another call reads the answer on with `resume_cursor`."""
 ERROR_REASON_DOCLING_FAILED: ErrorReason.ValueType  # 126
 """ERROR_REASON_DOCLING_FAILED (INVALID_ARGUMENT): docling fails at a document, which may be intact; the setting
 `parser.docling` says which formats it reads. Metadata: `media_type`, and `error`, the kind of its error.

@@ -192,6 +192,7 @@ class GenerateResponse(_message.Message):
     TIMINGS_FIELD_NUMBER: _builtins.int
     PROMPT_FIELD_NUMBER: _builtins.int
     POLICY_FIELD_NUMBER: _builtins.int
+    FROM_CACHE_FIELD_NUMBER: _builtins.int
     TURN_FIELD_NUMBER: _builtins.int
     answer: _builtins.str
     """answer is the text."""
@@ -201,6 +202,10 @@ class GenerateResponse(_message.Message):
     """model is the model that answered."""
     score_scale: _retrieved_chunk_pb2.ScoreScale.ValueType
     """score_scale says what the sources' scores mean."""
+    from_cache: _builtins.bool
+    """from_cache says that no model was asked: the answer was given before, or is given to another call at the same
+    time. `usage` is then zero.
+    """
     @_builtins.property
     def citations(self) -> _containers.RepeatedCompositeFieldContainer[Global___Citation]:
         """citations say which spans of the answer come from which source."""
@@ -256,11 +261,12 @@ class GenerateResponse(_message.Message):
         timings: _timings_pb2.Timings | None = ...,
         prompt: Global___PromptReport | None = ...,
         policy: _policy_pb2.PolicyReport | None = ...,
+        from_cache: _builtins.bool = ...,
         turn: _conversation_pb2.Turn | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["policy", b"policy", "prompt", b"prompt", "timings", b"timings", "turn", b"turn", "usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "citations", b"citations", "collection_revisions", b"collection_revisions", "degradations", b"degradations", "finish_reason", b"finish_reason", "model", b"model", "policy", b"policy", "prompt", b"prompt", "score_scale", b"score_scale", "sources", b"sources", "timings", b"timings", "turn", b"turn", "usage", b"usage"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "citations", b"citations", "collection_revisions", b"collection_revisions", "degradations", b"degradations", "finish_reason", b"finish_reason", "from_cache", b"from_cache", "model", b"model", "policy", b"policy", "prompt", b"prompt", "score_scale", b"score_scale", "sources", b"sources", "timings", b"timings", "turn", b"turn", "usage", b"usage"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -268,7 +274,9 @@ Global___GenerateResponse: _TypeAlias = GenerateResponse  # noqa: Y015
 
 @_typing.final
 class StreamGenerateRequest(_message.Message):
-    """StreamGenerateRequest asks a question. Its fields are those of GenerateRequest."""
+    """StreamGenerateRequest asks a question. Its fields are those of GenerateRequest, and two by which a stream
+    is resumed.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -279,6 +287,8 @@ class StreamGenerateRequest(_message.Message):
     CONVERSATION_ID_FIELD_NUMBER: _builtins.int
     MESSAGES_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    RESUME_WINDOW_MS_FIELD_NUMBER: _builtins.int
+    RESUME_CURSOR_FIELD_NUMBER: _builtins.int
     question: _builtins.str
     """question is the question, in natural language; more than white space. Its signs are text, unless
     `retrieval.query_syntax` says otherwise.
@@ -296,6 +306,20 @@ class StreamGenerateRequest(_message.Message):
     another request ALREADY_EXISTS. Remembered as long as the conversation. Not set without `conversation_id`.
     Absent means no such check.
     Pattern: `[0-9A-Fa-f]{8}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{12}`.
+    """
+    resume_window_ms: _builtins.int
+    """resume_window_ms is how long the answer goes on when nobody reads it, in milliseconds: time for a caller whose
+    connection broke to come back with `resume_cursor`. It is the model's time: a caller that leaves on purpose
+    is not told from one that was cut off, and a deadline ends the call, not the answer. Absent means that the
+    answer ends with its call.
+    Range: 100 to 120000.
+    """
+    resume_cursor: _builtins.str
+    """resume_cursor is the cursor of the last event that was seen of an answer to this same request, all other
+    fields of which are as they were: the events after it follow, each once. A call that still reads the
+    answer ends with STREAM_TAKEN_OVER. Where the answer is not kept any longer, or not by this server, the call
+    gets STREAM_NOT_RESUMABLE. Not set without `resume_window_ms`. Absent means that the question is asked anew.
+    Length: 0 to 128 code points.
     """
     @_builtins.property
     def collection_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
@@ -330,12 +354,16 @@ class StreamGenerateRequest(_message.Message):
         conversation_id: _builtins.str = ...,
         messages: _abc.Iterable[_conversation_pb2.HistoryMessage] | None = ...,
         request_id: _builtins.str = ...,
+        resume_window_ms: _builtins.int | None = ...,
+        resume_cursor: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["generation", b"generation", "retrieval", b"retrieval"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_resume_window_ms", b"_resume_window_ms", "generation", b"generation", "resume_window_ms", b"resume_window_ms", "retrieval", b"retrieval"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection_ids", b"collection_ids", "conversation_id", b"conversation_id", "generation", b"generation", "messages", b"messages", "question", b"question", "request_id", b"request_id", "retrieval", b"retrieval"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_resume_window_ms", b"_resume_window_ms", "collection_ids", b"collection_ids", "conversation_id", b"conversation_id", "generation", b"generation", "messages", b"messages", "question", b"question", "request_id", b"request_id", "resume_cursor", b"resume_cursor", "resume_window_ms", b"resume_window_ms", "retrieval", b"retrieval"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__resume_window_ms: _TypeAlias = _typing.Literal["resume_window_ms"]  # noqa: Y015
+    _WhichOneofArgType__resume_window_ms: _TypeAlias = _typing.Literal["_resume_window_ms", b"_resume_window_ms"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__resume_window_ms) -> _WhichOneofReturnType__resume_window_ms | None: ...
 
 Global___StreamGenerateRequest: _TypeAlias = StreamGenerateRequest  # noqa: Y015
 
@@ -353,6 +381,12 @@ class StreamGenerateResponse(_message.Message):
     CITATION_FIELD_NUMBER: _builtins.int
     USAGE_FIELD_NUMBER: _builtins.int
     FINISHED_FIELD_NUMBER: _builtins.int
+    GAP_FIELD_NUMBER: _builtins.int
+    CURSOR_FIELD_NUMBER: _builtins.int
+    cursor: _builtins.str
+    """cursor resumes the answer after this event. Absent means that it cannot be resumed: that was not asked for,
+    or the server keeps as many answers as it may.
+    """
     @_builtins.property
     def started(self) -> Global___GenerationStarted:
         """started is the first event."""
@@ -377,6 +411,10 @@ class StreamGenerateResponse(_message.Message):
     def finished(self) -> Global___GenerationFinished:
         """finished is the last event."""
 
+    @_builtins.property
+    def gap(self) -> Global___GenerationGap:
+        """gap says that events are missing here. Only a resumed stream has it, as its first event."""
+
     def __init__(
         self,
         *,
@@ -386,12 +424,14 @@ class StreamGenerateResponse(_message.Message):
         citation: Global___Citation | None = ...,
         usage: Global___Usage | None = ...,
         finished: Global___GenerationFinished | None = ...,
+        gap: Global___GenerationGap | None = ...,
+        cursor: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["citation", b"citation", "delta", b"delta", "event", b"event", "finished", b"finished", "retrieved", b"retrieved", "started", b"started", "usage", b"usage"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["citation", b"citation", "delta", b"delta", "event", b"event", "finished", b"finished", "gap", b"gap", "retrieved", b"retrieved", "started", b"started", "usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["citation", b"citation", "delta", b"delta", "event", b"event", "finished", b"finished", "retrieved", b"retrieved", "started", b"started", "usage", b"usage"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["citation", b"citation", "cursor", b"cursor", "delta", b"delta", "event", b"event", "finished", b"finished", "gap", b"gap", "retrieved", b"retrieved", "started", b"started", "usage", b"usage"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["started", "retrieved", "delta", "citation", "usage", "finished"]  # noqa: Y015
+    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["started", "retrieved", "delta", "citation", "usage", "finished", "gap"]  # noqa: Y015
     _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
 
@@ -530,6 +570,36 @@ class GenerationRetrieved(_message.Message):
 Global___GenerationRetrieved: _TypeAlias = GenerationRetrieved  # noqa: Y015
 
 @_typing.final
+class GenerationGap(_message.Message):
+    """GenerationGap says that a resumed stream goes on later than where it was left: the server keeps a bounded
+    number of bytes of an answer, the last ones.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EVENT_COUNT_FIELD_NUMBER: _builtins.int
+    ANSWER_OFFSET_FIELD_NUMBER: _builtins.int
+    event_count: _builtins.int
+    """event_count is the number of events that are missing."""
+    answer_offset: _builtins.int
+    """answer_offset is the length of the answer, in code points, before the events that follow; a reader that has
+    less of it misses the difference.
+    """
+    def __init__(
+        self,
+        *,
+        event_count: _builtins.int = ...,
+        answer_offset: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer_offset", b"answer_offset", "event_count", b"event_count"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GenerationGap: _TypeAlias = GenerationGap  # noqa: Y015
+
+@_typing.final
 class AnswerDelta(_message.Message):
     """AnswerDelta is a piece of the answer."""
 
@@ -648,10 +718,15 @@ class GenerationFinished(_message.Message):
     DEGRADATIONS_FIELD_NUMBER: _builtins.int
     PROMPT_FIELD_NUMBER: _builtins.int
     POLICY_FIELD_NUMBER: _builtins.int
+    FROM_CACHE_FIELD_NUMBER: _builtins.int
     reason: Global___FinishReason.ValueType
     """reason says why the answer ended."""
     model: _builtins.str
     """model is the model that answered."""
+    from_cache: _builtins.bool
+    """from_cache says that no model was asked: the answer was given before, or is given to another call at the same
+    time. `usage` is then zero.
+    """
     @_builtins.property
     def timings(self) -> _timings_pb2.Timings:
         """timings say where the time went: the stages of Retrieve, then `prompt` and `generate`; with a history,
@@ -681,10 +756,11 @@ class GenerationFinished(_message.Message):
         degradations: _abc.Iterable[_retrieved_chunk_pb2.Degradation.ValueType] | None = ...,
         prompt: Global___PromptReport | None = ...,
         policy: _policy_pb2.PolicyReport | None = ...,
+        from_cache: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["policy", b"policy", "prompt", b"prompt", "timings", b"timings"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["degradations", b"degradations", "model", b"model", "policy", b"policy", "prompt", b"prompt", "reason", b"reason", "timings", b"timings"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["degradations", b"degradations", "from_cache", b"from_cache", "model", b"model", "policy", b"policy", "prompt", b"prompt", "reason", b"reason", "timings", b"timings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

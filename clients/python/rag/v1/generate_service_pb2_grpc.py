@@ -66,7 +66,8 @@ class GenerateServiceServicer:
     def StreamGenerate(self, request, context):
         """StreamGenerate answers a question as a stream of events: `started`, `retrieved`, any number of
         `delta` and `citation`, `usage`, `finished`. A stream that ends without `finished` was broken and
-        has a status other than OK.
+        has a status other than OK. With `resume_window_ms` an answer goes on for a while when its connection breaks,
+        and the same request with `resume_cursor` reads on.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

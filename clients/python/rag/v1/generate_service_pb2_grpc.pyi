@@ -38,7 +38,8 @@ class GenerateServiceStub:
     StreamGenerate: _grpc.UnaryStreamMultiCallable[_generate_service_pb2.StreamGenerateRequest, _generate_service_pb2.StreamGenerateResponse]
     """StreamGenerate answers a question as a stream of events: `started`, `retrieved`, any number of
     `delta` and `citation`, `usage`, `finished`. A stream that ends without `finished` was broken and
-    has a status other than OK.
+    has a status other than OK. With `resume_window_ms` an answer goes on for a while when its connection breaks,
+    and the same request with `resume_cursor` reads on.
     """
     CountTokens: _grpc.UnaryUnaryMultiCallable[_generate_service_pb2.CountTokensRequest, _generate_service_pb2.CountTokensResponse]
     """CountTokens counts the tokens of texts as a model does."""
@@ -53,7 +54,8 @@ class GenerateServiceAsyncStub(GenerateServiceStub):
     StreamGenerate: _aio.UnaryStreamMultiCallable[_generate_service_pb2.StreamGenerateRequest, _generate_service_pb2.StreamGenerateResponse]  # type: ignore[assignment]
     """StreamGenerate answers a question as a stream of events: `started`, `retrieved`, any number of
     `delta` and `citation`, `usage`, `finished`. A stream that ends without `finished` was broken and
-    has a status other than OK.
+    has a status other than OK. With `resume_window_ms` an answer goes on for a while when its connection breaks,
+    and the same request with `resume_cursor` reads on.
     """
     CountTokens: _aio.UnaryUnaryMultiCallable[_generate_service_pb2.CountTokensRequest, _generate_service_pb2.CountTokensResponse]  # type: ignore[assignment]
     """CountTokens counts the tokens of texts as a model does."""
@@ -77,7 +79,8 @@ class GenerateServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_abc.Iterator[_generate_service_pb2.StreamGenerateResponse], _abc.AsyncIterator[_generate_service_pb2.StreamGenerateResponse]]:
         """StreamGenerate answers a question as a stream of events: `started`, `retrieved`, any number of
         `delta` and `citation`, `usage`, `finished`. A stream that ends without `finished` was broken and
-        has a status other than OK.
+        has a status other than OK. With `resume_window_ms` an answer goes on for a while when its connection breaks,
+        and the same request with `resume_cursor` reads on.
         """
 
     @_abc_1.abstractmethod

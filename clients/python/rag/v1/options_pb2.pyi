@@ -82,6 +82,30 @@ CITATION_MARKERS_KEPT: CitationMarkers.ValueType  # 2
 """CITATION_MARKERS_KEPT leaves them: `[n]` is the n-th of the sources, counted from 1."""
 Global___CitationMarkers: _TypeAlias = CitationMarkers  # noqa: Y015
 
+class _AnswerCaching:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _AnswerCachingEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_AnswerCaching.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    ANSWER_CACHING_UNSPECIFIED: _AnswerCaching.ValueType  # 0
+    """ANSWER_CACHING_UNSPECIFIED means that it may where it would come out alike."""
+    ANSWER_CACHING_ALLOWED: _AnswerCaching.ValueType  # 1
+    """ANSWER_CACHING_ALLOWED means that it may, though the model might answer in other words the next time."""
+    ANSWER_CACHING_BYPASSED: _AnswerCaching.ValueType  # 2
+    """ANSWER_CACHING_BYPASSED means that a model is asked, and that its answer is not kept."""
+
+class AnswerCaching(_AnswerCaching, metaclass=_AnswerCachingEnumTypeWrapper):
+    """AnswerCaching says whether an answer may be shared with others to the same prompt."""
+
+ANSWER_CACHING_UNSPECIFIED: AnswerCaching.ValueType  # 0
+"""ANSWER_CACHING_UNSPECIFIED means that it may where it would come out alike."""
+ANSWER_CACHING_ALLOWED: AnswerCaching.ValueType  # 1
+"""ANSWER_CACHING_ALLOWED means that it may, though the model might answer in other words the next time."""
+ANSWER_CACHING_BYPASSED: AnswerCaching.ValueType  # 2
+"""ANSWER_CACHING_BYPASSED means that a model is asked, and that its answer is not kept."""
+Global___AnswerCaching: _TypeAlias = AnswerCaching  # noqa: Y015
+
 class _GenerationPriority:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -384,6 +408,7 @@ class GenerationOptions(_message.Message):
     CITATION_MARKERS_FIELD_NUMBER: _builtins.int
     MAX_COST_FIELD_NUMBER: _builtins.int
     PRIORITY_FIELD_NUMBER: _builtins.int
+    CACHE_FIELD_NUMBER: _builtins.int
     OUTPUT_FIELD_NUMBER: _builtins.int
     max_answer_tokens: _builtins.int
     """max_answer_tokens is the upper bound of the answer in tokens of the generator.
@@ -427,6 +452,11 @@ class GenerationOptions(_message.Message):
     """priority says who gets the model first when several wait for it. Absent means
     GENERATION_PRIORITY_INTERACTIVE.
     """
+    cache: Global___AnswerCaching.ValueType
+    """cache says whether the answer may be one that was given before to the same prompt, with the same passages, for
+    the same tenant. It has no effect on a server that keeps no answers. Absent means that it may where it would
+    come out alike: from a model that quotes, at temperature 0, or with a seed.
+    """
     @_builtins.property
     def stop(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """stop are texts before which the answer ends.
@@ -450,11 +480,12 @@ class GenerationOptions(_message.Message):
         citation_markers: Global___CitationMarkers.ValueType = ...,
         max_cost: _builtins.float | None = ...,
         priority: Global___GenerationPriority.ValueType = ...,
+        cache: Global___AnswerCaching.ValueType = ...,
         output: _output_format_pb2.OutputFormat | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_max_answer_tokens", b"_max_answer_tokens", "_max_cost", b"_max_cost", "_seed", b"_seed", "_temperature", b"_temperature", "_top_p", b"_top_p", "max_answer_tokens", b"max_answer_tokens", "max_cost", b"max_cost", "output", b"output", "seed", b"seed", "temperature", b"temperature", "top_p", b"top_p"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_answer_tokens", b"_max_answer_tokens", "_max_cost", b"_max_cost", "_seed", b"_seed", "_temperature", b"_temperature", "_top_p", b"_top_p", "citation_markers", b"citation_markers", "language", b"language", "max_answer_tokens", b"max_answer_tokens", "max_cost", b"max_cost", "model", b"model", "output", b"output", "priority", b"priority", "seed", b"seed", "stop", b"stop", "temperature", b"temperature", "top_p", b"top_p"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_answer_tokens", b"_max_answer_tokens", "_max_cost", b"_max_cost", "_seed", b"_seed", "_temperature", b"_temperature", "_top_p", b"_top_p", "cache", b"cache", "citation_markers", b"citation_markers", "language", b"language", "max_answer_tokens", b"max_answer_tokens", "max_cost", b"max_cost", "model", b"model", "output", b"output", "priority", b"priority", "seed", b"seed", "stop", b"stop", "temperature", b"temperature", "top_p", b"top_p"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__max_answer_tokens: _TypeAlias = _typing.Literal["max_answer_tokens"]  # noqa: Y015
     _WhichOneofArgType__max_answer_tokens: _TypeAlias = _typing.Literal["_max_answer_tokens", b"_max_answer_tokens"]  # noqa: Y015

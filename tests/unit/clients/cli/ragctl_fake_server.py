@@ -112,6 +112,8 @@ class FakeRag:
         self.watch_breaks: int = 0
         """Watches that break with UNAVAILABLE after their first response."""
         self.events: list[generate_service_pb2.StreamGenerateResponse] = []
+        self.answer_breaks: list[int] = []
+        """Of each stream of an answer that can be resumed, the number of the event after which it breaks."""
         self.conversations: dict[str, conversation_service_pb2.Conversation] = {}
         self.messages: list[conversation_service_pb2.Message] = []
         """Those of every conversation."""
@@ -403,6 +405,15 @@ class FakeRag:
 
     def StreamGenerate(self, request: Any, context: grpc.ServicerContext) -> Iterator[Any]:
         self.note("StreamGenerate", request, context)
+        if self.answer_breaks:  # each event in its place, up to where the connection breaks
+            after = int(request.resume_cursor or "0")
+            until = self.answer_breaks.pop(0)
+            for number, event in enumerate(self.events[after:until], after + 1):
+                event.cursor = str(number)
+                yield event
+            if until < len(self.events):
+                refusal(grpc.StatusCode.UNAVAILABLE, "the connection broke")(context)
+            return
         yield from self.events
 
     def CountTokens(self, request: Any, context: grpc.ServicerContext) -> Any:

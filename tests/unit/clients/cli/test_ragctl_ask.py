@@ -17,6 +17,7 @@ from rag.v1.generate_service_pb2 import (
     CitationOrigin,
     FinishReason,
     GenerationFinished,
+    GenerationGap,
     GenerationRetrieved,
     GenerationStarted,
     StreamGenerateResponse,
@@ -26,7 +27,9 @@ from rag.v1.options_pb2 import RetrievalOptions
 from rag.v1.policy_pb2 import FilteredPart
 from rag.v1.retrieved_chunk_pb2 import Degradation, RetrievedChunk
 from rag.v1.timings_pb2 import Timings
+from ragctl.answer_events import RESUME_WINDOW_MS
 from ragctl.answer_text import CitedText
+from ragctl.retry import Retry
 from tests.unit.clients.cli.ragctl_fake_server import FakeRag, refusal
 
 FIRST, SECOND = "Charge it with USB.", " Año dos."
@@ -302,3 +305,47 @@ def test_cited_text_never_changes_the_answer(pieces: list[str | tuple[int, int]]
             text.cite(_citation(piece[0], 0, piece[1]))
     text.flush()
     assert "".join(shown) == "".join(each for each in pieces if isinstance(each, str))
+
+
+def test_ask_goes_on_where_the_connection_broke_and_says_so(
+    run: Any, rag: FakeRag, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Retry, "wait_s", lambda *_: 0.0)
+    rag.events = _events()
+    rag.answer_breaks = [3, 3, 6, 8]
+    result = run("ask", "how?", "-c", "docs")
+    assert result.exit_code == 0
+    assert result.stdout.startswith("Charge it with USB.[1] Año dos.[2]\n")
+    assert result.stderr.count("the connection broke") == 3
+    asked = rag.calls["StreamGenerate"]
+    assert [each.resume_cursor for each in asked] == ["", "3", "3", "6"]
+    assert {each.resume_window_ms for each in asked} == {RESUME_WINDOW_MS}
+
+
+def test_ask_whose_answer_cannot_be_resumed_shows_what_came_and_fails(
+    run: Any, rag: FakeRag, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Retry, "wait_s", lambda *_: 0.0)
+    rag.events = _events()
+    rag.answer_breaks = [3]
+    gone = refusal(grpc.StatusCode.NOT_FOUND, "gone", reason="STREAM_NOT_RESUMABLE")
+    rag.refusals["StreamGenerate"] += [lambda context: None, gone]
+    result = run("ask", "how?", "-c", "docs")
+    assert (result.exit_code, result.stdout) == (1, f"{FIRST}\n")
+    assert "STREAM_NOT_RESUMABLE" in result.stderr
+
+
+def test_ask_asks_once_where_nothing_came_or_the_server_told_of_an_error(run: Any, rag: FakeRag) -> None:
+    rag.events = _events()
+    rag.answer_breaks = [0]
+    assert run("ask", "how?", "-c", "docs").exit_code != 0
+    assert len(rag.calls["StreamGenerate"]) == 1
+
+
+def test_ask_shows_a_gap_and_keeps_markers_in_their_places(run: Any, rag: FakeRag) -> None:
+    rag.events = _events()
+    gap = GenerationGap(event_count=2, answer_offset=len(FIRST))
+    rag.events[2:4] = [StreamGenerateResponse(gap=gap)]
+    result = run("ask", "how?", "-c", "docs")
+    assert result.stdout.startswith(" […]  Año dos.[1]\n")
+    assert "2 events of the answer" in result.stderr

@@ -206,8 +206,8 @@ def test_blocklist_that_cannot_be_looked_for_is_no_start() -> None:
 
 
 async def test_filters_are_counted_without_any_content() -> None:
-    counts, registry = FilterCounts(), CollectorRegistry()
-    counts.register(registry)
+    registry = CollectorRegistry()
+    counts = FilterCounts(registry)
     filters = screen(counts, pii_question="redact", blocklist=["secret"])
     await filters.question(question(f"{MAIL} {MAIL}"))
     await read(answering(written("Secret"), screen=filters))

@@ -38,6 +38,10 @@ def test_question_repeated_by_the_other_method_is_the_same_call() -> None:
     assert one is not None
     assert one == other
     assert (one.id, one.request_id) == ("c", REQUEST_ID.lower())
+    resumable = KINDS[1](
+        question="q", conversation_id="c", request_id=REQUEST_ID, resume_window_ms=100, resume_cursor="x.1"
+    )
+    assert from_reference(resumable) == one
     another = from_reference(KINDS[0](question="r", conversation_id="c", request_id=REQUEST_ID))
     assert another is not None
     assert another.body_hash != one.body_hash

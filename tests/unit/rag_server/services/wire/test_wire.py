@@ -38,6 +38,7 @@ from rag_server.domain.filter import (
     Range,
 )
 from rag_server.domain.generation import (
+    AnswerCaching,
     Citation,
     CitationOrigin,
     Cited,
@@ -508,10 +509,12 @@ def test_question_arrives_with_its_defaults(kind: Any) -> None:
             max_cost=0.5,
             priority=options_pb2.GENERATION_PRIORITY_BULK,
             output=output_format_pb2.OutputFormat(regex="a+"),
+            cache=options_pb2.ANSWER_CACHING_ALLOWED,
         ),
     )
     continued = {"conversation_id", "messages", "request_id"}  # what a question continues, see test_turn.py
-    assert absent(full) == continued
+    resumed = {"resume_window_ms", "resume_cursor"}  # see test_resumption.py
+    assert absent(full) - resumed == continued
     sampling = Sampling(0.5, 0.25, 7, ("END",))
     assert from_question(full) == GenerationRequest(
         FULL,
@@ -523,7 +526,22 @@ def test_question_arrives_with_its_defaults(kind: Any) -> None:
         max_cost=0.5,
         output=RegexOutput("a+"),
         priority=Priority.BULK,
+        caching=AnswerCaching.ALLOWED,
     )
+
+
+@pytest.mark.parametrize(
+    ("cache", "caching"),
+    [
+        (options_pb2.ANSWER_CACHING_UNSPECIFIED, AnswerCaching.REPEATABLE),
+        (options_pb2.ANSWER_CACHING_ALLOWED, AnswerCaching.ALLOWED),
+        (options_pb2.ANSWER_CACHING_BYPASSED, AnswerCaching.BYPASSED),
+    ],
+)
+def test_caching_is_read(cache: Any, caching: AnswerCaching) -> None:
+    options = options_pb2.GenerationOptions(cache=cache)
+    request = from_question(generate_service_pb2.GenerateRequest(question="q", generation=options))
+    assert request.caching is caching
 
 
 def test_sampling_of_zero_is_not_the_models_own_setting() -> None:
@@ -549,6 +567,7 @@ EVENTS: list[GenerationEvent] = [
         (Degradation.FALLBACK_MODEL,),
         REPORT,
         policy=PolicyReport((Redaction(Part.ANSWER, "pii", "email", 2),), "blocklist", Part.ANSWER),
+        is_shared=True,
     ),
 ]
 
@@ -573,7 +592,8 @@ def test_answer_events_each_have_every_field() -> None:
     writer = AnswerWriter()
     messages = [writer.to_event(event) for event in EVENTS]
     names = [str(message.WhichOneof("event")) for message in messages]
-    assert set(names) == {field.name for field in messages[0].DESCRIPTOR.fields}
+    kinds = messages[0].DESCRIPTOR.oneofs_by_name["event"].fields
+    assert {*names, "gap"} == {field.name for field in kinds}  # a gap is no event of an answer
     for name, message in zip(names, messages, strict=True):
         assert absent(getattr(message, name)) - {"source_index"} == set()  # 0 is an index
 
