@@ -334,6 +334,21 @@ class EventBus(Protocol):
     async def close(self) -> None: ...
 
 
+class AnswerStore(Protocol):
+    """Keeps encoded answers by tenant and key, for a while. It may forget any of them at any time.
+
+    What a tenant has there is out of reach of all others, whatever the keys are.
+    """
+
+    async def get(self, tenant_id: str, key: str) -> bytes | None:
+        """Return an answer; None: it is not kept any longer. Raises `RagError` when it cannot tell."""
+        ...
+
+    async def put(self, tenant_id: str, key: str, value: bytes) -> None:
+        """Keep an answer, in place of what the key had. Raises `RagError` when it cannot."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Price:
     """What a million tokens cost, in whatever unit the server's settings are in."""

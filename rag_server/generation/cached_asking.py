@@ -10,7 +10,7 @@ from typing import Final
 import structlog
 from prometheus_client import CollectorRegistry, Counter
 
-from rag_server.backends.answer_store import AnswerStore
+from rag_server.backends.protocols import AnswerStore
 from rag_server.domain.generation import FinishReason, Usage
 from rag_server.errors import RagError
 from rag_server.generation.answer_key import answer_key, may_be_shared

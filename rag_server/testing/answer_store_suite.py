@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rag_server.backends.answer_store import AnswerStore
+from rag_server.backends.protocols import AnswerStore
 
 
 class AnswerStoreSuite:

@@ -18,7 +18,12 @@ from rag.v1.generate_service_pb2 import (
     StreamGenerateResponse,
 )
 from rag.v1.generate_service_pb2_grpc import GenerateServiceStub
-from rag.v1.options_pb2 import GenerationOptions, RetrievalOptions
+from rag.v1.options_pb2 import (
+    ANSWER_CACHING_BYPASSED,
+    ANSWER_CACHING_UNSPECIFIED,
+    GenerationOptions,
+    RetrievalOptions,
+)
 from rag.v1.policy_pb2 import FilteredPart, PolicyReport
 from rag.v1.retrieved_chunk_pb2 import RetrievedChunk
 from ragctl.answer_events import answer_events
@@ -65,6 +70,9 @@ def ask(
     json_schema: JsonSchemaOption = None,
     regex: RegexOption = "",
     choices: ChoiceOption = None,
+    no_cache: Annotated[
+        bool, typer.Option("--no-cache", help="Ask a model, even if it has answered the same before.")
+    ] = False,
     ranking: RetrievalOptions,
 ) -> None:
     """Answer a question from what was ingested, with citations.
@@ -80,6 +88,7 @@ def ask(
             model=model,
             temperature=temperature,
             output=output_of(json_schema, regex, choices),
+            cache=ANSWER_CACHING_BYPASSED if no_cache else ANSWER_CACHING_UNSPECIFIED,
         ),
     )
     if sources is not None:
@@ -199,6 +208,8 @@ def _show_end(session: Session, finished: GenerationFinished) -> None:
     note = degradation_note(finished.degradations)
     if note:
         session.output.line(f"{note}: answered by {one_line(finished.model)}", style="yellow")
+    if finished.from_cache:
+        session.output.line("This answer was given before: --no-cache asks a model again.", style="yellow")
     left_out = len(finished.prompt.left_out_sources)
     if left_out:
         session.output.line(f"{left_out} of the passages did not fit the model's window.", style="yellow")

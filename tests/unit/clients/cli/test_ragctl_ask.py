@@ -23,7 +23,7 @@ from rag.v1.generate_service_pb2 import (
     StreamGenerateResponse,
     Usage,
 )
-from rag.v1.options_pb2 import RetrievalOptions
+from rag.v1.options_pb2 import AnswerCaching, RetrievalOptions
 from rag.v1.policy_pb2 import FilteredPart
 from rag.v1.retrieved_chunk_pb2 import Degradation, RetrievedChunk
 from rag.v1.timings_pb2 import Timings
@@ -160,6 +160,15 @@ def test_ask_tells_of_a_fallback_of_what_did_not_fit_and_of_hints(run: Any, rag:
     assert "2 of the passages did not fit" in shown
     assert "withheld" in shown
     assert "    ≈ “Charge it with USB.”" in shown
+
+
+def test_ask_tells_of_an_answer_that_was_kept_and_can_do_without(run: Any, rag: FakeRag) -> None:
+    rag.events = _events()
+    assert "--no-cache" not in run("ask", "how?", "-c", "docs", "--no-cache").stdout
+    rag.events[-1].finished.from_cache = True
+    assert "--no-cache asks a model again" in run("ask", "how?", "-c", "docs").stdout
+    asked = [each.generation.cache for each in rag.calls["StreamGenerate"]]
+    assert asked == [AnswerCaching.ANSWER_CACHING_BYPASSED, AnswerCaching.ANSWER_CACHING_UNSPECIFIED]
 
 
 def test_ask_without_options_leaves_them_to_the_server(run: Any, rag: FakeRag) -> None:
