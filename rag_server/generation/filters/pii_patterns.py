@@ -36,6 +36,10 @@ class PiiPattern:
     check: Check
 
 
+_GAPS: Final = " \u00a0\u202f-\u2010\u2011"
+"""Between the groups of a number: spaces, also those that keep a line together, and hyphens."""
+_GAP: Final = f"[{re.escape(_GAPS)}]"
+_DOT: Final = f"[.{re.escape(_GAPS)}]"
 _CARD_DIGITS: Final = range(13, 20)
 _PHONE_DIGITS: Final = range(8, 16)
 _MIN_IPV6_GROUPS: Final = 3
@@ -67,7 +71,7 @@ def _phone(match: re.Match[str]) -> int | None:
 def _card(match: re.Match[str]) -> int | None:
     """Return the end of the longest card number that ends with one of the groups of digits."""
     text = match.group()
-    for end in sorted({len(text), *(gap.start() for gap in re.finditer("[ -]", text))}, reverse=True):
+    for end in sorted({len(text), *(gap.start() for gap in re.finditer(_GAP, text))}, reverse=True):
         digits = re.sub(r"\D", "", text[:end])
         if len(digits) in _CARD_DIGITS and len(set(digits)) > 1 and luhn_holds(digits):
             return match.start() + end
@@ -81,7 +85,7 @@ def _iban(match: re.Match[str]) -> int | None:
     signs, position, has_gaps = "", start, False
     while position < len(text) and len(signs) < length:
         sign = text[position]
-        if sign in " -" and signs and text[position - 1] not in " -":
+        if sign in _GAPS and signs and text[position - 1] not in _GAPS:
             has_gaps = True
         elif sign.isascii() and sign.isalnum():
             signs += sign
@@ -128,12 +132,12 @@ _LETTER: Final = "[A-HJ-NP-TV-Z]"
 
 PATTERNS: Final[tuple[PiiPattern, ...]] = (
     _pattern("email", r"[\w.%+'-]{1,64}@(?:[\w-]{1,63}\.){1,5}[^\W\d_]{2,24}"),
-    _pattern("iban", r"(?<!\w)[A-Z]{2}\d{2}(?=[ -]?\w)", _iban, any_case=True),
-    _pattern("card", r"(?<![\w])[2-6]\d{3}(?:[ -]?\d){9,15}(?!\w)", _card),
+    _pattern("iban", rf"(?<!\w)[A-Z]{{2}}\d{{2}}(?={_GAP}?\w)", _iban, any_case=True),
+    _pattern("card", rf"(?<![\w])[2-6]\d{{3}}(?:{_GAP}?\d){{9,15}}(?!\w)", _card),
     _pattern("dni", rf"(?<!\w)(\d{{8}}|\d\d\.\d{{3}}\.\d{{3}})(?:-?({_LETTER}))(?!\w)", _dni, any_case=True),
     _pattern("dni", rf"(?<!\w)(\d{{8}}|\d\d\.\d{{3}}\.\d{{3}}) ({_LETTER})(?!\w)", _dni),
     _pattern("nie", rf"(?<!\w)([XYZ])-?(\d{{7}})-?({_LETTER})(?!\w)", _nie, any_case=True),
-    _pattern("nie", rf"(?<!\w)([XYZ])[ -]?(\d{{7}})[ -]?({_LETTER})(?!\w)", _nie),
+    _pattern("nie", rf"(?<!\w)([XYZ]){_GAP}?(\d{{7}}){_GAP}?({_LETTER})(?!\w)", _nie),
     _pattern(
         "curp",
         rf"(?<!\w)[A-Z][AEIOUX][A-Z]{{2}}{_DATE}[HMX][A-Z]{{2}}[B-DF-HJ-NP-TV-Z]{{3}}[0-9A-Z]\d(?!\w)",
@@ -144,11 +148,15 @@ PATTERNS: Final[tuple[PiiPattern, ...]] = (
     _pattern("ssn", r"(?<![\w-])(?!000|666|9\d\d)\d{3}([- ])(?!00)\d\d\1(?!0000)\d{4}(?!\w|-\d)"),
     _pattern("ip", r"(?<![\w.])(?:\d{1,3}\.){3}\d{1,3}(?!\w|\.\d)", _ip),
     _pattern("ip", r"(?<![\w:])(?:[0-9a-f]{0,4}:){2,7}[0-9a-f]{0,4}(?![\w:])", _ip, any_case=True),
-    _pattern("phone", r"(?<![\w+])(?:\+|00)[1-9]\d{0,2}\)?(?:[ .-]?\(?\d{1,4}\)?){2,6}(?!\w)", _phone),
-    _pattern("phone", r"(?<![\w.,-])[6-9]\d{2}[ .-]?\d{3}[ .-]?\d{3}(?!\w|[.,-]\d)"),
-    _pattern("phone", r"(?<![\w.,-])(?:[89]\d[ .-]\d{3}|[6-9]\d\d[ .-]\d\d)[ .-]\d\d[ .-]\d\d(?!\w|[.,-]\d)"),
-    _pattern("phone", r"(?<![\w.,-])\(?\d{3}\)?[ .-]\d{3}[ .-]\d{4}(?!\w|[.,-]\d)"),
-    _pattern("phone", r"(?<![\w.,-])\(?\d{2}\)?[ .-]\d{4}[ .-]\d{4}(?!\w|[.,-]\d)"),
+    _pattern(
+        "phone", rf"(?<![\w+])(?:\+|00)[1-9]\d{{0,2}}\)?(?:{_DOT}?\(?\d{{1,4}}\)?){{2,6}}(?!\w)", _phone
+    ),
+    _pattern("phone", rf"(?<![\w.,-])[6-9]\d{{2}}{_DOT}?\d{{3}}{_DOT}?\d{{3}}(?!\w|[.,-]\d)"),
+    _pattern(
+        "phone", rf"(?<![\w.,-])(?:[89]\d{_DOT}\d{{3}}|[6-9]\d\d{_DOT}\d\d){_DOT}\d\d{_DOT}\d\d(?!\w|[.,-]\d)"
+    ),
+    _pattern("phone", rf"(?<![\w.,-])\(?\d{{3}}\)?{_DOT}\d{{3}}{_DOT}\d{{4}}(?!\w|[.,-]\d)"),
+    _pattern("phone", rf"(?<![\w.,-])\(?\d{{2}}\)?{_DOT}\d{{4}}{_DOT}\d{{4}}(?!\w|[.,-]\d)"),
 )
 """In the order in which they are asked: of two kinds that fit the same text, the first names it."""
 

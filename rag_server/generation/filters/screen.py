@@ -19,6 +19,7 @@ from rag_server.domain.generation import (
 )
 from rag_server.domain.policy import Part, PolicyReport, Redaction
 from rag_server.domain.retrieval import ScoredChunk
+from rag_server.generation.filters.answer import FilteredAnswer, Words
 from rag_server.generation.filters.counts import FilterCounts
 from rag_server.generation.filters.filter import Action, Filter
 from rag_server.generation.filters.masking import masked
@@ -26,11 +27,14 @@ from rag_server.generation.filters.stream import FilteredText
 from rag_server.text.language import detect_language
 from rag_server.text.phrases import answer_withheld
 
-Words = Delta | Cited | Usage | FinishReason
 T = TypeVar("T")
 
 CountTokens = Callable[[str], Awaitable[Usage]]
 """Returns what an answer has cost that ends here, given what of it came."""
+
+
+_LONG: Final = 2000
+"""Code points of a piece, from which on it is filtered in a thread."""
 
 
 class Screen:
@@ -101,15 +105,18 @@ class Screen:
                 async for event in events:
                     yield event
                 return
-            answer = _Answer(filters, is_whole=accepts is not None)
+            answer = FilteredAnswer(filters, is_whole=accepts is not None)
             async for event in events:
                 if not isinstance(event, Delta | Cited | Usage | FinishReason):
                     yield event
                     continue
                 is_long = isinstance(event, Delta) and len(event.text) > _LONG
-                outs = await asyncio.to_thread(answer.take, event) if is_long else answer.take(event)
+                if is_long or accepts is not None:
+                    outs = await asyncio.to_thread(answer.take, event)
+                else:
+                    outs = answer.take(event)
                 if accepts is not None and outs and not answer.refused_by:
-                    outs = answer.checked(outs, accepts)
+                    outs = await asyncio.to_thread(answer.checked, outs, accepts)
                 for out in outs:
                     yield out
                 if answer.refused_by:
@@ -147,81 +154,11 @@ class Screen:
         others = PolicyReport(_told(total, Part.HISTORY), refusing, Part.HISTORY if refusing else None)
         return replace(request, history=tuple(messages)), report.joined(others)
 
-    def _reported(self, answer: _Answer) -> PolicyReport:
+    def _reported(self, answer: FilteredAnswer) -> PolicyReport:
         part = Part.ANSWER if answer.refused_by else None
         report = PolicyReport(_told(answer.redactions, Part.ANSWER), answer.refused_by, part)
         self._counts.add(report)
         return report
-
-
-class _Answer:
-    """One answer on its way through its filters."""
-
-    def __init__(self, filters: Sequence[Filter], *, is_whole: bool) -> None:
-        self._text = FilteredText(filters)
-        self._is_whole = is_whole
-        self._raw: list[str] = []
-        self._waiting: list[Cited] = []
-        """Citations of text that has not been told."""
-        self._rejected_by = ""
-        self.has_shown = False
-
-    @property
-    def text(self) -> str:
-        """What came."""
-        return "".join(self._raw)
-
-    @property
-    def refused_by(self) -> str:
-        """The filter that ended it; empty: none."""
-        return self._rejected_by or self._text.refused_by
-
-    @property
-    def redactions(self) -> Counter[tuple[str, str]]:
-        return Counter() if self._rejected_by else self._text.redactions
-
-    def take(self, event: Words) -> list[Delta | Cited]:
-        """Take the next event; return what may be told now."""
-        if isinstance(event, Delta):
-            self._raw.append(event.text)
-            self._text.feed(event.text)
-        elif isinstance(event, Cited):
-            self._waiting.append(event)
-        else:
-            self._text.end()
-        if self._is_whole and isinstance(event, Delta | Cited):
-            return []
-        return self._released()
-
-    def checked(self, outs: Sequence[Delta | Cited], accepts: Callable[[str], bool]) -> list[Delta | Cited]:
-        """Return a whole answer; one that has lost its form is refused by the filter that changed it."""
-        told = "".join(out.text for out in outs if isinstance(out, Delta))
-        if not self._text.redactions or accepts(told):
-            return list(outs)
-        self._rejected_by = next(iter(self._text.redactions))[0]
-        self.has_shown = False
-        return []
-
-    def _released(self) -> list[Delta | Cited]:
-        outs: list[Delta | Cited] = []
-        while self._waiting and self._waiting[0].citation.answer_span.end <= self._text.decided:
-            cited = self._waiting[0]
-            outs += self._shown(cited.citation.answer_span.end)
-            if not self._text.is_released(cited.citation.answer_span.end):  # refused before its end
-                return outs
-            self._waiting.pop(0)
-            span = self._text.shown_span(cited.citation.answer_span)
-            outs.append(Cited(replace(cited.citation, answer_span=span)))
-        return outs + self._shown(self._text.decided)
-
-    def _shown(self, upto: int) -> list[Delta | Cited]:
-        text = self._text.release(upto)
-        self.has_shown = self.has_shown or bool(text)
-        return [Delta(text)] if text else []
-
-
-_LONG: Final = 2000
-"""Code points of a piece, from which on it is filtered in a thread."""
 
 
 def _filtered(text: str, filters: Sequence[Filter]) -> tuple[str, Counter[tuple[str, str]]]:
