@@ -54,7 +54,13 @@ class FilteredAnswer:
         return self._released()
 
     def checked(self, outs: Sequence[Delta | Cited], accepts: Callable[[str], bool]) -> list[Delta | Cited]:
-        """Return a whole answer; one that has lost its form is refused by the filter that changed it."""
+        """Return a whole answer, nothing of one that is refused.
+
+        One that has lost its form is refused by the filter that changed it.
+        """
+        if self._text.refused_by:
+            self.has_shown = False
+            return []
         told = "".join(out.text for out in outs if isinstance(out, Delta))
         if not self._text.redactions or accepts(told):
             return list(outs)

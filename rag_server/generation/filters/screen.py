@@ -21,7 +21,7 @@ from rag_server.domain.policy import Part, PolicyReport, Redaction
 from rag_server.domain.retrieval import ScoredChunk
 from rag_server.generation.filters.answer import FilteredAnswer, Words
 from rag_server.generation.filters.counts import FilterCounts
-from rag_server.generation.filters.filter import Action, Filter
+from rag_server.generation.filters.filter import Filter
 from rag_server.generation.filters.masking import masked
 from rag_server.generation.filters.stream import FilteredText
 from rag_server.text.language import detect_language
@@ -31,7 +31,6 @@ T = TypeVar("T")
 
 CountTokens = Callable[[str], Awaitable[Usage]]
 """Returns what an answer has cost that ends here, given what of it came."""
-
 
 _LONG: Final = 2000
 """Code points of a piece, from which on it is filtered in a thread."""
@@ -62,12 +61,12 @@ class Screen:
         return screened, report
 
     async def history(self, messages: Sequence[HistoryMessage]) -> Sequence[HistoryMessage]:
-        """Return stored messages, redacted: some may be older than the filters. None is refused."""
+        """Return stored messages, redacted even by what refuses: some are older than the filters."""
         filters = self.filters_of(Part.HISTORY)
         if not filters or not messages:
             return messages
         return await asyncio.to_thread(
-            lambda: [replace(each, text=_filtered(each.text, filters)[0]) for each in messages]
+            lambda: [replace(each, text=_redacted(each.text, filters)) for each in messages]
         )
 
     async def sources(self, sources: tuple[ScoredChunk, ...]) -> tuple[tuple[ScoredChunk, ...], PolicyReport]:
@@ -115,11 +114,12 @@ class Screen:
                     outs = await asyncio.to_thread(answer.take, event)
                 else:
                     outs = answer.take(event)
-                if accepts is not None and outs and not answer.refused_by:
+                if accepts is not None and outs:
                     outs = await asyncio.to_thread(answer.checked, outs, accepts)
                 for out in outs:
                     yield out
                 if answer.refused_by:
+                    await events.aclose()  # at once, however slow the caller reads
                     language = request.language or detect_language(request.question)
                     phrase = answer_withheld(language, rest=answer.has_shown)
                     yield Delta(f"\n\n{phrase}" if answer.has_shown else phrase)
@@ -135,7 +135,7 @@ class Screen:
                     yield event
 
     def _screened(self, request: GenerationRequest) -> tuple[GenerationRequest, PolicyReport]:
-        text, redactions, refused_by = _filtered_fully(request.question, self.filters_of(Part.QUESTION))
+        text, redactions, refused_by = _filtered(request.question, self.filters_of(Part.QUESTION))
         report = PolicyReport(
             _told(redactions, Part.QUESTION), refused_by, Part.QUESTION if refused_by else None
         )
@@ -147,7 +147,7 @@ class Screen:
             )
         messages, total, refusing = [], Counter[tuple[str, str]](), ""
         for message in request.history:
-            text, redactions, refused_by = _filtered_fully(message.text, self.filters_of(Part.HISTORY))
+            text, redactions, refused_by = _filtered(message.text, self.filters_of(Part.HISTORY))
             messages.append(replace(message, text=text))
             total += redactions
             refusing = refusing or refused_by
@@ -161,13 +161,14 @@ class Screen:
         return report
 
 
-def _filtered(text: str, filters: Sequence[Filter]) -> tuple[str, Counter[tuple[str, str]]]:
-    """Return a text redacted, and what was replaced; nothing is refused."""
-    told, redactions, _ = _filtered_fully(text, [each for each in filters if each.action is Action.REDACT])
-    return told, redactions
+def _redacted(text: str, filters: Sequence[Filter]) -> str:
+    """Return a text in which everything that is found is replaced."""
+    whole = FilteredText(filters, may_refuse=False)
+    whole.end(text)
+    return whole.release(whole.decided)
 
 
-def _filtered_fully(text: str, filters: Sequence[Filter]) -> tuple[str, Counter[tuple[str, str]], str]:
+def _filtered(text: str, filters: Sequence[Filter]) -> tuple[str, Counter[tuple[str, str]], str]:
     """Return a text filtered, what was replaced, and the filter that refuses it."""
     whole = FilteredText(filters)
     whole.end(text)

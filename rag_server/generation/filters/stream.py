@@ -32,8 +32,10 @@ class FilteredText:
     those of the text as it came.
     """
 
-    def __init__(self, filters: Sequence[Filter]) -> None:
+    def __init__(self, filters: Sequence[Filter], *, may_refuse: bool = True) -> None:
+        """`may_refuse`: whether filters that refuse do so; else they replace what they find."""
         self._filters = filters
+        self._may_refuse = may_refuse
         self._reach = max((each.reach for each in filters), default=0) + 1
         self._held = ""
         self._before = ""
@@ -77,7 +79,7 @@ class FilteredText:
         while self._found and self._found[0][1].start < end and not self.refused_by:
             which, found = self._found.pop(0)
             pieces.append(self._taken(found.start))
-            if which.action is Action.REFUSE:
+            if which.action is Action.REFUSE and self._may_refuse:
                 self.refused_by = which.name
                 break
             self._taken(found.end, counts=False)
@@ -133,7 +135,7 @@ class FilteredText:
         limit = self._start + boundary
         kept = _apart([each for each in found if each[1].end > self._start], self._start)
         self._found = [each for each in kept if each[1].start < limit]
-        self._decided = max(limit, *(each.end for _, each in self._found), limit)
+        self._decided = max([limit, *(each.end for _, each in self._found)])
 
     def _shown_position(self, position: int, *, is_end: bool) -> int:
         shift = 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ from rag_server.generation.filters.counts import FilterCounts
 from rag_server.generation.filters.screen import Screen
 from rag_server.testing.generator_suite import source
 from tests.unit.rag_server.generation.test_pipeline import (
+    LIMIT,
     Retrieval,
     Script,
     answering,
@@ -135,6 +137,25 @@ async def test_structured_answer_that_would_lose_its_form_is_withheld() -> None:
     assert finished_of(events).policy == answer_report(refused_by="pii")
 
 
+async def test_structured_answer_that_is_refused_is_withheld_as_a_whole() -> None:
+    form = JsonSchemaOutput('{"type": "object"}')
+    events, error = await read(
+        answering(written('{"a": "the secret"}'), screen=screen(blocklist=["secret"])), question(output=form)
+    )
+    assert error is None
+    assert text_of(events) == "The answer was withheld."
+    assert finished_of(events).policy == answer_report(refused_by="blocklist")
+
+
+async def test_model_of_a_refused_answer_is_stopped_before_the_caller_reads_on() -> None:
+    generator = Script(Delta("secret plan "), asyncio.Event(), window=4096)
+    pipeline = answering(generator, screen=screen(blocklist=["secret"]))
+    async for event in pipeline.answer("acme", question(), limit=LIMIT):
+        if isinstance(event, Delta):
+            assert event.text == "The answer was withheld."
+            assert generator.is_closed
+
+
 # sources
 
 
@@ -192,7 +213,7 @@ async def test_question_without_filters_passes_as_it_is() -> None:
 async def test_stored_history_is_redacted_and_never_refused() -> None:
     messages = [HistoryMessage(Role.USER, f"I am {MAIL}, a secret")]
     (told,) = await screen(pii_question="redact", blocklist=["secret"]).history(messages)
-    assert told.text == "I am [email], a secret"
+    assert told.text == "I am [email], a [blocked]"
     assert await screen().history(messages) is messages
 
 
