@@ -16,6 +16,7 @@ from prometheus_client import CollectorRegistry
 
 from rag.v1 import (
     admin_service_pb2_grpc,
+    assistant_service_pb2_grpc,
     collection_service_pb2_grpc,
     conversation_service_pb2_grpc,
     document_service_pb2_grpc,
@@ -23,7 +24,7 @@ from rag.v1 import (
     ingest_service_pb2_grpc,
     retrieve_service_pb2_grpc,
 )
-from rag_server.app_conversation import create_conversing
+from rag_server.app_conversation import create_assistants, create_conversing
 from rag_server.app_generation import GenerationParts, create_resumable_answers, open_generation
 from rag_server.app_ingest import (
     check_embedder,
@@ -56,6 +57,7 @@ from rag_server.metadata.database import Database
 from rag_server.prometheus import serve_metrics
 from rag_server.reflection import add_reflection
 from rag_server.services.admin import AdminServicer
+from rag_server.services.assistants import AssistantServicer
 from rag_server.services.collections import CollectionServicer
 from rag_server.services.conversations import ConversationServicer
 from rag_server.services.documents import DocumentServicer
@@ -252,6 +254,7 @@ def _add_services(
                 parts.generation.answering,
                 parts.embedder.tokenizer.count,
                 analyzer_for,
+                create_assistants(settings.assistants, database, parts.embedder, analyzer_for),
                 parts.generation.screen,
             ),
             parts.generation.models,
@@ -264,6 +267,9 @@ def _add_services(
             database, idempotency, max_conversations=settings.conversations.max_conversations
         ),
         server,
+    )
+    assistant_service_pb2_grpc.add_AssistantServiceServicer_to_server(
+        AssistantServicer(settings.assistants, database, idempotency, parts.generation.models), server
     )
     admin_service_pb2_grpc.add_AdminServiceServicer_to_server(admin, server)
     health_pb2_grpc.add_HealthServicer_to_server(health.servicer, server)

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from rag_server.config import ConversationSettings
+from rag_server.assistants.resident import ResidentAssistants
+from rag_server.assistants.routing import Router
+from rag_server.assistants.settling import Assistants
+from rag_server.backends.protocols import Embedder
+from rag_server.config import AssistantSettings, ConversationSettings
 from rag_server.generation.conversing import Conversing
 from rag_server.generation.filters.screen import Screen
 from rag_server.generation.follow_up import FollowUpWords
@@ -22,6 +26,7 @@ def create_conversing(
     answering: Answering,
     count: Callable[[str], int],
     analyzer_for: Callable[[str], Analyzer],
+    assistants: Assistants,
     screen: Screen,
 ) -> Conversing:
     """Return what answers questions; `count` counts a text's tokens, as the generator would."""
@@ -31,5 +36,25 @@ def create_conversing(
         HistoryWindow(count, HistoryBudget(settings.history_messages, settings.history_tokens)),
         FollowUpWords(analyzer_for),
         encode_answer,
+        assistants,
         screen,
+    )
+
+
+def create_assistants(
+    settings: AssistantSettings,
+    database: Database,
+    embedder: Embedder,
+    analyzer_for: Callable[[str], Analyzer],
+) -> Assistants:
+    """Return what gives questions their assistants."""
+    return Assistants(
+        database,
+        ResidentAssistants(embedder, capacity=settings.resident),
+        Router(
+            embedder,
+            min_similarity=settings.min_similarity,
+            min_similarity_untrained=settings.min_similarity_untrained,
+        ),
+        FollowUpWords(analyzer_for),
     )

@@ -27,6 +27,7 @@ NEEDS: Mapping[str, Sequence[str]] = {
     "rag.v1.RetrieveService": (METADATA, CHUNKS),
     "rag.v1.GenerateService": (METADATA, CHUNKS, EMBEDDER),
     "rag.v1.ConversationService": (METADATA,),
+    "rag.v1.AssistantService": (METADATA,),
     "rag.v1.AdminService": (METADATA,),
 }
 """The parts without which a service cannot do its work."""

@@ -13,6 +13,7 @@ from grpc_status import rpc_status
 
 from rag.v1 import (
     admin_service_pb2_grpc,
+    assistant_service_pb2_grpc,
     collection_service_pb2_grpc,
     conversation_service_pb2_grpc,
     document_service_pb2_grpc,
@@ -111,6 +112,7 @@ class RagClient:
         self.retrieve = retrieve_service_pb2_grpc.RetrieveServiceStub(self.channel)
         self.generate = generate_service_pb2_grpc.GenerateServiceStub(self.channel)
         self.conversations = conversation_service_pb2_grpc.ConversationServiceStub(self.channel)
+        self.assistants = assistant_service_pb2_grpc.AssistantServiceStub(self.channel)
         self.admin = admin_service_pb2_grpc.AdminServiceStub(self.channel)
         self.health = health_pb2_grpc.HealthStub(self.channel)
 

@@ -14,6 +14,7 @@ from rag_server.config.answering import (
     ModelsSettings,
     RetrievalSettings,
 )
+from rag_server.config.assistants import AssistantSettings
 from rag_server.config.describe import describe_invalid, settings_table
 from rag_server.config.fetching import CrawlSettings, FetchSettings
 from rag_server.config.filtering import FilterSettings
@@ -32,6 +33,7 @@ from rag_server.config.stores import DatabaseSettings, MilvusSettings, StorageSe
 
 __all__ = [
     "AnswerSettings",
+    "AssistantSettings",
     "ConversationSettings",
     "CrawlSettings",
     "DatabaseSettings",

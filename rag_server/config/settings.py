@@ -19,6 +19,7 @@ from rag_server.config.answering import (
     ModelsSettings,
     RetrievalSettings,
 )
+from rag_server.config.assistants import AssistantSettings
 from rag_server.config.fetching import CrawlSettings, FetchSettings
 from rag_server.config.filtering import FilterSettings
 from rag_server.config.ingesting import (
@@ -56,6 +57,7 @@ class Settings(BaseSettings):
     answers: AnswerSettings = AnswerSettings()
     conversations: ConversationSettings = ConversationSettings()
     filters: FilterSettings = FilterSettings()
+    assistants: AssistantSettings = AssistantSettings()
     ingest: IngestSettings = IngestSettings()
     parser: ParserSettings = ParserSettings()
     queue: QueueSettings = QueueSettings()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from rag_server.domain.assistant import Assistant, AssistantChoice
 from rag_server.domain.conversation import AnsweredBefore, ConversationRef, HistoryMessage, TurnInfo
 from rag_server.domain.document import Span
 from rag_server.domain.output_format import OutputFormat
@@ -61,6 +63,19 @@ class AnswerCaching(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class AskedAssistant:
+    """The assistant that a request asks for."""
+
+    name: str
+    """Its id, or `AUTO`."""
+    merged: Callable[[Assistant | None], GenerationRequest]
+    """Returns the request with the settings of an assistant where it has none; None: as it stands.
+
+    Raises `InvalidArgument` where the two do not go together.
+    """
+
+
+@dataclass(frozen=True, slots=True)
 class GenerationRequest:
     """A question and how to answer it."""
 
@@ -86,6 +101,12 @@ class GenerationRequest:
     """The stored conversation that the question continues; None: nothing is stored."""
     asked: str = ""
     """The question as it was asked, where `retrieval.query` is another one; empty: it is the same."""
+    assistant: AskedAssistant | None = None
+    """Whose settings are to be filled in; None: none's, or they are."""
+    choice: AssistantChoice | None = None
+    """Which assistant answers; None: none was asked for."""
+    instructions: str = ""
+    """That one's words to a model that writes."""
 
     @property
     def question(self) -> str:
@@ -157,6 +178,8 @@ class Started:
     prompt: PromptReport | None = None
     turn: TurnInfo | None = None
     """None: the question stands alone."""
+    assistant: AssistantChoice | None = None
+    """None: the request asked for none."""
 
 
 @dataclass(frozen=True, slots=True)

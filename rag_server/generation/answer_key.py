@@ -42,13 +42,15 @@ def may_be_shared(request: GenerationRequest, model: GeneratorModel, *, is_greed
 def answer_key(tenant_id: str, model: GeneratorModel, composed: Composed) -> str:
     """Return a digest of everything that an answer depends on.
 
-    Of the request that is all but what decides on passages, which are in it themselves, turns and costs.
+    Of the request that is all but what decides on passages, which are in it themselves, turns, costs, and
+    which assistant it is whose settings were taken over.
     """
     request = composed.prompt.request
     asked = replace(
         request,
         retrieval=RetrievalRequest((), request.retrieval.query),
         conversation=None,
+        choice=None,
         max_cost=None,
         priority=Priority.INTERACTIVE,
         caching=AnswerCaching.REPEATABLE,

@@ -115,7 +115,9 @@ class Composer:
     async def _room(
         self, generator: Generator, request: GenerationRequest, name: str, shown: Sequence[PromptSource]
     ) -> Room:
-        bare = self._templates.render(name, request.question, (), output=request.output)
+        bare = self._templates.render(
+            name, request.question, (), output=request.output, instructions=request.instructions
+        )
         texts = [
             neutralise(request.question),
             *(message.text for message in bare),
@@ -133,7 +135,13 @@ class Composer:
     ) -> tuple[Message, ...]:
         history = request.history[len(request.history) - room.messages :]
         return await asyncio.to_thread(
-            self._templates.render, name, request.question, shown[: room.sources], history, request.output
+            self._templates.render,
+            name,
+            request.question,
+            shown[: room.sources],
+            history,
+            request.output,
+            instructions=request.instructions,
         )
 
     def _checked_cost(

@@ -9,7 +9,9 @@ import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import replace
+from typing import Final
 
+from rag_server.assistants.settling import Assistants
 from rag_server.domain.conversation import AnsweredBefore, ConversationRef, HistoryMessage, Role, TurnInfo
 from rag_server.domain.generation import Finished, GenerationEvent, GenerationRequest, Repeated, Started
 from rag_server.domain.retrieval import Timings
@@ -24,6 +26,9 @@ from rag_server.generation.turn import HeldTurn, Turns
 from rag_server.text.language import detect_language
 from rag_server.timing import TOTAL, Stopwatch
 
+_BEFORE: Final[tuple[str, ...]] = ("history", "assistant", "rewrite")
+"""Stages that come before those of an answer. `history` is read before, and cut after, the assistant."""
+
 AnswerEvents = AsyncGenerator[GenerationEvent | Repeated, None]
 
 
@@ -37,6 +42,7 @@ class Conversing:
         window: HistoryWindow,
         rewriter: QuestionRewriter,
         encode: AnswerEncoder,
+        assistants: Assistants,
         screen: Screen | None = None,
     ) -> None:
         self._answering = answering
@@ -44,6 +50,7 @@ class Conversing:
         self._window = window
         self._rewriter = rewriter
         self._encode = encode
+        self._assistants = assistants
         self._screen = screen or Screen()
 
     async def answer(
@@ -62,6 +69,8 @@ class Conversing:
             events = self._in_turn(tenant_id, request, request.conversation, limit)
         elif request.history:
             events = self._with_history(tenant_id, request, limit)
+        elif request.assistant is not None:
+            events = self._with_assistant(tenant_id, request, limit)
         else:
             events = self._answering.answer(tenant_id, request, limit=limit)
         async with aclosing(events):
@@ -86,6 +95,7 @@ class Conversing:
                 return
             with watch.stage("history"):
                 stored = await self._screen.history(await turn.history(self._window.budget.max_messages))
+            request = await self._settle(tenant_id, request, stored, watch)
             prepared, info = await self._prepare(request, stored, watch)
             lease = turn.lease
             info = replace(
@@ -108,10 +118,33 @@ class Conversing:
         self, tenant_id: str, request: GenerationRequest, limit: TimeLimit | None
     ) -> AnswerEvents:
         watch = Stopwatch()
+        request = await self._settle(tenant_id, request, request.history, watch)
         prepared, info = await self._prepare(request, request.history, watch)
         async with aclosing(self._answering.answer(tenant_id, prepared, limit=limit)) as events:
             async for event in events:
                 yield _told(event, info, watch)
+
+    async def _with_assistant(
+        self, tenant_id: str, request: GenerationRequest, limit: TimeLimit | None
+    ) -> AnswerEvents:
+        watch = Stopwatch()
+        settled = await self._settle(tenant_id, request, (), watch)
+        async with aclosing(self._answering.answer(tenant_id, settled, limit=limit)) as events:
+            async for event in events:
+                yield _told(event, None, watch)
+
+    async def _settle(
+        self,
+        tenant_id: str,
+        request: GenerationRequest,
+        history: Sequence[HistoryMessage],
+        watch: Stopwatch,
+    ) -> GenerationRequest:
+        """Give the request the settings of the assistant that it asks for."""
+        if request.assistant is None:
+            return request
+        with watch.stage("assistant"):
+            return await self._assistants.settle(tenant_id, request, history)
 
     async def _prepare(
         self, request: GenerationRequest, history: Sequence[HistoryMessage], watch: Stopwatch
@@ -154,7 +187,7 @@ def _language_of(question: str, history: Sequence[HistoryMessage]) -> str:
     return ""
 
 
-def _told(event: GenerationEvent, info: TurnInfo, watch: Stopwatch) -> GenerationEvent:
+def _told(event: GenerationEvent, info: TurnInfo | None, watch: Stopwatch) -> GenerationEvent:
     """Return the event as the caller is told it."""
     if isinstance(event, Started):
         return replace(event, turn=info)
@@ -165,6 +198,6 @@ def _told(event: GenerationEvent, info: TurnInfo, watch: Stopwatch) -> Generatio
 
 def _joined(around: Timings, inner: Timings) -> Timings:
     """Return all stages in the order in which they began, and the total of what is around."""
-    before = {stage: around[stage] for stage in ("history", "rewrite")}
+    before = {stage: around[stage] for stage in _BEFORE if stage in around}
     within = {stage: duration for stage, duration in inner.items() if stage != TOTAL}
     return {**before, **within, **around}

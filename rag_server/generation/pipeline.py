@@ -59,7 +59,7 @@ class Answering:
         sources, policy = await self._screen.sources(result.results)
         with watch.stage("prompt"):
             composed = await self._composer.compose(route[0].generator, request, sources, limit)
-        yield Started(route[0].name, composed.report)
+        yield Started(route[0].name, composed.report, assistant=request.choice)
         yield Retrieved(sources, result.score_scale, result.degradations, result.collection_revisions)
 
         reason: FinishReason | None = None

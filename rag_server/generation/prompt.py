@@ -94,19 +94,29 @@ class PromptTemplates:
         sources: Iterable[PromptSource],
         history: Sequence[HistoryMessage] = (),
         output: OutputFormat | None = None,
+        *,
+        instructions: str = "",
     ) -> tuple[Message, ...]:
         """Return the messages: system, history, then sources and question.
 
         The form of the answer goes with the instructions: it is often the same from question to question.
+        Those of an assistant end the system's text: what is alike in all requests stays in front.
         """
-        system = self._environment.get_template(f"{name}/system.j2").render(
-            no_answer=NO_ANSWER, output=None if output is None else _described(output)
+        system = (
+            self._environment.get_template(f"{name}/system.j2")
+            .render(no_answer=NO_ANSWER, output=None if output is None else _described(output))
+            .strip()
         )
+        if instructions.strip():
+            added = self._environment.get_template(f"{name}/instructions.j2").render(
+                instructions=neutralise(instructions.strip())
+            )
+            system = f"{system}\n\n{added.strip()}"
         user = self._environment.get_template(f"{name}/user.j2").render(
             sources=list(sources), question=neutralise(question)
         )
         told = (Message(Role(each.role.value), neutralise(each.text)) for each in history)
-        return (Message(Role.SYSTEM, system.strip()), *told, Message(Role.USER, user.strip()))
+        return (Message(Role.SYSTEM, system), *told, Message(Role.USER, user.strip()))
 
     def render_reminder(self, language: str, problem: str) -> str:
         """Return what a model is told whose last answer did not have the form, in a template's language."""

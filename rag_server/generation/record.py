@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from rag_server.domain.assistant import AssistantChoice
 from rag_server.domain.generation import (
     Citation,
     Cited,
@@ -28,6 +29,7 @@ class Draft:
         self.question_id = question_id
         self.search_question = search_question
         self.model = ""
+        self.assistant: AssistantChoice | None = None
         self.retrieved: Retrieved | None = None
         self.citations: list[Citation] = []
         self.usage: Usage | None = None
@@ -46,6 +48,7 @@ class Draft:
         match event:
             case Started(model):
                 self.model = model
+                self.assistant = event.assistant
             case Retrieved():
                 self.retrieved = event
             case Delta(text):

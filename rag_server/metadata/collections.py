@@ -98,6 +98,14 @@ class CollectionRepository:
         fields = await self._fields.of_collections(tenant_id, [row.uid for row in rows])
         return [_to_domain(row, fields[row.uid]) for row in rows]
 
+    async def absent(self, tenant_id: str, collection_ids: Sequence[str]) -> Sequence[str]:
+        """Return those of the names that no collection has, in their order."""
+        statement = select(col(CollectionRow.id)).where(
+            col(CollectionRow.tenant_id) == tenant_id, col(CollectionRow.id).in_(collection_ids)
+        )
+        found = set(await self._scope.session.scalars(statement)) if collection_ids else set()
+        return [each for each in collection_ids if each not in found]
+
     async def update(
         self,
         tenant_id: str,

@@ -18,6 +18,7 @@ from rag_server.domain.change import CollectionChange
 from rag_server.domain.job import Job
 from rag_server.logs import where_raised
 from rag_server.metadata import schema
+from rag_server.metadata.assistants import AssistantRepository
 from rag_server.metadata.blobs import BlobRepository
 from rag_server.metadata.changes import ChangeRepository
 from rag_server.metadata.collections import CollectionRepository
@@ -62,6 +63,7 @@ class Transaction:
         self.idempotency = IdempotencyRepository(scope)
         self.conversations = ConversationRepository(scope)
         self.messages = MessageRepository(scope)
+        self.assistants = AssistantRepository(scope)
         self.turns = TurnRepository(scope, self.conversations)
         self.metadata_fields = MetadataFieldRepository(scope)
         self.outbox = OutboxRepository(scope)

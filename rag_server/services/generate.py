@@ -13,8 +13,9 @@ from rag_server.generation.conversing import Conversing
 from rag_server.generation.models import Models
 from rag_server.interceptors.call import current_call
 from rag_server.services.resumable_answers import ResumableAnswers
+from rag_server.services.wire.assistant import QuestionMessage
 from rag_server.services.wire.conversation import to_repeated
-from rag_server.services.wire.query import AnswerWriter, QuestionMessage, collect, from_question
+from rag_server.services.wire.query import AnswerWriter, collect, from_question
 
 
 class GenerateServicer(pb_grpc.GenerateServiceServicer):

@@ -21,6 +21,7 @@ from rag.v1 import (
     records_pb2,
 )
 from rag_server.domain.record_template import TemplateError, parse_template
+from rag_server.validation import assistant_conditions as assistant
 from rag_server.validation import conversation_conditions as conversation
 from rag_server.validation import resumption_conditions as resumption
 from rag_server.validation import retrieval_conditions as retrieval
@@ -181,6 +182,7 @@ def records_replace_chunking(
 
 
 _QUESTION: Final[tuple[Check, ...]] = (
+    assistant.collections_are_named,
     retrieval.collections_are_distinct,
     retrieval.sources_are_few,
     retrieval.question_is_not_blank,
@@ -199,6 +201,16 @@ CHECKS: Final[Mapping[str, tuple[Check, ...]]] = {
     "rag.v1.UpdateCollectionRequest": (update_mask_is_updatable,),
     "rag.v1.Conversation": (conversation.title_has_no_controls,),
     "rag.v1.UpdateConversationRequest": (conversation.update_mask_is_updatable,),
+    "rag.v1.Assistant": (
+        assistant.instructions_have_no_controls,
+        retrieval.collections_are_distinct,
+        assistant.defaults_are_of_any_request,
+        retrieval.sources_are_few,
+        assistant.keywords_are_distinct,
+        assistant.examples_are_not_blank,
+    ),
+    "rag.v1.CreateAssistantRequest": (assistant.id_is_not_auto,),
+    "rag.v1.UpdateAssistantRequest": (assistant.update_mask_is_updatable,),
     "rag.v1.BooleanFilter": (boolean_has_conditions,),
     "rag.v1.ComparisonFilter": (ordering_has_ordered_value,),
     "rag.v1.RangeFilter": (range_is_bounded,),

@@ -196,7 +196,7 @@ def _wrong_revisions(
     for index in repetitions(named):
         yield Finding(f"{path}.min_revisions[{index}].collection_id", "repeats an earlier collection")
     for index, each in enumerate(options.min_revisions):
-        if each.collection_id not in searched:
+        if searched and each.collection_id not in searched:  # none: an assistant names them, or nobody
             yield Finding(f"{path}.min_revisions[{index}].collection_id", "is not one of collection_ids")
         if each.revision < 0:
             yield Finding(f"{path}.min_revisions[{index}].revision", "must be at least 0")

@@ -46,6 +46,7 @@ _LANGUAGE: Final = 35
 """The length that BCP 47 (RFC 5646, 4.4.1) asks to make room for, in code points."""
 _UPLOAD_ID: Final = (Required(), Length(1, 64))
 _CONVERSATION_ID: Final = (Required(), Length(1, 64))
+_ASSISTANT_ID: Final = (Required(), Length(1, 63))
 _SHA256: Final = (Pattern("[0-9a-f]{64}"),)
 _FILTER_FIELD: Final = (Required(), Length(1, 128))
 _FILTERS: Final = (Items(0, 255),)
@@ -62,16 +63,55 @@ _SOURCE: Final[FieldRules] = {
     "request_id": _REQUEST_ID,
 }
 _GENERATE: Final[FieldRules] = {
-    "collection_ids": _COLLECTION_IDS,
+    "collection_ids": (Items(0, 16), Length(1, 63)),
     "question": _QUESTION,
     "conversation_id": (Length(0, 64),),
     "messages": (Items(0, 100),),
     "request_id": _REQUEST_ID,
+    "assistant": (Length(0, 63),),
 }
 
 FIELD_RULES: Final[Mapping[str, FieldRules]] = {
     # admin_service.proto
     "rag.v1.ReconcileRequest": {"collection_id": (Length(0, 63),)},
+    # assistant.proto
+    "rag.v1.Assistant": {
+        "id": (OutputOnly(),),
+        "display_name": (Length(0, 200),),
+        "description": (Length(0, 2000),),
+        "instructions": (Length(0, 8192),),
+        "language": (Length(0, _LANGUAGE),),
+        "collection_ids": (Items(0, 16), Length(1, 63)),
+        "keywords": (Items(0, 64), Length(1, 100)),
+        "examples": (Items(0, 32), Length(1, 500)),
+        "revision": (OutputOnly(),),
+        "create_time": (OutputOnly(),),
+        "update_time": (OutputOnly(),),
+    },
+    # assistant_service.proto
+    "rag.v1.CreateAssistantRequest": {
+        "assistant_id": (Required(), Pattern("[a-z][a-z0-9_-]{0,62}")),
+        "request_id": _REQUEST_ID,
+    },
+    "rag.v1.GetAssistantRequest": {"assistant_id": _ASSISTANT_ID},
+    "rag.v1.ListAssistantsRequest": {"page_size": _PAGE_SIZE, "page_token": _PAGE_TOKEN},
+    "rag.v1.UpdateAssistantRequest": {
+        "assistant_id": _ASSISTANT_ID,
+        "assistant": (Required(),),
+        "update_mask": (Required(),),
+        "request_id": _REQUEST_ID,
+    },
+    "rag.v1.DeleteAssistantRequest": {"assistant_id": _ASSISTANT_ID, "request_id": _REQUEST_ID},
+    "rag.v1.ListAssistantRevisionsRequest": {
+        "assistant_id": _ASSISTANT_ID,
+        "page_size": _PAGE_SIZE,
+        "page_token": _PAGE_TOKEN,
+    },
+    "rag.v1.RestoreAssistantRevisionRequest": {
+        "assistant_id": _ASSISTANT_ID,
+        "revision": _REVISION,
+        "request_id": _REQUEST_ID,
+    },
     # bm25.proto
     "rag.v1.Bm25": {"k1": (Range(0, 10), Default(1.2)), "b": (Range(0, 1), Default(0.75))},
     # chunking.proto

@@ -15,7 +15,14 @@ from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
 
 import rag.v1
-from rag.v1 import collection_service_pb2, conversation_service_pb2, filter_pb2, records_pb2
+from rag.v1 import (
+    assistant_service_pb2,
+    collection_service_pb2,
+    conversation_service_pb2,
+    filter_pb2,
+    generate_service_pb2,
+    records_pb2,
+)
 from rag_server.validation.constraint import (
     Constraint,
     Content,
@@ -148,6 +155,10 @@ def _satisfy_conditions(message: Message) -> None:
             message.update_mask.paths.append("labels")
         case conversation_service_pb2.UpdateConversationRequest():
             message.update_mask.paths.append("title")
+        case assistant_service_pb2.UpdateAssistantRequest():
+            message.update_mask.paths.append("keywords")
+        case generate_service_pb2.GenerateRequest() | generate_service_pb2.StreamGenerateRequest():
+            message.assistant = "x"  # or else it names collections
 
 
 def inside(case: Case) -> Iterator[Message]:

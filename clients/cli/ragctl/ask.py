@@ -14,6 +14,7 @@ from rag.v1.generate_service_pb2 import (
     CitationOrigin,
     FinishReason,
     GenerationFinished,
+    GenerationStarted,
     StreamGenerateRequest,
     StreamGenerateResponse,
 )
@@ -28,6 +29,7 @@ from rag.v1.policy_pb2 import FilteredPart, PolicyReport
 from rag.v1.retrieved_chunk_pb2 import RetrievedChunk
 from ragctl.answer_events import answer_events
 from ragctl.answer_text import CitedText
+from ragctl.assistants_commands import shown_choice
 from ragctl.errors import UNREACHABLE, CommandFailed, Problem, from_rpc, show, unreachable
 from ragctl.moments import shown_timings
 from ragctl.options import command
@@ -35,11 +37,21 @@ from ragctl.output import one_line
 from ragctl.output_options import ChoiceOption, JsonSchemaOption, RegexOption, output_of
 from ragctl.places import heading, pages, title
 from ragctl.ranking_options import ranked
-from ragctl.search import Collections, Filters, degradation_note, filter_of
+from ragctl.search import Filters, degradation_note, filter_of
 from ragctl.session import Session
 
 DEFAULT_TIMEOUT_S = 300.0
 PROMPT = "? "
+
+AskedCollections = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--collection", "-c", help="A collection to answer from; repeatable. Without one, the assistant's."
+    ),
+]
+AssistantName = Annotated[
+    str, typer.Option("--assistant", help="The assistant that answers; auto: the one that fits the question.")
+]
 
 
 @command
@@ -47,7 +59,8 @@ PROMPT = "? "
 def ask(
     session: Session,
     *,
-    collections: Collections,
+    collections: AskedCollections = None,
+    assistant: AssistantName = "",
     question: Annotated[
         str | None, typer.Argument(metavar="[QUESTION]", help="Without one, questions are read line by line.")
     ] = None,
@@ -79,8 +92,10 @@ def ask(
 
     Without a question, a prompt asks for one after the other until an empty line or Ctrl-D.
     """
+    check_place(collections, assistant)
     request = StreamGenerateRequest(
         collection_ids=collections,
+        assistant=assistant,
         retrieval=ranking,
         generation=GenerationOptions(
             max_answer_tokens=max_tokens,
@@ -111,6 +126,12 @@ def ask(
             answer(session, request)
     if not asked_count and not is_terminal:
         raise CommandFailed.for_usage("no question: give one as an argument or on standard input")
+
+
+def check_place(collections: list[str] | None, assistant: str) -> None:
+    """Raise `CommandFailed` when nothing says where to answer from."""
+    if not collections and not assistant:
+        raise CommandFailed.for_usage("say where to answer from: --collection, or --assistant")
 
 
 def questions(session: Session, *, with_prompt: bool) -> Iterator[str]:
@@ -172,6 +193,7 @@ class _AnswerView:
     """Shows an answer as it comes, and keeps what its end is told by."""
 
     def __init__(self, session: Session) -> None:
+        self._session = session
         self._output = output = session.output
         self.sources: list[RetrievedChunk] = []
         self.citations: list[Citation] = []
@@ -188,6 +210,8 @@ class _AnswerView:
             self._output.json_line(event)
             return
         match event.WhichOneof("event"):
+            case "started":
+                _show_start(self._session, event.started)
             case "retrieved":
                 self.sources = list(event.retrieved.sources)
                 note = degradation_note(event.retrieved.degradations)
@@ -202,6 +226,11 @@ class _AnswerView:
                 self.text.cite(event.citation)
             case _:
                 pass
+
+
+def _show_start(session: Session, started: GenerationStarted) -> None:
+    if started.HasField("assistant"):
+        session.output.line(f"assistant {shown_choice(started.assistant)}", style="dim")
 
 
 def _show_end(session: Session, finished: GenerationFinished) -> None:

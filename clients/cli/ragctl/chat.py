@@ -16,12 +16,19 @@ from rag.v1.conversation_service_pb2 import (
 from rag.v1.conversation_service_pb2_grpc import ConversationServiceStub
 from rag.v1.generate_service_pb2 import StreamGenerateRequest
 from rag.v1.options_pb2 import GenerationOptions, RetrievalOptions
-from ragctl.ask import answer, answer_and_go_on, questions
+from ragctl.ask import (
+    AskedCollections,
+    AssistantName,
+    answer,
+    answer_and_go_on,
+    check_place,
+    questions,
+)
 from ragctl.errors import CommandFailed
 from ragctl.options import command
 from ragctl.output import one_line
 from ragctl.ranking_options import ranked
-from ragctl.search import Collections, Filters, filter_of
+from ragctl.search import Filters, filter_of
 from ragctl.session import Session
 
 
@@ -30,7 +37,8 @@ from ragctl.session import Session
 def chat(
     session: Session,
     *,
-    collections: Collections,
+    collections: AskedCollections = None,
+    assistant: AssistantName = "",
     question: Annotated[
         str | None, typer.Argument(metavar="[QUESTION]", help="Without one, questions are read line by line.")
     ] = None,
@@ -60,8 +68,10 @@ def chat(
         raise CommandFailed.for_usage(
             "--title is for a new conversation; `ragctl conversations rename` changes one"
         )
+    check_place(collections, assistant)
     request = StreamGenerateRequest(
         collection_ids=collections,
+        assistant=assistant,
         retrieval=ranking,
         generation=GenerationOptions(max_answer_tokens=max_tokens, language=language),
     )

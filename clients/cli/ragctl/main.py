@@ -15,6 +15,7 @@ from ragctl import (
     __version__,
     analysis,
     ask,
+    assistants_commands,
     chat,
     collections_commands,
     conversations_commands,
@@ -76,6 +77,7 @@ app.command("search")(search.search)
 app.command("ask")(ask.ask)
 app.command("chat")(chat.chat)
 app.add_typer(conversations_commands.app, name="conversations")
+app.add_typer(assistants_commands.app, name="assistants")
 app.add_typer(collections_commands.app, name="collections")
 documents_commands.app.command("revisions")(revisions_commands.list_revisions)
 documents_commands.app.command("restore")(revisions_commands.restore)

@@ -127,7 +127,7 @@ def ranked(function: Callable[..., None]) -> Callable[..., None]:
 
     def run(*session: Any, **arguments: Any) -> None:
         given = {name: arguments.pop(name) for name in _OPTIONS}
-        ranking = retrieval_options(arguments["collections"], **given)
+        ranking = retrieval_options(arguments["collections"] or (), **given)
         function(*session, ranking=ranking, **arguments)
 
     shared = [

@@ -11,6 +11,7 @@ from grpc_health.v1.health_pb2_grpc import HealthStub
 
 from rag.v1 import (
     admin_service_pb2,
+    assistant_service_pb2,
     collection_service_pb2,
     conversation_service_pb2,
     document_service_pb2,
@@ -40,6 +41,7 @@ SERVICES = tuple(
         retrieve_service_pb2,
         generate_service_pb2,
         conversation_service_pb2,
+        assistant_service_pb2,
         admin_service_pb2,
     )
     for service in module.DESCRIPTOR.services_by_name.values()

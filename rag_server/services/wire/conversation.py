@@ -9,6 +9,7 @@ from rag.v1 import conversation_service_pb2 as pb
 from rag_server.domain.conversation import Conversation, StoredMessage
 from rag_server.domain.generation import Repeated
 from rag_server.generation.record import Draft
+from rag_server.services.wire.assistant import to_choice
 from rag_server.services.wire.chunk import (
     to_degradations,
     to_retrieved,
@@ -51,7 +52,10 @@ def to_message(message: StoredMessage) -> pb.Message:
 def encode_answer(draft: Draft) -> bytes:
     """Return how a finished answer was made, as `MessageAnswer`, encoded. Blocks for large ones."""
     answer = pb.MessageAnswer(
-        question_id=draft.question_id, model=draft.model, search_question=draft.search_question
+        question_id=draft.question_id,
+        model=draft.model,
+        search_question=draft.search_question,
+        assistant=to_choice(draft.assistant),
     )
     if draft.finish_reason is not None:
         answer.finish_reason = to_finish_reason(draft.finish_reason)
@@ -91,7 +95,10 @@ def to_repeated(repeated: Repeated) -> Iterator[generate_service_pb2.StreamGener
         answer_id=answered.answer.id,
         search_question=kept.search_question,
     )
-    yield of.StreamGenerateResponse(started=of.GenerationStarted(model=kept.model, turn=turn))
+    started = of.GenerationStarted(model=kept.model, turn=turn)
+    if kept.HasField("assistant"):
+        started.assistant.CopyFrom(kept.assistant)
+    yield of.StreamGenerateResponse(started=started)
     retrieved = of.GenerationRetrieved(
         sources=kept.sources,
         score_scale=kept.score_scale,

@@ -23,6 +23,7 @@ from rag_server.domain.generation import (
 )
 from rag_server.domain.priority import Priority
 from rag_server.domain.retrieval import QuerySyntax, RetrievalRequest, RetrievalResult, ScoredChunk
+from rag_server.services.wire.assistant import QuestionMessage, from_asked, to_choice
 from rag_server.services.wire.chunk import (
     to_degradations,
     to_retrieved,
@@ -54,8 +55,6 @@ _CACHINGS: dict[int, AnswerCaching] = {
     options_pb2.ANSWER_CACHING_ALLOWED: AnswerCaching.ALLOWED,
     options_pb2.ANSWER_CACHING_BYPASSED: AnswerCaching.BYPASSED,
 }
-
-QuestionMessage = generate_service_pb2.GenerateRequest | generate_service_pb2.StreamGenerateRequest
 
 
 def from_retrieve(message: retrieve_service_pb2.RetrieveRequest) -> RetrievalRequest:
@@ -103,6 +102,7 @@ def from_question(message: QuestionMessage) -> GenerationRequest:
         output=from_output(options.output) if options.HasField("output") else None,
         history=from_history(message.messages),
         conversation=from_reference(message),
+        assistant=from_asked(message, from_question),
     )
 
 
@@ -117,7 +117,12 @@ class AnswerWriter:
         pb = generate_service_pb2
         match event:
             case Started(model, prompt, turn):
-                started = pb.GenerationStarted(model=model, prompt=_to_report(prompt), turn=to_turn(turn))
+                started = pb.GenerationStarted(
+                    model=model,
+                    assistant=to_choice(event.assistant),
+                    prompt=_to_report(prompt),
+                    turn=to_turn(turn),
+                )
                 return pb.StreamGenerateResponse(started=started)
             case Retrieved():
                 self._sources = event.sources
@@ -189,6 +194,8 @@ def collect(
     match event.WhichOneof("event"):
         case "started":
             response.model = event.started.model
+            if event.started.HasField("assistant"):
+                response.assistant.CopyFrom(event.started.assistant)
             if event.started.HasField("turn"):
                 response.turn.CopyFrom(event.started.turn)
         case "retrieved":

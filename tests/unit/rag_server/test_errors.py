@@ -4,6 +4,7 @@ import grpc
 import pytest
 
 from rag_server.errors import (
+    Aborted,
     AlreadyExists,
     DeadlineExceeded,
     FailedPrecondition,
@@ -24,7 +25,7 @@ def test_error_class_has_a_status_that_grpc_knows(kind: type[RagError]) -> None:
 
 def test_error_classes_have_different_statuses() -> None:
     statuses = [kind.status for kind in RagError.__subclasses__()]
-    assert len(set(statuses)) == len(statuses) == 8
+    assert len(set(statuses)) == len(statuses) == 9
 
 
 @pytest.mark.parametrize(
@@ -34,6 +35,7 @@ def test_error_classes_have_different_statuses() -> None:
         NotFound("R", "m"),
         AlreadyExists("R", "m"),
         FailedPrecondition("R", "m"),
+        Aborted("R", "m"),
         ResourceExhausted("R", "m"),
         DeadlineExceeded("R", "m"),
         Internal("R", "m"),

@@ -9,6 +9,7 @@ from google.protobuf import field_mask_pb2 as _field_mask_pb2
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
+from rag.v1 import assistant_pb2 as _assistant_pb2
 from rag.v1 import conversation_pb2 as _conversation_pb2
 from rag.v1 import generate_service_pb2 as _generate_service_pb2
 from rag.v1 import retrieved_chunk_pb2 as _retrieved_chunk_pb2
@@ -138,6 +139,7 @@ class MessageAnswer(_message.Message):
     DEGRADATIONS_FIELD_NUMBER: _builtins.int
     COLLECTION_REVISIONS_FIELD_NUMBER: _builtins.int
     SEARCH_QUESTION_FIELD_NUMBER: _builtins.int
+    ASSISTANT_FIELD_NUMBER: _builtins.int
     question_id: _builtins.str
     """question_id is the message that it answers."""
     model: _builtins.str
@@ -170,6 +172,10 @@ class MessageAnswer(_message.Message):
     def collection_revisions(self) -> _containers.RepeatedCompositeFieldContainer[_retrieved_chunk_pb2.CollectionRevision]:
         """collection_revisions say which states were searched."""
 
+    @_builtins.property
+    def assistant(self) -> _assistant_pb2.AssistantChoice:
+        """assistant says which assistant answered, and why. Absent means that the question asked for none."""
+
     def __init__(
         self,
         *,
@@ -183,10 +189,11 @@ class MessageAnswer(_message.Message):
         degradations: _abc.Iterable[_retrieved_chunk_pb2.Degradation.ValueType] | None = ...,
         collection_revisions: _abc.Iterable[_retrieved_chunk_pb2.CollectionRevision] | None = ...,
         search_question: _builtins.str = ...,
+        assistant: _assistant_pb2.AssistantChoice | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["usage", b"usage"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["assistant", b"assistant", "usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["citations", b"citations", "collection_revisions", b"collection_revisions", "degradations", b"degradations", "finish_reason", b"finish_reason", "model", b"model", "question_id", b"question_id", "score_scale", b"score_scale", "search_question", b"search_question", "sources", b"sources", "usage", b"usage"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["assistant", b"assistant", "citations", b"citations", "collection_revisions", b"collection_revisions", "degradations", b"degradations", "finish_reason", b"finish_reason", "model", b"model", "question_id", b"question_id", "score_scale", b"score_scale", "search_question", b"search_question", "sources", b"sources", "usage", b"usage"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

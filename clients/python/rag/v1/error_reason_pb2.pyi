@@ -448,6 +448,28 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """ERROR_REASON_CONVERSATION_TURN_LOST (UNAVAILABLE): the server could not reach its database for so long that the
     conversation went on without this answer, which is not recorded. Metadata: `resource`, `id`.
     """
+    ERROR_REASON_ASSISTANT_NOT_FOUND: _ErrorReason.ValueType  # 170
+    """ERROR_REASON_ASSISTANT_NOT_FOUND (NOT_FOUND): there is no such assistant. Metadata: `resource`, `id`."""
+    ERROR_REASON_ASSISTANT_ALREADY_EXISTS: _ErrorReason.ValueType  # 171
+    """ERROR_REASON_ASSISTANT_ALREADY_EXISTS (ALREADY_EXISTS): there is an assistant of that name. Metadata:
+    `resource`, `id`.
+    """
+    ERROR_REASON_TOO_MANY_ASSISTANTS: _ErrorReason.ValueType  # 172
+    """ERROR_REASON_TOO_MANY_ASSISTANTS (RESOURCE_EXHAUSTED): there are as many assistants as there may be: delete
+    some. Metadata: `limit`.
+    """
+    ERROR_REASON_ASSISTANT_REVISION_NOT_FOUND: _ErrorReason.ValueType  # 173
+    """ERROR_REASON_ASSISTANT_REVISION_NOT_FOUND (NOT_FOUND): the assistant has no such revision, or it is not kept
+    any longer. Metadata: `resource`, `id`.
+    """
+    ERROR_REASON_ASSISTANT_UNDECIDED: _ErrorReason.ValueType  # 174
+    """ERROR_REASON_ASSISTANT_UNDECIDED (FAILED_PRECONDITION): no assistant fits the question, none is the default,
+    and the request names no collection.
+    """
+    ERROR_REASON_ASSISTANT_COLLECTION_NOT_FOUND: _ErrorReason.ValueType  # 175
+    """ERROR_REASON_ASSISTANT_COLLECTION_NOT_FOUND (FAILED_PRECONDITION): a collection of the assistant was deleted:
+    update the assistant, or name collections in the request. Metadata: `assistant`, `collection`.
+    """
     ERROR_REASON_OUTPUT_SCHEMA_INVALID: _ErrorReason.ValueType  # 185
     """ERROR_REASON_OUTPUT_SCHEMA_INVALID (INVALID_ARGUMENT): `generation.output.json_schema` is no JSON Schema of
     Draft 2020-12 that can be used; the description of the violation says why.
@@ -902,6 +924,28 @@ delete some. Metadata: `limit`.
 ERROR_REASON_CONVERSATION_TURN_LOST: ErrorReason.ValueType  # 134
 """ERROR_REASON_CONVERSATION_TURN_LOST (UNAVAILABLE): the server could not reach its database for so long that the
 conversation went on without this answer, which is not recorded. Metadata: `resource`, `id`.
+"""
+ERROR_REASON_ASSISTANT_NOT_FOUND: ErrorReason.ValueType  # 170
+"""ERROR_REASON_ASSISTANT_NOT_FOUND (NOT_FOUND): there is no such assistant. Metadata: `resource`, `id`."""
+ERROR_REASON_ASSISTANT_ALREADY_EXISTS: ErrorReason.ValueType  # 171
+"""ERROR_REASON_ASSISTANT_ALREADY_EXISTS (ALREADY_EXISTS): there is an assistant of that name. Metadata:
+`resource`, `id`.
+"""
+ERROR_REASON_TOO_MANY_ASSISTANTS: ErrorReason.ValueType  # 172
+"""ERROR_REASON_TOO_MANY_ASSISTANTS (RESOURCE_EXHAUSTED): there are as many assistants as there may be: delete
+some. Metadata: `limit`.
+"""
+ERROR_REASON_ASSISTANT_REVISION_NOT_FOUND: ErrorReason.ValueType  # 173
+"""ERROR_REASON_ASSISTANT_REVISION_NOT_FOUND (NOT_FOUND): the assistant has no such revision, or it is not kept
+any longer. Metadata: `resource`, `id`.
+"""
+ERROR_REASON_ASSISTANT_UNDECIDED: ErrorReason.ValueType  # 174
+"""ERROR_REASON_ASSISTANT_UNDECIDED (FAILED_PRECONDITION): no assistant fits the question, none is the default,
+and the request names no collection.
+"""
+ERROR_REASON_ASSISTANT_COLLECTION_NOT_FOUND: ErrorReason.ValueType  # 175
+"""ERROR_REASON_ASSISTANT_COLLECTION_NOT_FOUND (FAILED_PRECONDITION): a collection of the assistant was deleted:
+update the assistant, or name collections in the request. Metadata: `assistant`, `collection`.
 """
 ERROR_REASON_OUTPUT_SCHEMA_INVALID: ErrorReason.ValueType  # 185
 """ERROR_REASON_OUTPUT_SCHEMA_INVALID (INVALID_ARGUMENT): `generation.output.json_schema` is no JSON Schema of

@@ -8,6 +8,7 @@ from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from rag.v1 import assistant_pb2 as _assistant_pb2
 from rag.v1 import chunk_pb2 as _chunk_pb2
 from rag.v1 import conversation_pb2 as _conversation_pb2
 from rag.v1 import options_pb2 as _options_pb2
@@ -114,6 +115,7 @@ class GenerateRequest(_message.Message):
     CONVERSATION_ID_FIELD_NUMBER: _builtins.int
     MESSAGES_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    ASSISTANT_FIELD_NUMBER: _builtins.int
     question: _builtins.str
     """question is the question, in natural language; more than white space. Its signs are text, unless
     `retrieval.query_syntax` says otherwise.
@@ -132,10 +134,18 @@ class GenerateRequest(_message.Message):
     Absent means no such check.
     Pattern: `[0-9A-Fa-f]{8}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{12}`.
     """
+    assistant: _builtins.str
+    """assistant is the assistant whose settings hold where the request sets none: its id, or `auto` for the one
+    that fits the question by its keywords or its examples, else the tenant's default one. Where none fits and
+    none is the default, the request is answered as it stands if it names collections, and refused otherwise
+    (`ASSISTANT_UNDECIDED`). The response says which assistant answers, and why. Absent means none.
+    Length: 0 to 63 code points.
+    """
     @_builtins.property
     def collection_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """collection_ids are the collections to answer from, each named once.
-        Items: 1 to 16. Length: 1 to 63 code points.
+        """collection_ids are the collections to answer from, each named once; at least one without `assistant`. Those
+        named here are searched instead of the assistant's. Absent means the assistant's.
+        Items: 0 to 16. Length: 1 to 63 code points.
         """
 
     @_builtins.property
@@ -165,10 +175,11 @@ class GenerateRequest(_message.Message):
         conversation_id: _builtins.str = ...,
         messages: _abc.Iterable[_conversation_pb2.HistoryMessage] | None = ...,
         request_id: _builtins.str = ...,
+        assistant: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["generation", b"generation", "retrieval", b"retrieval"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection_ids", b"collection_ids", "conversation_id", b"conversation_id", "generation", b"generation", "messages", b"messages", "question", b"question", "request_id", b"request_id", "retrieval", b"retrieval"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["assistant", b"assistant", "collection_ids", b"collection_ids", "conversation_id", b"conversation_id", "generation", b"generation", "messages", b"messages", "question", b"question", "request_id", b"request_id", "retrieval", b"retrieval"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -191,6 +202,7 @@ class GenerateResponse(_message.Message):
     COLLECTION_REVISIONS_FIELD_NUMBER: _builtins.int
     TIMINGS_FIELD_NUMBER: _builtins.int
     PROMPT_FIELD_NUMBER: _builtins.int
+    ASSISTANT_FIELD_NUMBER: _builtins.int
     POLICY_FIELD_NUMBER: _builtins.int
     FROM_CACHE_FIELD_NUMBER: _builtins.int
     TURN_FIELD_NUMBER: _builtins.int
@@ -228,8 +240,8 @@ class GenerateResponse(_message.Message):
 
     @_builtins.property
     def timings(self) -> _timings_pb2.Timings:
-        """timings say where the time went: the stages of Retrieve, then `prompt` and `generate`; with a history,
-        `history` and `rewrite` before, and `record` after.
+        """timings say where the time went: the stages of Retrieve, then `prompt` and `generate`; before, with a
+        history, `history` and `rewrite`, with an assistant, `assistant`; after, in a conversation, `record`.
         """
 
     @_builtins.property
@@ -237,6 +249,10 @@ class GenerateResponse(_message.Message):
         """prompt says what the model was given. Absent for a model that quotes, and for an answer for which no
         model was asked.
         """
+
+    @_builtins.property
+    def assistant(self) -> _assistant_pb2.AssistantChoice:
+        """assistant says which assistant answered, and why. Absent means that the request asked for none."""
 
     @_builtins.property
     def policy(self) -> _policy_pb2.PolicyReport:
@@ -260,13 +276,14 @@ class GenerateResponse(_message.Message):
         collection_revisions: _abc.Iterable[_retrieved_chunk_pb2.CollectionRevision] | None = ...,
         timings: _timings_pb2.Timings | None = ...,
         prompt: Global___PromptReport | None = ...,
+        assistant: _assistant_pb2.AssistantChoice | None = ...,
         policy: _policy_pb2.PolicyReport | None = ...,
         from_cache: _builtins.bool = ...,
         turn: _conversation_pb2.Turn | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["policy", b"policy", "prompt", b"prompt", "timings", b"timings", "turn", b"turn", "usage", b"usage"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["assistant", b"assistant", "policy", b"policy", "prompt", b"prompt", "timings", b"timings", "turn", b"turn", "usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "citations", b"citations", "collection_revisions", b"collection_revisions", "degradations", b"degradations", "finish_reason", b"finish_reason", "from_cache", b"from_cache", "model", b"model", "policy", b"policy", "prompt", b"prompt", "score_scale", b"score_scale", "sources", b"sources", "timings", b"timings", "turn", b"turn", "usage", b"usage"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "assistant", b"assistant", "citations", b"citations", "collection_revisions", b"collection_revisions", "degradations", b"degradations", "finish_reason", b"finish_reason", "from_cache", b"from_cache", "model", b"model", "policy", b"policy", "prompt", b"prompt", "score_scale", b"score_scale", "sources", b"sources", "timings", b"timings", "turn", b"turn", "usage", b"usage"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -287,6 +304,7 @@ class StreamGenerateRequest(_message.Message):
     CONVERSATION_ID_FIELD_NUMBER: _builtins.int
     MESSAGES_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    ASSISTANT_FIELD_NUMBER: _builtins.int
     RESUME_WINDOW_MS_FIELD_NUMBER: _builtins.int
     RESUME_CURSOR_FIELD_NUMBER: _builtins.int
     question: _builtins.str
@@ -307,6 +325,13 @@ class StreamGenerateRequest(_message.Message):
     Absent means no such check.
     Pattern: `[0-9A-Fa-f]{8}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{12}`.
     """
+    assistant: _builtins.str
+    """assistant is the assistant whose settings hold where the request sets none: its id, or `auto` for the one
+    that fits the question by its keywords or its examples, else the tenant's default one. Where none fits and
+    none is the default, the request is answered as it stands if it names collections, and refused otherwise
+    (`ASSISTANT_UNDECIDED`). The response says which assistant answers, and why. Absent means none.
+    Length: 0 to 63 code points.
+    """
     resume_window_ms: _builtins.int
     """resume_window_ms is how long the answer goes on when nobody reads it, in milliseconds: time for a caller whose
     connection broke to come back with `resume_cursor`. It is the model's time: a caller that leaves on purpose
@@ -323,8 +348,9 @@ class StreamGenerateRequest(_message.Message):
     """
     @_builtins.property
     def collection_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """collection_ids are the collections to answer from, each named once.
-        Items: 1 to 16. Length: 1 to 63 code points.
+        """collection_ids are the collections to answer from, each named once; at least one without `assistant`. Those
+        named here are searched instead of the assistant's. Absent means the assistant's.
+        Items: 0 to 16. Length: 1 to 63 code points.
         """
 
     @_builtins.property
@@ -354,12 +380,13 @@ class StreamGenerateRequest(_message.Message):
         conversation_id: _builtins.str = ...,
         messages: _abc.Iterable[_conversation_pb2.HistoryMessage] | None = ...,
         request_id: _builtins.str = ...,
+        assistant: _builtins.str = ...,
         resume_window_ms: _builtins.int | None = ...,
         resume_cursor: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_resume_window_ms", b"_resume_window_ms", "generation", b"generation", "resume_window_ms", b"resume_window_ms", "retrieval", b"retrieval"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_resume_window_ms", b"_resume_window_ms", "collection_ids", b"collection_ids", "conversation_id", b"conversation_id", "generation", b"generation", "messages", b"messages", "question", b"question", "request_id", b"request_id", "resume_cursor", b"resume_cursor", "resume_window_ms", b"resume_window_ms", "retrieval", b"retrieval"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_resume_window_ms", b"_resume_window_ms", "assistant", b"assistant", "collection_ids", b"collection_ids", "conversation_id", b"conversation_id", "generation", b"generation", "messages", b"messages", "question", b"question", "request_id", b"request_id", "resume_cursor", b"resume_cursor", "resume_window_ms", b"resume_window_ms", "retrieval", b"retrieval"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__resume_window_ms: _TypeAlias = _typing.Literal["resume_window_ms"]  # noqa: Y015
     _WhichOneofArgType__resume_window_ms: _TypeAlias = _typing.Literal["_resume_window_ms", b"_resume_window_ms"]  # noqa: Y015
@@ -444,12 +471,17 @@ class GenerationStarted(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     MODEL_FIELD_NUMBER: _builtins.int
+    ASSISTANT_FIELD_NUMBER: _builtins.int
     PROMPT_FIELD_NUMBER: _builtins.int
     TURN_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """model is the model that is asked; `finished` says which one has answered. Absent means that none is, since a
     filter refuses the question.
     """
+    @_builtins.property
+    def assistant(self) -> _assistant_pb2.AssistantChoice:
+        """assistant says which assistant answers, and why. Absent means that the request asked for none."""
+
     @_builtins.property
     def prompt(self) -> Global___PromptReport:
         """prompt says what it is given. Absent for a model that quotes, and where no model is asked."""
@@ -462,12 +494,13 @@ class GenerationStarted(_message.Message):
         self,
         *,
         model: _builtins.str = ...,
+        assistant: _assistant_pb2.AssistantChoice | None = ...,
         prompt: Global___PromptReport | None = ...,
         turn: _conversation_pb2.Turn | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["prompt", b"prompt", "turn", b"turn"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["assistant", b"assistant", "prompt", b"prompt", "turn", b"turn"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["model", b"model", "prompt", b"prompt", "turn", b"turn"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["assistant", b"assistant", "model", b"model", "prompt", b"prompt", "turn", b"turn"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -729,8 +762,8 @@ class GenerationFinished(_message.Message):
     """
     @_builtins.property
     def timings(self) -> _timings_pb2.Timings:
-        """timings say where the time went: the stages of Retrieve, then `prompt` and `generate`; with a history,
-        `history` and `rewrite` before, and `record` after.
+        """timings say where the time went: the stages of Retrieve, then `prompt` and `generate`; before, with a
+        history, `history` and `rewrite`, with an assistant, `assistant`; after, in a conversation, `record`.
         """
 
     @_builtins.property

@@ -20,6 +20,9 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from rag.v1 import (
     admin_service_pb2,
     admin_service_pb2_grpc,
+    assistant_pb2,
+    assistant_service_pb2,
+    assistant_service_pb2_grpc,
     collection_service_pb2,
     collection_service_pb2_grpc,
     conversation_service_pb2,
@@ -117,6 +120,8 @@ class FakeRag:
         self.conversations: dict[str, conversation_service_pb2.Conversation] = {}
         self.messages: list[conversation_service_pb2.Message] = []
         """Those of every conversation."""
+        self.assistants: dict[str, assistant_pb2.Assistant] = {}
+        self.assistant_revisions: list[assistant_pb2.Assistant] = []
         self.retrieve_response = retrieve_service_pb2.RetrieveResponse()
         self.analyze_response = retrieve_service_pb2.AnalyzeResponse()
         self.embed_response = retrieve_service_pb2.EmbedResponse()
@@ -459,6 +464,49 @@ class FakeRag:
         page, token = _page(self.messages, request)
         return conversation_service_pb2.ListMessagesResponse(messages=page, next_page_token=token)
 
+    # AssistantService
+
+    def CreateAssistant(self, request: Any, context: grpc.ServicerContext) -> Any:
+        self.note("CreateAssistant", request, context)
+        assistant = assistant_pb2.Assistant()
+        assistant.CopyFrom(request.assistant)
+        assistant.id = request.assistant_id
+        self.assistants[assistant.id] = assistant
+        return assistant_service_pb2.CreateAssistantResponse(assistant=assistant)
+
+    def GetAssistant(self, request: Any, context: grpc.ServicerContext) -> Any:
+        self.note("GetAssistant", request, context)
+        if request.assistant_id not in self.assistants:
+            refusal(grpc.StatusCode.NOT_FOUND, "no assistant", reason="ASSISTANT_NOT_FOUND")(context)
+        return assistant_service_pb2.GetAssistantResponse(assistant=self.assistants[request.assistant_id])
+
+    def ListAssistants(self, request: Any, context: grpc.ServicerContext) -> Any:
+        self.note("ListAssistants", request, context)
+        page, token = _page(list(self.assistants.values()), request)
+        return assistant_service_pb2.ListAssistantsResponse(assistants=page, next_page_token=token)
+
+    def UpdateAssistant(self, request: Any, context: grpc.ServicerContext) -> Any:
+        self.note("UpdateAssistant", request, context)
+        assistant = self.assistants[request.assistant_id]
+        request.update_mask.MergeMessage(request.assistant, assistant, True, True)
+        return assistant_service_pb2.UpdateAssistantResponse(assistant=assistant)
+
+    def DeleteAssistant(self, request: Any, context: grpc.ServicerContext) -> Any:
+        self.note("DeleteAssistant", request, context)
+        self.assistants.pop(request.assistant_id)
+        return assistant_service_pb2.DeleteAssistantResponse()
+
+    def ListAssistantRevisions(self, request: Any, context: grpc.ServicerContext) -> Any:
+        self.note("ListAssistantRevisions", request, context)
+        page, token = _page(self.assistant_revisions, request)
+        return assistant_service_pb2.ListAssistantRevisionsResponse(revisions=page, next_page_token=token)
+
+    def RestoreAssistantRevision(self, request: Any, context: grpc.ServicerContext) -> Any:
+        self.note("RestoreAssistantRevision", request, context)
+        return assistant_service_pb2.RestoreAssistantRevisionResponse(
+            assistant=self.assistants[request.assistant_id]
+        )
+
     # AdminService
 
     def GetServerInfo(self, request: Any, context: grpc.ServicerContext) -> Any:
@@ -499,6 +547,7 @@ def serve(rag: FakeRag) -> tuple[grpc.Server, int]:
     retrieve_service_pb2_grpc.add_RetrieveServiceServicer_to_server(servicer, server)
     generate_service_pb2_grpc.add_GenerateServiceServicer_to_server(servicer, server)
     conversation_service_pb2_grpc.add_ConversationServiceServicer_to_server(servicer, server)
+    assistant_service_pb2_grpc.add_AssistantServiceServicer_to_server(servicer, server)
     admin_service_pb2_grpc.add_AdminServiceServicer_to_server(servicer, server)
     health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
     port = server.add_insecure_port("127.0.0.1:0")

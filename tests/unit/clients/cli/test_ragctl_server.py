@@ -92,13 +92,14 @@ def test_size_is_shown_in_the_greatest_unit_that_fits(size_bytes: int, text: str
 def test_services_are_those_of_the_contract() -> None:
     assert {each.rpartition(".")[2] for each in SERVICES} == {
         "CollectionService", "IngestService", "DocumentService",
-        "RetrieveService", "GenerateService", "ConversationService", "AdminService",
+        "RetrieveService", "GenerateService", "ConversationService", "AssistantService",
+        "AdminService",
     }  # fmt: skip
 
 
 def test_health_of_all_services_succeeds(run: Any, json_of: Any) -> None:
     services = json_of(run("health", "--json"))["services"]
-    assert len(services) == 8
+    assert len(services) == 9
     assert {each["status"] for each in services} == {"SERVING"}
 
 

@@ -1,14 +1,17 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from rag_server.app_filters import create_screen
 from rag_server.config import FilterSettings
+from rag_server.domain.assistant import AssistantChoice, Selection
 from rag_server.domain.conversation import ConversationRef, HistoryMessage, Role, TurnInfo
 from rag_server.domain.generation import (
+    AskedAssistant,
     Delta,
     Finished,
     FinishReason,
@@ -43,7 +46,7 @@ class Script:
         self, tenant_id: str, request: GenerationRequest, **_limit: Any
     ) -> AsyncGenerator[GenerationEvent, None]:
         self.requests.append(request)
-        yield Started("script")
+        yield Started("script", assistant=request.choice)
         yield Delta(f"answer {len(self.requests)}")
         if self.failure is not None:
             raise self.failure
@@ -74,13 +77,33 @@ async def ref(database: Database) -> ConversationRef:
         return ConversationRef((await tx.conversations.create(TENANT, max_count=9)).id)
 
 
-def conversing(database: Database, script: Script, *, max_tokens: int = 99) -> Conversing:
+class NamedOnly:
+    """Gives questions their assistants without looking any up; `none` there is not."""
+
+    def __init__(self) -> None:
+        self.histories: list[int] = []
+
+    async def settle(
+        self, tenant_id: str, request: GenerationRequest, history: Sequence[HistoryMessage] = ()
+    ) -> GenerationRequest:
+        assert request.assistant is not None
+        self.histories.append(len(history))
+        if request.assistant.name == "none":
+            raise NotFound.for_resource("assistant", "none")
+        choice = AssistantChoice(Selection.NAMED, request.assistant.name, 7)
+        return replace(request.assistant.merged(None), conversation=request.conversation, choice=choice)
+
+
+def conversing(
+    database: Database, script: Script, *, max_tokens: int = 99, assistants: NamedOnly | None = None
+) -> Conversing:
     return Conversing(
         script,  # type: ignore[arg-type]  # all that is asked of it
         Turns(database, TurnLimits(lease_s=3600.0, max_messages=100)),
         HistoryWindow(lambda text: len(text.split()), HistoryBudget(50, max_tokens)),
         Rewriter(),
         encode,
+        assistants or NamedOnly(),  # type: ignore[arg-type]  # all that is asked of it
     )
 
 
@@ -219,6 +242,7 @@ def filtered(database: Database, script: Script, **settings: Any) -> Conversing:
         HistoryWindow(lambda text: len(text.split()), HistoryBudget(50, 99)),
         Rewriter(),
         encode,
+        NamedOnly(),  # type: ignore[arg-type]  # all that is asked of it
         create_screen(FilterSettings(**settings), FilterCounts()),
     )
 
@@ -248,3 +272,58 @@ async def test_question_that_is_refused_leaves_nothing_and_takes_no_turn(
     assert finished.policy == PolicyReport((), "blocklist", Part.QUESTION)
     assert script.requests == []
     assert await said(database, ref) == []
+
+
+def with_assistant(name: str, question: str, **fields: Any) -> GenerationRequest:
+    """Return a question to an assistant that searches `handbook`."""
+
+    def merged(_: object) -> GenerationRequest:
+        return GenerationRequest(RetrievalRequest(("handbook",), question), language="es", **fields)
+
+    return GenerationRequest(RetrievalRequest((), question), assistant=AskedAssistant(name, merged), **fields)
+
+
+async def test_question_is_answered_with_the_settings_of_its_assistant(database: Database) -> None:
+    script = Script()
+    started, *_, finished = await events_of(conversing(database, script), with_assistant("hr", "Who?"))
+    (request,) = script.requests
+    assert request.retrieval.collection_ids == ("handbook",)
+    assert started.assistant == AssistantChoice(Selection.NAMED, "hr", 7)
+    assert started.turn is None
+    assert list(finished.timings_us) == ["assistant", "generate", "total"]
+
+
+async def test_assistant_is_settled_with_the_history_before_the_question_is_rewritten(
+    database: Database, ref: ConversationRef
+) -> None:
+    script, assistants = Script(), NamedOnly()
+    used = conversing(database, script, assistants=assistants)
+    await events_of(used, asking("One?", ref))
+    started, *_, finished = await events_of(used, with_assistant("hr", "Two?", conversation=ref))
+    request = script.requests[-1]
+    assert assistants.histories == [2]
+    assert (request.retrieval.collection_ids, request.retrieval.query) == (("handbook",), "Two? +2 ")
+    assert (request.language, started.turn.history_message_count) == ("es", 2)
+    assert list(finished.timings_us)[:3] == ["history", "assistant", "rewrite"]
+    history = (HistoryMessage(Role.USER, "One?"),)
+    await events_of(used, with_assistant("hr", "Three?", history=history))
+    assert assistants.histories == [2, 1]
+
+
+async def test_question_to_no_assistant_is_withdrawn_from_its_conversation(
+    database: Database, ref: ConversationRef
+) -> None:
+    used = conversing(database, Script())
+    with pytest.raises(NotFound):
+        await events_of(used, with_assistant("none", "Who?", conversation=ref))
+    assert await said(database, ref) == []
+
+
+async def test_answer_that_was_given_before_needs_no_assistant(
+    database: Database, ref: ConversationRef
+) -> None:
+    again = replace(ref, request_id=REQUEST_ID, body_hash="digest")
+    used = conversing(database, Script())
+    await events_of(used, with_assistant("hr", "Who?", conversation=again))
+    (repeated,) = await events_of(used, with_assistant("none", "Who?", conversation=again))
+    assert isinstance(repeated, Repeated)

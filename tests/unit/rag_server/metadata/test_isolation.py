@@ -12,6 +12,7 @@ import pytest
 from sqlalchemy import select
 from sqlmodel import col
 
+from rag_server.domain.assistant import AssistantProfile
 from rag_server.domain.change import DocumentChange
 from rag_server.domain.collection import Collection, NewCollection, TokenChunking
 from rag_server.domain.conversation import ConversationRef, TurnLease
@@ -62,6 +63,7 @@ class Belongings:
     upload_id: str
     publication: Publication
     turn: TurnLease
+    assistant_uid: str
 
     @property
     def talk_id(self) -> str:
@@ -108,8 +110,12 @@ async def owned(
         await tx.turns.record(OWNER, first, "I.", b"how")
         turn = await tx.turns.begin(OWNER, talk, "Where?", ttl_s=3600.0, max_messages=9)
         assert isinstance(turn, TurnLease)
+        assistant = await tx.assistants.create(OWNER, "guide", AssistantProfile("Guide"), max_count=9)
+        await tx.assistants.mark_default(OWNER, "guide", is_default=True)
     ids = done.id, queued.id, failed.id, crawl.id
-    return Belongings(collection.uid, *ids, lease, delivery, sweep.id, upload.id, publication(), turn)
+    return Belongings(
+        collection.uid, *ids, lease, delivery, sweep.id, upload.id, publication(), turn, assistant.uid
+    )
 
 
 Attempt = Callable[[Transaction, Belongings], Awaitable[Any]]
@@ -131,7 +137,19 @@ async def _kept(tx: Transaction, it: Belongings) -> bool:
     return True
 
 
+async def _present(tx: Transaction, it: Belongings) -> bool:
+    return not await tx.collections.absent(STRANGER, ["papers"])
+
+
 NOT_FOUND: dict[str, Attempt] = {
+    "assistants.get": lambda tx, _: tx.assistants.get(STRANGER, "guide"),
+    "assistants.update": lambda tx, _: tx.assistants.update(
+        STRANGER, "guide", lambda _: AssistantProfile("Theirs"), kept=1
+    ),
+    "assistants.restore": lambda tx, _: tx.assistants.restore(STRANGER, "guide", 1, kept=1),
+    "assistants.revisions": lambda tx, _: tx.assistants.revisions(STRANGER, "guide", limit=10),
+    "assistants.mark_default": lambda tx, _: tx.assistants.mark_default(STRANGER, "guide", is_default=False),
+    "assistants.delete": lambda tx, _: tx.assistants.delete(STRANGER, "guide"),
     "conversations.get": lambda tx, it: tx.conversations.get(STRANGER, it.talk_id),
     "conversations.rename": lambda tx, it: tx.conversations.rename(STRANGER, it.talk_id, "theirs"),
     "conversations.delete": lambda tx, it: tx.conversations.delete(STRANGER, it.talk_id),
@@ -189,6 +207,11 @@ NOT_FOUND: dict[str, Attempt] = {
     "revival.revive": lambda tx, it: tx.revival.revive(STRANGER, it.failed_id),
 }
 EMPTY: dict[str, Attempt] = {
+    "assistants.list": lambda tx, _: tx.assistants.list(STRANGER, limit=10),
+    "assistants.count": lambda tx, _: tx.assistants.count(STRANGER),
+    "assistants.heads": lambda tx, _: tx.assistants.heads(STRANGER),
+    "assistants.by_uids": lambda tx, it: tx.assistants.by_uids(STRANGER, [it.assistant_uid]),
+    "collections.absent": _present,
     "conversations.list": lambda tx, _: tx.conversations.list(STRANGER, limit=10),
     "conversations.count": lambda tx, _: tx.conversations.count(STRANGER),
     "messages.list": lambda tx, it: tx.messages.list(STRANGER, it.talk_id, limit=10, max_bytes=1000),
@@ -241,6 +264,7 @@ EMPTY: dict[str, Attempt] = {
 }
 # these only ever add what is the stranger's own; see the tests at the end
 OWN = {
+    "assistants.create",
     "conversations.create",
     "collections.create",
     "changes.add",
@@ -308,6 +332,8 @@ async def _everything(database: Database, owned: Belongings) -> list[Any]:
             await tx.uploads.get(OWNER, owned.upload_id),
             await tx.uploads.parts(OWNER, owned.upload_id),
             await tx.conversations.list(OWNER, limit=10),
+            await tx.assistants.list(OWNER, limit=10),
+            await tx.assistants.revisions(OWNER, "guide", limit=10),
             await tx.messages.list(OWNER, owned.talk_id, limit=10, max_bytes=1000),
             await _is_held(tx, owned.turn),
             [sweep for sweep in await tx.sweeps.next_batch(limit=10) if sweep.tenant_id == OWNER],
@@ -363,6 +389,8 @@ async def test_same_names_in_two_tenants_are_two_things(database: Database, owne
         await tx.documents.delete(STRANGER, theirs.uid, "doc")
         await tx.metadata_fields.add(STRANGER, theirs.uid, {"month": MetadataType.STRING})
         await tx.idempotency.put(STRANGER, "m", "r", body_hash="other", response=b"theirs")
+        await tx.assistants.create(STRANGER, "guide", AssistantProfile(), max_count=1)
+        await tx.assistants.mark_default(STRANGER, "guide", is_default=True)
         await tx.blobs.add(STRANGER, SHA256, 99)
         await tx.sweeps.add_collection(STRANGER, owned.uid)
         await tx.sweeps.add_revisions(STRANGER, owned.uid, "doc", revision=1)

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 import pytest
 
 from rag.v1 import conversation_service_pb2 as pb
+from rag_server.domain.assistant import AssistantChoice, Selection
 from rag_server.domain.conversation import AnsweredBefore, Conversation, Role, StoredMessage
 from rag_server.domain.document import Span
 from rag_server.domain.generation import (
@@ -35,7 +36,7 @@ SOURCES = tuple(
     for chunk in CHUNKS
 )
 EVENTS: list[GenerationEvent] = [
-    Started("extractive"),
+    Started("extractive", assistant=AssistantChoice(Selection.NAMED, "hr", 3)),
     Retrieved(SOURCES, ScoreScale.RRF, (Degradation.DENSE_ONLY,), {"books": 3}),
     Delta("a pass"),
     Delta("age"),
@@ -102,6 +103,7 @@ def test_answer_that_is_repeated_is_the_stream_with_its_text_in_one_piece() -> N
     turn = started.started.turn
     assert (turn.conversation_id, turn.question_id, turn.answer_id) == ("c", "question", "answer")
     assert (started.started.model, turn.search_question) == ("extractive", "q words")
+    assert started.started.assistant == told[0].started.assistant
     kept, first = retrieved.retrieved, told[1].retrieved
     assert [each.chunk for each in kept.sources] == [each.chunk for each in first.sources]
     assert (kept.score_scale, kept.degradations) == (first.score_scale, first.degradations)

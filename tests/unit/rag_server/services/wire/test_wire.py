@@ -24,6 +24,7 @@ from rag.v1 import (
     retrieve_service_pb2,
     retrieved_chunk_pb2,
 )
+from rag_server.domain.assistant import AssistantChoice, Selection
 from rag_server.domain.collection import CharacterChunking, Chunking, Collection, TokenChunking
 from rag_server.domain.conversation import TurnInfo
 from rag_server.domain.document import Chunk, Document, NewDocument, Span
@@ -515,6 +516,7 @@ def test_question_arrives_with_its_defaults(kind: Any) -> None:
     continued = {"conversation_id", "messages", "request_id"}  # what a question continues, see test_turn.py
     resumed = {"resume_window_ms", "resume_cursor"}  # see test_resumption.py
     others = {
+        "assistant",  # see test_assistant.py
         "generation.output",  # see test_output.py
     }
     assert absent(full) - resumed - others == continued
@@ -557,7 +559,12 @@ REPORT = PromptReport(100, True, 4096, (3, 4), 2, "answer/1/es", 0.5)
 
 
 EVENTS: list[GenerationEvent] = [
-    Started("small", REPORT, TurnInfo("conversation", "question", "answer", 4, 2, "q words")),
+    Started(
+        "small",
+        REPORT,
+        TurnInfo("conversation", "question", "answer", 4, 2, "q words"),
+        AssistantChoice(Selection.EXAMPLE, "hr", 3, "How?", 0.5),
+    ),
     Retrieved((SCORED,), ScoreScale.RRF, (Degradation.DENSE_ONLY,), {"books": 3}),
     Delta("a pass"),
     Delta("age"),
