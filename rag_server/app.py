@@ -131,6 +131,7 @@ async def running_server(settings: Settings) -> AsyncIterator[RunningServer]:
         )
         chain = StandardChain(settings.server, registry)
         server, port = create_server(settings.server, chain)
+        stack.push_async_callback(background.stop)
         resumable = create_resumable_answers(settings, registry)
         _add_services(
             server,
@@ -139,13 +140,13 @@ async def running_server(settings: Settings) -> AsyncIterator[RunningServer]:
             sweeper,
             create_dry_runner(settings, parts.embedder, stack),
             health,
+            background,
             resumable,
         )
         serve_metrics(settings.metrics, registry, stack)
 
         if not is_distributed:
             await _take_up_unfinished(parts.database)
-        stack.push_async_callback(background.stop)
         if not is_distributed or settings.queue.work_in_server:
             consumer, dead_letters = create_consumer(
                 settings,
@@ -214,6 +215,7 @@ def _add_services(
     sweeper: Sweeper,
     dry_runner: DryRunner,
     health: Health,
+    background: Background,
     resumable: ResumableAnswers,
 ) -> None:
     database, model = parts.database, parts.embedder.model
@@ -251,10 +253,11 @@ def _add_services(
             create_conversing(
                 settings.conversations,
                 database,
-                parts.generation.answering,
+                parts.generation,
                 parts.embedder.tokenizer.count,
                 analyzer_for,
                 create_assistants(settings.assistants, database, parts.embedder, analyzer_for),
+                background,
                 parts.generation.screen,
             ),
             parts.generation.models,

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from rag_server.app_generation import GenerationParts
 from rag_server.assistants.resident import ResidentAssistants
 from rag_server.assistants.routing import Router
 from rag_server.assistants.settling import Assistants
 from rag_server.backends.protocols import Embedder
+from rag_server.background import Background
 from rag_server.config import AssistantSettings, ConversationSettings
+from rag_server.config.answering import RULES
 from rag_server.generation.conversing import Conversing
 from rag_server.generation.filters.screen import Screen
 from rag_server.generation.follow_up import FollowUpWords
 from rag_server.generation.history import HistoryBudget, HistoryWindow
-from rag_server.generation.pipeline import Answering
+from rag_server.generation.naming import TitleWriter
+from rag_server.generation.rewriting import Rewriting
 from rag_server.generation.turn import TurnLimits, Turns
 from rag_server.metadata.database import Database
 from rag_server.services.wire.conversation import encode_answer
@@ -23,20 +27,33 @@ from rag_server.text.analyzer import Analyzer
 def create_conversing(
     settings: ConversationSettings,
     database: Database,
-    answering: Answering,
+    generation: GenerationParts,
     count: Callable[[str], int],
     analyzer_for: Callable[[str], Analyzer],
     assistants: Assistants,
+    background: Background,
     screen: Screen,
 ) -> Conversing:
-    """Return what answers questions; `count` counts a text's tokens, as the generator would."""
+    """Return what answers questions; `count` counts a text's tokens, as the generator would.
+
+    What names conversations runs in `background`, if a model is set for it.
+    """
+    titles = None
+    if settings.title_model:
+        titles = TitleWriter(database, generation.tasks, settings.title_model)
+        background.start("titles", titles.run)
     return Conversing(
-        answering,
+        generation.answering,
         Turns(database, TurnLimits(settings.lease_s, settings.max_messages)),
         HistoryWindow(count, HistoryBudget(settings.history_messages, settings.history_tokens)),
-        FollowUpWords(analyzer_for),
+        Rewriting(
+            generation.tasks,
+            FollowUpWords(analyzer_for),
+            model=None if settings.rewrite_model == RULES else settings.rewrite_model or "",
+        ),
         encode_answer,
         assistants,
+        titles,
         screen,
     )
 

@@ -28,12 +28,16 @@ from rag_server.generation.attribution import Attributor
 from rag_server.generation.cached_asking import CachedAsking
 from rag_server.generation.cite import Citer
 from rag_server.generation.compose import Composer
+from rag_server.generation.cost import CostLimit
+from rag_server.generation.expand.expanding import Expanding
 from rag_server.generation.filters.counts import FilterCounts
 from rag_server.generation.filters.screen import Screen
 from rag_server.generation.models import Models, ServedModel
 from rag_server.generation.pipeline import Answering
 from rag_server.generation.prompt import PromptTemplates
 from rag_server.generation.structured import StructuredWriter
+from rag_server.generation.task_prompt import TaskTemplates
+from rag_server.generation.tasks import Tasks
 from rag_server.services.resumable_answers import ResumableAnswers, ResumptionLimits
 from rag_server.text.analyzer import Analyzer
 
@@ -47,6 +51,7 @@ class GenerationParts:
 
     answering: Answering
     models: Models
+    tasks: Tasks
     checks: Mapping[str, Callable[[], Awaitable[None]]]
     """Health of the providers, by name; no service needs one."""
     screen: Screen
@@ -82,14 +87,15 @@ async def open_generation(
     asking = _cached(
         settings, Asking(composer, Citer(attributor), StructuredWriter(templates, attributor)), registry
     )
+    tasks = Tasks(models, TaskTemplates(), CostLimit(own.max_cost), timeout_s=own.task_timeout_s)
     # A provider is asked through any of its models: what it is asked for is the list of them all.
     by_provider = {each.generator.model.provider: each.generator for each in served[1:]}
     checks = {
         f"provider:{name}": SpacedCheck(each.check, CHECK_INTERVAL_S) for name, each in by_provider.items()
     }
     screen = create_screen(settings.filters, FilterCounts(registry))
-    answering = Answering(retrieval.retrieval, models, composer, asking, screen)
-    return GenerationParts(answering, models, checks, screen)
+    answering = Answering(retrieval.retrieval, models, composer, asking, Expanding(tasks), screen)
+    return GenerationParts(answering, models, tasks, checks, screen)
 
 
 def _cached(settings: Settings, asking: Asking, registry: CollectorRegistry) -> Asks:

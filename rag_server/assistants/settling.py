@@ -13,7 +13,7 @@ from rag_server.domain.assistant import AUTO, Assistant, AssistantChoice, Select
 from rag_server.domain.conversation import HistoryMessage
 from rag_server.domain.generation import GenerationRequest
 from rag_server.errors import FailedPrecondition, FieldViolation, InvalidArgument, NotFound
-from rag_server.generation.rewriter import QuestionRewriter
+from rag_server.generation.follow_up import FollowUpWords
 from rag_server.metadata.database import Database
 from rag_server.text.language import detect_language
 
@@ -27,7 +27,7 @@ class Assistants:
     """Gives questions their assistants, as these are now: on every server the same."""
 
     def __init__(
-        self, database: Database, resident: ResidentAssistants, router: Router, words: QuestionRewriter
+        self, database: Database, resident: ResidentAssistants, router: Router, words: FollowUpWords
     ) -> None:
         """`words` has follow-up questions say what they are about, before they are routed."""
         self._database = database

@@ -12,6 +12,9 @@ from rag_server.config.group import Group
 EXTRACTIVE = "extractive"
 """The model that every server has."""
 
+RULES = "rules"
+"""In place of a model's name: follow-up questions are rewritten without one."""
+
 ModelName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/-]{0,63}$")]
 Price = Annotated[float, Field(ge=0, le=1_000_000)]
 
@@ -141,6 +144,9 @@ class ModelsSettings(Group):
     """Models to ask in turn when the chosen one cannot answer, as JSON: `["extractive"]`."""
     max_cost: Annotated[float, Field(ge=0)] | None = None
     """What one answer may cost, in the unit of the prices; unset: no limit."""
+    task_timeout_s: Annotated[float, Field(gt=0, le=300)] = 10.0
+    """Longest wait for a model that rewrites or expands a question, or names a conversation, in seconds; at
+    most half of the caller's time."""
 
     @model_validator(mode="after")
     def _check_names(self) -> Self:
@@ -173,3 +179,9 @@ class ConversationSettings(Group):
     """Tokens that they have in all at most; older ones are left out, and the answer says how many."""
     lease_s: Annotated[float, Field(gt=0)] = 30.0
     """After which a conversation goes on whose server was killed while it answered, in seconds."""
+    rewrite_model: str | None = None
+    """Model or alias that rewrites follow-up questions; `rules`: none, words are taken over; unset: the one
+    that answers, if it writes."""
+    title_model: str = ""
+    """Model or alias that names conversations after their first answer; empty: none, the question's words
+    do."""

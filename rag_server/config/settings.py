@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Self
 
+from pydantic import model_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -13,6 +15,8 @@ from pydantic_settings import (
 )
 
 from rag_server.config.answering import (
+    EXTRACTIVE,
+    RULES,
     ConversationSettings,
     EmbeddingSettings,
     GenerationSettings,
@@ -67,6 +71,16 @@ class Settings(BaseSettings):
     webhooks: WebhookSettings = WebhookSettings()
     log: LogSettings = LogSettings()
     metrics: MetricsSettings = MetricsSettings()
+
+    @model_validator(mode="after")
+    def _check_models_of_conversations(self) -> Self:
+        own = self.conversations
+        known = {*self.models.models, *self.models.aliases, "default", EXTRACTIVE}
+        if own.rewrite_model is not None and own.rewrite_model not in {RULES, *known}:
+            raise ValueError("`conversations.rewrite_model` names a model that is not among `models`")
+        if own.title_model and own.title_model not in known - {EXTRACTIVE}:
+            raise ValueError("`conversations.title_model` names no model that writes, or none of `models`")
+        return self
 
     @classmethod
     def settings_customise_sources(

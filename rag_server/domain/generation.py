@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from typing import Self
 
 from rag_server.domain.assistant import Assistant, AssistantChoice
 from rag_server.domain.conversation import AnsweredBefore, ConversationRef, HistoryMessage, TurnInfo
 from rag_server.domain.document import Span
+from rag_server.domain.expansion import QueryExpansion, SearchedWith
 from rag_server.domain.output_format import OutputFormat
 from rag_server.domain.policy import PolicyReport
 from rag_server.domain.priority import Priority
 from rag_server.domain.retrieval import Degradation, RetrievalRequest, ScoredChunk, ScoreScale, Timings
+from rag_server.domain.rewriting import Rewriting
 from rag_server.domain.time_limit import TimeLimit
 
 
@@ -76,6 +79,35 @@ class AskedAssistant:
 
 
 @dataclass(frozen=True, slots=True)
+class Usage:
+    """What the answer cost, in the generator's tokens."""
+
+    prompt_token_count: int
+    answer_token_count: int
+
+    def __add__(self, other: Usage) -> Usage:
+        return Usage(
+            self.prompt_token_count + other.prompt_token_count,
+            self.answer_token_count + other.answer_token_count,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Preparation:
+    """What models were asked before passages were searched: to rewrite the question, or to expand it."""
+
+    usage: Usage = field(default_factory=lambda: Usage(0, 0))
+    cost: float = 0.0
+    """In the unit of the models' prices, as far as they have any."""
+    degradations: tuple[Degradation, ...] = ()
+
+    def __add__(self, other: Preparation) -> Preparation:
+        return Preparation(
+            self.usage + other.usage, self.cost + other.cost, self.degradations + other.degradations
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class GenerationRequest:
     """A question and how to answer it."""
 
@@ -107,11 +139,20 @@ class GenerationRequest:
     """Which assistant answers; None: none was asked for."""
     instructions: str = ""
     """That one's words to a model that writes."""
+    expansion: QueryExpansion | None = None
+    rewriting: Rewriting | None = None
+    """None: as the server's settings say."""
+    preparation: Preparation = field(default_factory=Preparation)
+    """What has been done so far on the way to the answer."""
 
     @property
     def question(self) -> str:
         """The question as it was asked."""
         return self.asked or self.retrieval.query
+
+    def prepared(self, more: Preparation) -> Self:
+        """Return the request after more has been done for it."""
+        return replace(self, preparation=self.preparation + more)
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,6 +221,8 @@ class Started:
     """None: the question stands alone."""
     assistant: AssistantChoice | None = None
     """None: the request asked for none."""
+    searched: SearchedWith | None = None
+    """None: no model was asked to expand the question, or it could not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,14 +247,6 @@ class Cited:
     """A citation whose answer span has been sent completely."""
 
     citation: Citation
-
-
-@dataclass(frozen=True, slots=True)
-class Usage:
-    """What the answer cost, in the generator's tokens."""
-
-    prompt_token_count: int
-    answer_token_count: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from rag_server.domain.document import Chunk
+from rag_server.domain.expansion import ExpandedQuery
 from rag_server.domain.filter import Filter
 from rag_server.domain.fusion import AdaptiveFusion, Fusion
 
@@ -38,6 +39,10 @@ class Degradation(StrEnum):
     """The store was down, and the collection in memory is behind what was published."""
     FALLBACK_MODEL = "fallback_model"
     """The model that was asked could not answer; another one did."""
+    NO_EXPANSION = "no_expansion"
+    """The model that expands queries could not: the question alone was searched."""
+    NO_REWRITE = "no_rewrite"
+    """The model that rewrites follow-up questions could not: rules did."""
 
 
 class ScoreScale(StrEnum):
@@ -131,6 +136,8 @@ class RetrievalRequest:
     is_explained: bool = False
     traced_chunk_ids: tuple[str, ...] = ()
     """Chunks whose way through the stages is to be told; only with `is_explained`."""
+    expanded: ExpandedQuery | None = None
+    """What is searched beside `query`; not with `is_explained`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Final
 
 from rag_server.backends.protocols import GeneratorModel
-from rag_server.domain.generation import AnswerCaching, GenerationRequest
+from rag_server.domain.generation import AnswerCaching, GenerationRequest, Preparation
 from rag_server.domain.priority import Priority
 from rag_server.domain.retrieval import Leg, RetrievalRequest, ScoredChunk
 from rag_server.generation.compose import Composed
@@ -54,6 +54,9 @@ def answer_key(tenant_id: str, model: GeneratorModel, composed: Composed) -> str
         max_cost=None,
         priority=Priority.INTERACTIVE,
         caching=AnswerCaching.REPEATABLE,
+        expansion=None,
+        rewriting=None,
+        preparation=Preparation(),
     )
     quotes = model.window_tokens is None
     facts = (

@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from rag_server.backends.protocols import Generator, GeneratorModel
+from rag_server.backends.protocols import Generator
 from rag_server.domain.generation import GenerationRequest, Message, Prompt, PromptReport
 from rag_server.domain.retrieval import ScoredChunk
 from rag_server.domain.time_limit import TimeLimit
 from rag_server.errors import InvalidArgument
 from rag_server.generation.budget import MESSAGE_TOKENS, Room, fit, room_of
+from rag_server.generation.cost import CostLimit
 from rag_server.generation.output.form import Form
 from rag_server.generation.output.forms import form_of
 from rag_server.generation.prompt import PromptSource, PromptTemplates, neutralise, prompt_source
@@ -44,7 +45,7 @@ class Composer:
     def __init__(self, templates: PromptTemplates, *, max_cost: float | None = None) -> None:
         """`max_cost`: what any answer may cost, in the unit of the models' prices; None: no limit."""
         self._templates = templates
-        self._max_cost = max_cost
+        self._costs = CostLimit(max_cost)
 
     async def compose(
         self,
@@ -83,7 +84,8 @@ class Composer:
                 f"{model.window_tokens} tokens: ask for a shorter answer, less context, or another model",
                 reason="QUESTION_EXCEEDS_WINDOW",
             )
-        max_cost = self._checked_cost(model, request, total)
+        attempts = 1 if form is None else ATTEMPTS
+        max_cost = self._costs.check(model, request, total, request.max_tokens, attempts=attempts)
         report = PromptReport(
             token_count=total,
             is_estimated=not model.counts_exactly,
@@ -143,28 +145,3 @@ class Composer:
             request.output,
             instructions=request.instructions,
         )
-
-    def _checked_cost(
-        self, model: GeneratorModel, request: GenerationRequest, prompt_tokens: int
-    ) -> float | None:
-        """Return what the answer costs at most; None: the model has no price."""
-        if model.price is None:
-            return None
-        attempts = 1 if request.output is None else ATTEMPTS
-        cost = attempts * model.price.of(prompt_tokens, request.max_tokens)
-        limits = [each for each in (request.max_cost, self._max_cost) if each is not None]
-        if limits and cost > min(limits):
-            is_callers = request.max_cost is not None and request.max_cost == min(limits)
-            error = InvalidArgument.for_field(
-                "generation.max_cost" if is_callers else "generation.max_answer_tokens",
-                f"the answer may cost {cost:.6g} with the model {model.name!r}, the limit is "
-                f"{min(limits):.6g}: ask for a shorter answer or fewer sources, or choose another model",
-                reason="COST_LIMIT_EXCEEDED",
-            )
-            error.metadata |= {
-                "model": model.name,
-                "max_cost": f"{cost:.6g}",
-                "limit": f"{min(limits):.6g}",
-            }
-            raise error
-        return cost

@@ -19,9 +19,10 @@ from rag_server.domain.time_limit import TimeLimit
 from rag_server.generation.filters.refusal import refused
 from rag_server.generation.filters.screen import Screen
 from rag_server.generation.history import HistoryWindow
+from rag_server.generation.naming import Exchange, TitleWriter
 from rag_server.generation.pipeline import Answering
 from rag_server.generation.record import AnswerEncoder, Draft
-from rag_server.generation.rewriter import QuestionRewriter
+from rag_server.generation.rewriter import QuestionRewriter, Rewritten
 from rag_server.generation.turn import HeldTurn, Turns
 from rag_server.text.language import detect_language
 from rag_server.timing import TOTAL, Stopwatch
@@ -43,14 +44,17 @@ class Conversing:
         rewriter: QuestionRewriter,
         encode: AnswerEncoder,
         assistants: Assistants,
+        titles: TitleWriter | None = None,
         screen: Screen | None = None,
     ) -> None:
+        """`titles` names conversations after their first answer; None: their first question's words do."""
         self._answering = answering
         self._turns = turns
         self._window = window
         self._rewriter = rewriter
         self._encode = encode
         self._assistants = assistants
+        self._titles = titles
         self._screen = screen or Screen()
 
     async def answer(
@@ -96,7 +100,7 @@ class Conversing:
             with watch.stage("history"):
                 stored = await self._screen.history(await turn.history(self._window.budget.max_messages))
             request = await self._settle(tenant_id, request, stored, watch)
-            prepared, info = await self._prepare(request, stored, watch)
+            prepared, info = await self._prepare(request, stored, watch, limit)
             lease = turn.lease
             info = replace(
                 info,
@@ -112,6 +116,8 @@ class Conversing:
                     draft.add(event)
                     if isinstance(event, Finished):
                         await self._record(turn, draft, watch)
+                        if self._titles is not None and not stored:
+                            self._titles.offer(_exchange(turn, prepared, draft))
                     yield _told(event, info, watch)
 
     async def _with_history(
@@ -119,7 +125,7 @@ class Conversing:
     ) -> AnswerEvents:
         watch = Stopwatch()
         request = await self._settle(tenant_id, request, request.history, watch)
-        prepared, info = await self._prepare(request, request.history, watch)
+        prepared, info = await self._prepare(request, request.history, watch, limit)
         async with aclosing(self._answering.answer(tenant_id, prepared, limit=limit)) as events:
             async for event in events:
                 yield _told(event, info, watch)
@@ -147,7 +153,11 @@ class Conversing:
             return await self._assistants.settle(tenant_id, request, history)
 
     async def _prepare(
-        self, request: GenerationRequest, history: Sequence[HistoryMessage], watch: Stopwatch
+        self,
+        request: GenerationRequest,
+        history: Sequence[HistoryMessage],
+        watch: Stopwatch,
+        limit: TimeLimit | None,
     ) -> tuple[GenerationRequest, TurnInfo]:
         """Cut the history to what the generator gets, and make the question one to search with."""
         with watch.stage("history"):
@@ -155,15 +165,18 @@ class Conversing:
         question = request.question
         with watch.stage("rewrite"):
             language = await asyncio.to_thread(_language_of, question, kept)
-            search = await self._rewriter.rewrite(question, kept, language) if kept else question
+            # words that were taken over must not decide on it
+            request = replace(request, language=request.language or language)
+            rewritten = Rewritten(question)
+            if kept:
+                rewritten = await self._rewriter.rewrite(request, kept, language, limit)
+            search = rewritten.question
         prepared = replace(
             request,
             retrieval=replace(request.retrieval, query=search),
             history=kept,
             asked=question,
-            # words that were taken over must not decide on it
-            language=request.language or language,
-        )
+        ).prepared(rewritten.preparation)
         info = TurnInfo(
             history_message_count=len(kept),
             history_left_out_count=len(history) - len(kept),
@@ -175,6 +188,11 @@ class Conversing:
         with watch.stage("record"):
             answer = await asyncio.to_thread(self._encode, draft)
             await turn.record(draft.text, answer)
+
+
+def _exchange(turn: HeldTurn, request: GenerationRequest, draft: Draft) -> Exchange:
+    lease = turn.lease
+    return Exchange(lease.tenant_id, lease.conversation_id, request.question, draft.text, request.language)
 
 
 def _language_of(question: str, history: Sequence[HistoryMessage]) -> str:

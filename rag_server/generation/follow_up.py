@@ -50,7 +50,7 @@ _WORD: Final = re.compile(r"[^\W\d_]+")
 
 
 class FollowUpWords:
-    """A `QuestionRewriter` that needs no model."""
+    """Rewrites questions without a model."""
 
     def __init__(self, analyzer_for: Callable[[str], Analyzer] = Analyzer.for_language) -> None:
         self._analyzer_for = analyzer_for

@@ -1,4 +1,4 @@
-"""From a question to a cited answer, as typed events: retrieve, compose, generate, cite, finish."""
+"""From a question to a cited answer, in typed events: expand, retrieve, compose, generate, cite, finish."""
 
 from __future__ import annotations
 
@@ -15,11 +15,12 @@ from rag_server.domain.generation import (
     Usage,
 )
 from rag_server.domain.policy import PolicyReport
-from rag_server.domain.retrieval import Degradation
+from rag_server.domain.retrieval import Degradation, Timings
 from rag_server.domain.time_limit import TimeLimit
 from rag_server.errors import Internal
 from rag_server.generation.asking import Asked, Asks, usage_of
 from rag_server.generation.compose import Composer
+from rag_server.generation.expand.expanding import Expanding
 from rag_server.generation.filters.screen import Screen
 from rag_server.generation.models import Models
 from rag_server.query.field_paths import GENERATE
@@ -36,12 +37,14 @@ class Answering:
         models: Models,
         composer: Composer,
         asking: Asks,
+        expanding: Expanding,
         screen: Screen | None = None,
     ) -> None:
         self._retrieval = retrieval
         self._models = models
         self._composer = composer
         self._asking = asking
+        self._expanding = expanding
         self._screen = screen or Screen()
 
     async def answer(
@@ -55,12 +58,23 @@ class Answering:
         route = self._models.route(request.model)
         await self._composer.check(route[0].generator, request)
 
+        searched = None
+        if request.expansion is not None:
+            with watch.stage("expand"):
+                expanded = await self._expanding.expand(request, route[0], limit)
+                request, searched = expanded.request, expanded.searched
+        before = request.preparation
         result = await self._retrieval.retrieve(tenant_id, request.retrieval, GENERATE, limit=limit)
         sources, policy = await self._screen.sources(result.results)
         with watch.stage("prompt"):
             composed = await self._composer.compose(route[0].generator, request, sources, limit)
-        yield Started(route[0].name, composed.report, assistant=request.choice)
-        yield Retrieved(sources, result.score_scale, result.degradations, result.collection_revisions)
+        yield Started(route[0].name, composed.report, assistant=request.choice, searched=searched)
+        yield Retrieved(
+            sources,
+            result.score_scale,
+            (*before.degradations, *result.degradations),
+            result.collection_revisions,
+        )
 
         reason: FinishReason | None = None
         who = Asked(route[0].name, composed, is_fallback=False)
@@ -84,15 +98,21 @@ class Answering:
                 elif isinstance(event, PolicyReport):
                     policy = policy.joined(event)
                 else:
-                    yield event
+                    yield event + before.usage if isinstance(event, Usage) else event
         if reason is None:
             raise Internal("GENERATION_INCOMPLETE", "the generator stopped without finishing its answer")
         yield Finished(
             reason,
-            {**result.timings_us, **watch.timings()},
+            _in_order(watch.timings(), result.timings_us),
             who.model,
             (Degradation.FALLBACK_MODEL,) if who.is_fallback else (),
             who.composed.report,
             policy=policy or None,
             is_shared=who.is_shared,
         )
+
+
+def _in_order(own: Timings, of_retrieval: Timings) -> Timings:
+    """Return all stages in the order in which they began, and the total of this one."""
+    before = {stage: own[stage] for stage in ("expand",) if stage in own}
+    return {**before, **of_retrieval, **own}

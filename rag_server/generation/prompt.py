@@ -32,7 +32,7 @@ _LANGUAGES: Final = ("en", "es")
 _DEFAULT_LANGUAGE: Final = "en"
 _FOLDER: Final = Path(__file__).parent / "templates"
 
-_TAG: Final = re.compile(r"<(?=\s*/?\s*source)", re.IGNORECASE)
+_TAG: Final = re.compile(r"<(?=\s*/?\s*(?:source|conversation))", re.IGNORECASE)
 _CONTROL_TOKEN: Final = re.compile(
     r"<(?=\||/?s>|/?(?:start|end)_of_turn>|(?:begin|end)▁of▁)|\[(?=/?INST\])|(?<=\|)>", re.IGNORECASE
 )
@@ -70,22 +70,32 @@ def prompt_source(number: int, source: ScoredChunk) -> PromptSource:
     return PromptSource(number, neutralise(title), _MARKER.sub(r"(\1)", neutralise(text)))
 
 
+def language_of(request: GenerationRequest) -> str:
+    """Return the language, of those that templates are in, for a question."""
+    language = (request.language or detect_language(request.question)).partition("-")[0].lower()
+    return language if language in _LANGUAGES else _DEFAULT_LANGUAGE
+
+
+def sandbox(folder: Path = _FOLDER) -> ImmutableSandboxedEnvironment:
+    """Return what renders templates of `folder`; one that is given less than it names fails."""
+    return ImmutableSandboxedEnvironment(
+        loader=FileSystemLoader(folder),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        autoescape=False,
+    )
+
+
 class PromptTemplates:
     """Renders prompts, in a sandbox: a template can change nothing and reach nothing."""
 
     def __init__(self, folder: Path = _FOLDER) -> None:
-        self._environment = ImmutableSandboxedEnvironment(
-            loader=FileSystemLoader(folder),
-            undefined=StrictUndefined,
-            trim_blocks=True,
-            lstrip_blocks=True,
-            autoescape=False,
-        )
+        self._environment = sandbox(folder)
 
     def name(self, request: GenerationRequest) -> str:
         """Return the template's name, version and language for a question."""
-        language = (request.language or detect_language(request.question)).partition("-")[0].lower()
-        return f"{TEMPLATE}/{language if language in _LANGUAGES else _DEFAULT_LANGUAGE}"
+        return f"{TEMPLATE}/{language_of(request)}"
 
     def render(
         self,

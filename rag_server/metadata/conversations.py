@@ -85,6 +85,16 @@ class ConversationRepository:
         await self._scope.session.flush()
         return _to_domain(row)
 
+    async def retitle(self, tenant_id: str, conversation_id: str, title: str, *, expected: str) -> bool:
+        """Change the title if it is still `expected`; return whether it was. Raises `NotFound`."""
+        row = await self.lock(tenant_id, conversation_id)
+        if row.title != expected:
+            return False
+        row.title = title
+        row.update_time = self._scope.clock()
+        await self._scope.session.flush()
+        return True
+
     async def delete(self, tenant_id: str, conversation_id: str) -> None:
         """Delete a conversation with its messages. Raises `NotFound`."""
         await self.lock(tenant_id, conversation_id)

@@ -1,8 +1,12 @@
-"""From a question to ranked passages: prepare, embed, search, fuse, rerank, shape, explain."""
+"""From a question to ranked passages: prepare, embed, search, fuse, merge, rerank, shape, explain.
+
+A question that was expanded is several queries, which are searched together; their rankings are merged.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import accumulate
 from typing import Final
 
 from rag_server.backends.protocols import Embedder
@@ -15,6 +19,7 @@ from rag_server.query.engines import Engines
 from rag_server.query.explain import explain
 from rag_server.query.field_paths import RETRIEVE, FieldPaths, in_batch
 from rag_server.query.fusing import fused_ranking
+from rag_server.query.merging import merge
 from rag_server.query.pooled import Pooled
 from rag_server.query.prepare import Preparer, Query
 from rag_server.query.reranking import Reranking
@@ -78,31 +83,50 @@ class Retrieval:
     ) -> list[RetrievalResult]:
         for request, _ in placed:
             self._reranking.check(request.rerank)
-        queries = [
-            await self._preparer.prepare(tenant_id, request, paths, limit) for request, paths in placed
-        ]
+        groups = []
+        for request, paths in placed:
+            query = await self._preparer.prepare(tenant_id, request, paths, limit)
+            with query.watch.stage("analyze"):
+                groups.append([query, *self._preparer.variants(query)])
+        queries = [query for group in groups for query in group]
         vectors = await embed_queries(self._embedder, queries)
         pools = await self._search(queries, vectors)
+        ends = list(accumulate(len(group) for group in groups))
         return await run_all(
-            self._answer(query, vector, pooled)
-            for query, vector, pooled in zip(queries, vectors, pools, strict=True)
+            self._answer(group, vectors[end - len(group) : end], pools[end - len(group) : end])
+            for group, end in zip(groups, ends, strict=True)
         )
 
-    async def _answer(self, query: Query, vector: Vector | None, pooled: Pooled) -> RetrievalResult:
-        """Rank what was found; answer anew when a document of the results was deleted meanwhile."""
+    async def _answer(
+        self, queries: Sequence[Query], vectors: Sequence[Vector | None], pools: Sequence[Pooled]
+    ) -> RetrievalResult:
+        """Rank what was found; answer anew when a document of the results was deleted meanwhile.
+
+        The first query is the question.
+        """
         for rounds_left in reversed(range(ROUNDS)):
-            result = await self._rank(query, vector, pooled)
-            visible = await only_visible(self._visibility, query, result)
+            result = await self._rank(queries, vectors, pools)
+            visible = await only_visible(self._visibility, queries[0], result)
             if visible is result or not rounds_left:
                 break
-            (pooled,) = await self._search([query], [vector])
+            pools = await self._search(queries, vectors)
         return visible
 
-    async def _rank(self, query: Query, vector: Vector | None, pooled: Pooled) -> RetrievalResult:
+    async def _rank(
+        self, queries: Sequence[Query], vectors: Sequence[Vector | None], pools: Sequence[Pooled]
+    ) -> RetrievalResult:
+        query, pooled = queries[0], pools[0]
         request, watch = query.request, query.watch
         with watch.stage("fuse"):
-            ranking, fused = fused_ranking(query, pooled, self._embedder.model)
-        degradations = _degradations(query, vector, pooled)
+            made = [
+                fused_ranking(each, pool, self._embedder.model)
+                for each, pool in zip(queries, pools, strict=True)
+            ]
+            ranking, fused = made[0]
+            if request.expanded is not None and len(made) > 1:
+                rankings = [each for each, _ in made]
+                pooled, ranking = await merge(pools, rankings, request.expanded.merging, query.count)
+        degradations = _degradations(query, vectors[0], pooled)
         if request.rerank is not None:
             with watch.stage("rerank"):
                 is_done = await self._reranking.rerank(query, pooled, ranking)
@@ -110,9 +134,10 @@ class Retrieval:
         await shape(query, pooled, ranking)
         results = await results_of(query, pooled, ranking)
         explanation = await explain(query, pooled, ranking, fused, results) if request.is_explained else None
+        # all queries of a call see one state of a collection
         revisions = {
             collection.id: found.revision
-            for collection, found in zip(query.collections, pooled.founds, strict=True)
+            for collection, found in zip(query.collections, pools[0].founds, strict=True)
         }
         uids = {collection.id: collection.uid for collection in query.collections}
         return RetrievalResult(

@@ -73,6 +73,10 @@ class Pooled:
                 found_around[place] = each
         return found_around
 
+    def columns(self, leg: Leg) -> LegColumns | None:
+        """Return what a leg made of the candidates; None: it did not run."""
+        return _columns_of(self.candidates, leg)
+
     def signals(self, index: int) -> dict[Leg, LegSignal]:
         """Return what each leg made of a candidate."""
         legs = {Leg.DENSE: self.candidates.dense, Leg.LEXICAL: self.candidates.lexical}
@@ -82,12 +86,40 @@ class Pooled:
             if columns is not None and not np.isnan(columns.scores[index])
         }
 
-    def _by_owner(self, indices: Indices) -> list[tuple[Indices, Found, Positions]]:
+    def _by_owner(self, indices: Indices) -> Sequence[tuple[Indices, Found | Pooled, Positions]]:
         if len(self.founds) == 1:
             return [(np.arange(len(indices)), self.founds[0], self._positions[indices])]
         owners = self._owners[indices]
         return [
             (np.flatnonzero(owners == owner), self.founds[owner], self._positions[indices[owners == owner]])
+            for owner in np.unique(owners)
+        ]
+
+
+class JoinedPool(Pooled):
+    """Some candidates of several pools, each once."""
+
+    def __init__(
+        self, pools: Sequence[Pooled], owners: Indices, indices: Indices, candidates: Candidates
+    ) -> None:
+        """Join pools.
+
+        Args:
+            pools: Whose they are.
+            owners: Of which pool each candidate is, shape `(m,)`.
+            indices: Its number there, shape `(m,)`.
+            candidates: Their columns.
+        """
+        self.founds = tuple(found for pool in pools for found in pool.founds)
+        self.candidates = candidates
+        self._pools = pools
+        self._owners = owners
+        self._positions = indices
+
+    def _by_owner(self, indices: Indices) -> Sequence[tuple[Indices, Found | Pooled, Positions]]:
+        owners = self._owners[indices]
+        return [
+            (np.flatnonzero(owners == owner), self._pools[owner], self._positions[indices[owners == owner]])
             for owner in np.unique(owners)
         ]
 

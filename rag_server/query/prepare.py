@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from rag_server.backends.protocols import EmbeddingModel
 from rag_server.domain.collection import Collection
 from rag_server.domain.lexical import LexicalQuery
-from rag_server.domain.retrieval import RetrievalRequest
+from rag_server.domain.retrieval import QuerySyntax, RetrievalRequest
 from rag_server.domain.time_limit import TimeLimit
 from rag_server.errors import FieldViolation, InvalidArgument
 from rag_server.query.field_paths import FieldPaths
@@ -106,6 +106,32 @@ class Preparer:
                 violations=[FieldViolation(paths.query, "has no term to search for")],
             )
         return query
+
+    def variants(self, query: Query) -> list[Query]:
+        """Return what the request adds to the question, as queries of their own.
+
+        Phrases and exclusions of the question hold for them too. One that has nothing to look for, since it
+        consists of stop words or signs, is left out. Each has a watch of its own.
+        """
+        expanded = query.request.expanded
+        if expanded is None:
+            return []
+        made = []
+        for text in expanded.queries:
+            parsed = parse(text, QuerySyntax.PLAIN)
+            lexical = {
+                language: replace(
+                    to_lexical(parsed, self._analyzer_for(language)),
+                    phrases=asked.phrases,
+                    excluded=asked.excluded,
+                )
+                for language, asked in query.lexical.items()
+            }
+            request = replace(query.request, query=text, expanded=None)
+            variant = replace(query, request=request, text=parsed.text, lexical=lexical, watch=Stopwatch())
+            if variant.has_lexemes if variant.wants_lexical else variant.wants_dense:
+                made.append(variant)
+        return made
 
     async def _collections(
         self, tenant_id: str, request: RetrievalRequest, limit: TimeLimit | None

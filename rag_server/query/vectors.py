@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import structlog
 
-from rag_server.backends.protocols import Embedder
+from rag_server.backends.protocols import Embedder, Embeddings
 from rag_server.errors import Unavailable
 from rag_server.query.prepare import Query
 from rag_server.timing import Stopwatch
@@ -30,14 +30,33 @@ async def embed_queries(embedder: Embedder, queries: Sequence[Query]) -> list[Ve
         return vectors
     watch = Stopwatch()
     with watch.stage("embed"):
+        texts = [_texts(queries[index]) for index in wanted]
         try:
-            embedded = await embedder.embed([queries[index].text for index in wanted])
+            embedded = await embedder.embed([text for each in texts for text in each])
         except Unavailable as error:
             if not all(queries[index].has_lexemes for index in wanted):
                 raise
             _log.warning("embedder down: BM25 alone answers", reason=error.reason)
             return vectors
-    for row, index in enumerate(wanted):
-        vectors[index] = embedded[row]
+    row = 0
+    for index, own in zip(wanted, texts, strict=True):
+        vectors[index] = _mean(embedded[row : row + len(own)])
+        row += len(own)
         queries[index].watch.add(watch)
     return vectors
+
+
+def _texts(query: Query) -> list[str]:
+    """Return what makes the vector of a query: its text, and passages that could answer it."""
+    expanded = query.request.expanded
+    return [query.text, *(expanded.passages if expanded else ())]
+
+
+def _mean(vectors: Embeddings) -> Vector:
+    """Return the mean of unit vectors, `(n, d)`, as a unit vector; the first one where they cancel out."""
+    own: Vector = vectors[0]
+    if len(vectors) == 1:
+        return own
+    mean = vectors.mean(axis=0)
+    length = float(np.linalg.norm(mean))
+    return own if length == 0 else (mean / length).astype(np.float32)

@@ -23,6 +23,7 @@ from rag.v1 import (
 from rag_server.domain.record_template import TemplateError, parse_template
 from rag_server.validation import assistant_conditions as assistant
 from rag_server.validation import conversation_conditions as conversation
+from rag_server.validation import expansion_conditions as expansion
 from rag_server.validation import resumption_conditions as resumption
 from rag_server.validation import retrieval_conditions as retrieval
 from rag_server.validation.choice_conditions import choices_can_be_told_apart
@@ -192,6 +193,8 @@ _QUESTION: Final[tuple[Check, ...]] = (
     conversation.history_is_not_blank,
     conversation.history_is_bounded,
     conversation.request_id_is_of_a_conversation,
+    expansion.hyde_has_a_dense_leg,
+    expansion.candidates_are_bounded,
 )
 
 CHECKS: Final[Mapping[str, tuple[Check, ...]]] = {

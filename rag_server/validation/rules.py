@@ -225,6 +225,13 @@ FIELD_RULES: Final[Mapping[str, FieldRules]] = {
         "first_chunk": (Range(0, 10_000_000), Default(0)),
         "max_chunks": (Range(0, 1000), Default(100)),
     },
+    # expansion.proto
+    "rag.v1.QueryExpansion": {"method": (Required(),), "model": (Length(0, 64),)},
+    "rag.v1.MultiQueryExpansion": {"query_count": (Range(1, 8), Default(3))},
+    "rag.v1.HydeExpansion": {"passage_count": (Range(1, 4), Default(1))},
+    "rag.v1.DecompositionExpansion": {"max_query_count": (Range(2, 8), Default(4))},
+    "rag.v1.QuestionRewriting": {"method": (Required(),)},
+    "rag.v1.ModelRewriting": {"model": (Length(0, 64),)},
     # filter.proto
     "rag.v1.Filter": {"kind": (Required(),)},
     "rag.v1.BooleanFilter": {"must": _FILTERS, "should": _FILTERS, "must_not": _FILTERS},

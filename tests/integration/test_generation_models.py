@@ -264,7 +264,11 @@ async def test_fallback_answers_when_the_provider_is_suspended_and_is_named(
 
 
 async def test_model_is_told_what_was_said_before_and_its_answer_is_kept(rig: Rig) -> None:
-    rig.provider.script(Stream.of("At dawn [1].", usage=(9, 4)), Stream.of("Fish [1].", usage=(9, 2)))
+    rig.provider.script(
+        Stream.of("At dawn [1].", usage=(9, 4)),
+        Stream.of("What does the grey heron eat?"),  # the follow-up, rewritten
+        Stream.of("Fish [1].", usage=(9, 2)),
+    )
     created = await rig.client.conversations.CreateConversation(conversation_pb.CreateConversationRequest())
     conversation_id = created.conversation.id
     answers = []

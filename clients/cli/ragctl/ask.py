@@ -14,6 +14,7 @@ from rag.v1.generate_service_pb2 import (
     CitationOrigin,
     FinishReason,
     GenerationFinished,
+    GenerationRetrieved,
     GenerationStarted,
     StreamGenerateRequest,
     StreamGenerateResponse,
@@ -33,9 +34,10 @@ from ragctl.assistants_commands import shown_choice
 from ragctl.errors import UNREACHABLE, CommandFailed, Problem, from_rpc, show, unreachable
 from ragctl.moments import shown_timings
 from ragctl.options import command
-from ragctl.output import one_line
+from ragctl.output import Output, one_line
 from ragctl.output_options import ChoiceOption, JsonSchemaOption, RegexOption, output_of
 from ragctl.places import heading, pages, title
+from ragctl.question_options import Expand, ExpandModel, add_question_options, show_searched
 from ragctl.ranking_options import ranked
 from ragctl.search import Filters, degradation_note, filter_of
 from ragctl.session import Session
@@ -80,6 +82,8 @@ def ask(
     temperature: Annotated[
         float | None, typer.Option("--temperature", help="0 to 2: how freely the model chooses its words.")
     ] = None,
+    expand: Expand = None,
+    expand_model: ExpandModel = "",
     json_schema: JsonSchemaOption = None,
     regex: RegexOption = "",
     choices: ChoiceOption = None,
@@ -106,6 +110,7 @@ def ask(
             cache=ANSWER_CACHING_BYPASSED if no_cache else ANSWER_CACHING_UNSPECIFIED,
         ),
     )
+    add_question_options(request.generation, expand, expand_model)
     if sources is not None:
         request.retrieval.top_k = sources
     wanted = filter_of(filters)
@@ -212,11 +217,10 @@ class _AnswerView:
         match event.WhichOneof("event"):
             case "started":
                 _show_start(self._session, event.started)
+                show_searched(self._output, event.started)
             case "retrieved":
                 self.sources = list(event.retrieved.sources)
-                note = degradation_note(event.retrieved.degradations)
-                if note:
-                    self._output.line(note, style="yellow")
+                _show_degradations(self._output, event.retrieved)
             case "delta":
                 self.text.add(event.delta.text)
             case "gap":
@@ -231,6 +235,12 @@ class _AnswerView:
 def _show_start(session: Session, started: GenerationStarted) -> None:
     if started.HasField("assistant"):
         session.output.line(f"assistant {shown_choice(started.assistant)}", style="dim")
+
+
+def _show_degradations(output: Output, retrieved: GenerationRetrieved) -> None:
+    note = degradation_note(retrieved.degradations)
+    if note:
+        output.line(note, style="yellow")
 
 
 def _show_end(session: Session, finished: GenerationFinished) -> None:

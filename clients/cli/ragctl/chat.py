@@ -27,6 +27,7 @@ from ragctl.ask import (
 from ragctl.errors import CommandFailed
 from ragctl.options import command
 from ragctl.output import one_line
+from ragctl.question_options import Expand, ExpandModel, Rewrite, add_question_options
 from ragctl.ranking_options import ranked
 from ragctl.search import Filters, filter_of
 from ragctl.session import Session
@@ -58,6 +59,9 @@ def chat(
     language: Annotated[
         str, typer.Option("--language", help="Language of fixed phrases; that of the question without it.")
     ] = "",
+    expand: Expand = None,
+    expand_model: ExpandModel = "",
+    rewrite: Rewrite = None,
     ranking: RetrievalOptions,
 ) -> None:
     """Ask questions that follow each other; the server keeps them and their answers.
@@ -75,6 +79,7 @@ def chat(
         retrieval=ranking,
         generation=GenerationOptions(max_answer_tokens=max_tokens, language=language),
     )
+    add_question_options(request.generation, expand, expand_model, rewrite)
     if sources is not None:
         request.retrieval.top_k = sources
     wanted = filter_of(filters)

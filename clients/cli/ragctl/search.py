@@ -44,6 +44,8 @@ DEGRADATIONS: dict[Degradation.ValueType, str] = {
     "(RESIDENT_STALE)",
     Degradation.DEGRADATION_FALLBACK_MODEL: "the model that was asked could not answer, another one did "
     "(FALLBACK_MODEL)",
+    Degradation.DEGRADATION_NO_EXPANSION: "the question was not expanded: its model could not (NO_EXPANSION)",
+    Degradation.DEGRADATION_NO_REWRITE: "rules rewrote the question: its model could not (NO_REWRITE)",
 }
 
 

@@ -7,8 +7,9 @@ Methods, SIGIR 2009.
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 
-from rag_server.domain.candidates import Candidates, LegColumns, Scores
+from rag_server.domain.candidates import Candidates, Ranks, Scores
 from rag_server.domain.fusion import RrfFusion
 from rag_server.domain.retrieval import ScoreScale
 from rag_server.query.fuse.fused import Fused
@@ -21,9 +22,10 @@ def fuse_rrf(candidates: Candidates, fusion: RrfFusion) -> Fused:
     legs = (candidates.dense, fusion.dense_weight), (candidates.lexical, fusion.lexical_weight)
     for leg, weight in legs:
         if leg is not None:
-            scores += weight * _reciprocal_ranks(leg, fusion.k)
+            scores += weight * reciprocal_ranks(leg.ranks, fusion.k)
     return Fused(scores, ScoreScale.RRF, *weights_of(candidates, fusion.dense_weight, fusion.lexical_weight))
 
 
-def _reciprocal_ranks(leg: LegColumns, k: int) -> Scores:
-    return np.where(leg.ranks > 0, 1.0 / (k + leg.ranks.astype(np.float64)), 0.0)
+def reciprocal_ranks(ranks: Ranks | npt.NDArray[np.int64], k: int) -> Scores:
+    """Return 1 / (k + rank) of each rank, 1-based, and 0 for rank 0, which stands for none."""
+    return np.where(ranks > 0, 1.0 / (k + ranks.astype(np.float64)), 0.0)

@@ -17,6 +17,8 @@ _DEGRADATIONS = {
     Degradation.NO_RERANK: retrieved_chunk_pb2.DEGRADATION_NO_RERANK,
     Degradation.RESIDENT_STALE: retrieved_chunk_pb2.DEGRADATION_RESIDENT_STALE,
     Degradation.FALLBACK_MODEL: retrieved_chunk_pb2.DEGRADATION_FALLBACK_MODEL,
+    Degradation.NO_EXPANSION: retrieved_chunk_pb2.DEGRADATION_NO_EXPANSION,
+    Degradation.NO_REWRITE: retrieved_chunk_pb2.DEGRADATION_NO_REWRITE,
 }
 _SCORE_SCALES = {
     ScoreScale.RRF: retrieved_chunk_pb2.SCORE_SCALE_RRF,

@@ -32,6 +32,7 @@ from rag_server.services.wire.chunk import (
     to_span,
     to_timings,
 )
+from rag_server.services.wire.expansion import from_expansion, from_rewriting, to_searched
 from rag_server.services.wire.explanation import to_explanation
 from rag_server.services.wire.options import from_options
 from rag_server.services.wire.output import from_output
@@ -103,6 +104,8 @@ def from_question(message: QuestionMessage) -> GenerationRequest:
         history=from_history(message.messages),
         conversation=from_reference(message),
         assistant=from_asked(message, from_question),
+        expansion=from_expansion(options),
+        rewriting=from_rewriting(options),
     )
 
 
@@ -122,6 +125,7 @@ class AnswerWriter:
                     assistant=to_choice(event.assistant),
                     prompt=_to_report(prompt),
                     turn=to_turn(turn),
+                    searched=to_searched(event.searched),
                 )
                 return pb.StreamGenerateResponse(started=started)
             case Retrieved():
@@ -198,6 +202,8 @@ def collect(
                 response.assistant.CopyFrom(event.started.assistant)
             if event.started.HasField("turn"):
                 response.turn.CopyFrom(event.started.turn)
+            if event.started.HasField("searched"):
+                response.searched.CopyFrom(event.started.searched)
         case "retrieved":
             response.sources.extend(event.retrieved.sources)
             response.score_scale = event.retrieved.score_scale

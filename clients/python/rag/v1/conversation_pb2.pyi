@@ -97,7 +97,7 @@ class Turn(_message.Message):
     """
     search_question: _builtins.str
     """search_question is the question that the passages were searched with: a question that makes no sense alone
-    takes over words of those before it. Absent means the question itself.
+    is rewritten by a model, or takes over words of those before it. Absent means the question itself.
     """
     def __init__(
         self,

@@ -470,6 +470,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """ERROR_REASON_ASSISTANT_COLLECTION_NOT_FOUND (FAILED_PRECONDITION): a collection of the assistant was deleted:
     update the assistant, or name collections in the request. Metadata: `assistant`, `collection`.
     """
+    ERROR_REASON_MODEL_CANNOT_WRITE: _ErrorReason.ValueType  # 180
+    """ERROR_REASON_MODEL_CANNOT_WRITE (INVALID_ARGUMENT): what is asked for needs a model that writes, and this one
+    only quotes. Metadata: `model`.
+    """
     ERROR_REASON_OUTPUT_SCHEMA_INVALID: _ErrorReason.ValueType  # 185
     """ERROR_REASON_OUTPUT_SCHEMA_INVALID (INVALID_ARGUMENT): `generation.output.json_schema` is no JSON Schema of
     Draft 2020-12 that can be used; the description of the violation says why.
@@ -946,6 +950,10 @@ and the request names no collection.
 ERROR_REASON_ASSISTANT_COLLECTION_NOT_FOUND: ErrorReason.ValueType  # 175
 """ERROR_REASON_ASSISTANT_COLLECTION_NOT_FOUND (FAILED_PRECONDITION): a collection of the assistant was deleted:
 update the assistant, or name collections in the request. Metadata: `assistant`, `collection`.
+"""
+ERROR_REASON_MODEL_CANNOT_WRITE: ErrorReason.ValueType  # 180
+"""ERROR_REASON_MODEL_CANNOT_WRITE (INVALID_ARGUMENT): what is asked for needs a model that writes, and this one
+only quotes. Metadata: `model`.
 """
 ERROR_REASON_OUTPUT_SCHEMA_INVALID: ErrorReason.ValueType  # 185
 """ERROR_REASON_OUTPUT_SCHEMA_INVALID (INVALID_ARGUMENT): `generation.output.json_schema` is no JSON Schema of

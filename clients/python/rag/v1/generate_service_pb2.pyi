@@ -11,6 +11,7 @@ from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from rag.v1 import assistant_pb2 as _assistant_pb2
 from rag.v1 import chunk_pb2 as _chunk_pb2
 from rag.v1 import conversation_pb2 as _conversation_pb2
+from rag.v1 import expansion_pb2 as _expansion_pb2
 from rag.v1 import options_pb2 as _options_pb2
 from rag.v1 import policy_pb2 as _policy_pb2
 from rag.v1 import retrieved_chunk_pb2 as _retrieved_chunk_pb2
@@ -203,6 +204,7 @@ class GenerateResponse(_message.Message):
     TIMINGS_FIELD_NUMBER: _builtins.int
     PROMPT_FIELD_NUMBER: _builtins.int
     ASSISTANT_FIELD_NUMBER: _builtins.int
+    SEARCHED_FIELD_NUMBER: _builtins.int
     POLICY_FIELD_NUMBER: _builtins.int
     FROM_CACHE_FIELD_NUMBER: _builtins.int
     TURN_FIELD_NUMBER: _builtins.int
@@ -216,7 +218,7 @@ class GenerateResponse(_message.Message):
     """score_scale says what the sources' scores mean."""
     from_cache: _builtins.bool
     """from_cache says that no model was asked: the answer was given before, or is given to another call at the same
-    time. `usage` is then zero.
+    time. `usage` is then zero, but for what models were asked before the search.
     """
     @_builtins.property
     def citations(self) -> _containers.RepeatedCompositeFieldContainer[Global___Citation]:
@@ -241,7 +243,8 @@ class GenerateResponse(_message.Message):
     @_builtins.property
     def timings(self) -> _timings_pb2.Timings:
         """timings say where the time went: the stages of Retrieve, then `prompt` and `generate`; before, with a
-        history, `history` and `rewrite`, with an assistant, `assistant`; after, in a conversation, `record`.
+        history, `history` and `rewrite`, with an assistant, `assistant`, with an expansion, `expand`; after, in a
+        conversation, `record`.
         """
 
     @_builtins.property
@@ -253,6 +256,12 @@ class GenerateResponse(_message.Message):
     @_builtins.property
     def assistant(self) -> _assistant_pb2.AssistantChoice:
         """assistant says which assistant answered, and why. Absent means that the request asked for none."""
+
+    @_builtins.property
+    def searched(self) -> _expansion_pb2.SearchedWith:
+        """searched says what the passages were searched with. Absent unless the question was expanded, and in an answer
+        that is given again.
+        """
 
     @_builtins.property
     def policy(self) -> _policy_pb2.PolicyReport:
@@ -277,13 +286,14 @@ class GenerateResponse(_message.Message):
         timings: _timings_pb2.Timings | None = ...,
         prompt: Global___PromptReport | None = ...,
         assistant: _assistant_pb2.AssistantChoice | None = ...,
+        searched: _expansion_pb2.SearchedWith | None = ...,
         policy: _policy_pb2.PolicyReport | None = ...,
         from_cache: _builtins.bool = ...,
         turn: _conversation_pb2.Turn | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["assistant", b"assistant", "policy", b"policy", "prompt", b"prompt", "timings", b"timings", "turn", b"turn", "usage", b"usage"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["assistant", b"assistant", "policy", b"policy", "prompt", b"prompt", "searched", b"searched", "timings", b"timings", "turn", b"turn", "usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "assistant", b"assistant", "citations", b"citations", "collection_revisions", b"collection_revisions", "degradations", b"degradations", "finish_reason", b"finish_reason", "from_cache", b"from_cache", "model", b"model", "policy", b"policy", "prompt", b"prompt", "score_scale", b"score_scale", "sources", b"sources", "timings", b"timings", "turn", b"turn", "usage", b"usage"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "assistant", b"assistant", "citations", b"citations", "collection_revisions", b"collection_revisions", "degradations", b"degradations", "finish_reason", b"finish_reason", "from_cache", b"from_cache", "model", b"model", "policy", b"policy", "prompt", b"prompt", "score_scale", b"score_scale", "searched", b"searched", "sources", b"sources", "timings", b"timings", "turn", b"turn", "usage", b"usage"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -472,6 +482,7 @@ class GenerationStarted(_message.Message):
 
     MODEL_FIELD_NUMBER: _builtins.int
     ASSISTANT_FIELD_NUMBER: _builtins.int
+    SEARCHED_FIELD_NUMBER: _builtins.int
     PROMPT_FIELD_NUMBER: _builtins.int
     TURN_FIELD_NUMBER: _builtins.int
     model: _builtins.str
@@ -481,6 +492,12 @@ class GenerationStarted(_message.Message):
     @_builtins.property
     def assistant(self) -> _assistant_pb2.AssistantChoice:
         """assistant says which assistant answers, and why. Absent means that the request asked for none."""
+
+    @_builtins.property
+    def searched(self) -> _expansion_pb2.SearchedWith:
+        """searched says what the passages were searched with. Absent unless the question was expanded, and in an answer
+        that is given again.
+        """
 
     @_builtins.property
     def prompt(self) -> Global___PromptReport:
@@ -495,12 +512,13 @@ class GenerationStarted(_message.Message):
         *,
         model: _builtins.str = ...,
         assistant: _assistant_pb2.AssistantChoice | None = ...,
+        searched: _expansion_pb2.SearchedWith | None = ...,
         prompt: Global___PromptReport | None = ...,
         turn: _conversation_pb2.Turn | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["assistant", b"assistant", "prompt", b"prompt", "turn", b"turn"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["assistant", b"assistant", "prompt", b"prompt", "searched", b"searched", "turn", b"turn"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["assistant", b"assistant", "model", b"model", "prompt", b"prompt", "turn", b"turn"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["assistant", b"assistant", "model", b"model", "prompt", b"prompt", "searched", b"searched", "turn", b"turn"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -533,7 +551,8 @@ class PromptReport(_message.Message):
     """template is the template of the prompt with its version and language, such as `answer/1/en`."""
     max_cost: _builtins.float
     """max_cost is what the answer may cost at most, in the unit of the models' prices: the prompt, and an
-    answer of `max_answer_tokens`; twice that with `output`. Absent means that the model has no price.
+    answer of `max_answer_tokens`, twice that with `output`; and what models were asked before the search. Absent
+    means that the model has no price.
     """
     @_builtins.property
     def left_out_sources(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
@@ -715,7 +734,9 @@ Global___Citation: _TypeAlias = Citation  # noqa: Y015
 
 @_typing.final
 class Usage(_message.Message):
-    """Usage is what an answer cost, in tokens of the generator."""
+    """Usage is what an answer cost, in tokens of the generator; what models were asked to rewrite and to expand the
+    question is part of it.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -758,12 +779,13 @@ class GenerationFinished(_message.Message):
     """model is the model that answered."""
     from_cache: _builtins.bool
     """from_cache says that no model was asked: the answer was given before, or is given to another call at the same
-    time. `usage` is then zero.
+    time. `usage` is then zero, but for what models were asked before the search.
     """
     @_builtins.property
     def timings(self) -> _timings_pb2.Timings:
         """timings say where the time went: the stages of Retrieve, then `prompt` and `generate`; before, with a
-        history, `history` and `rewrite`, with an assistant, `assistant`; after, in a conversation, `record`.
+        history, `history` and `rewrite`, with an assistant, `assistant`, with an expansion, `expand`; after, in a
+        conversation, `record`.
         """
 
     @_builtins.property

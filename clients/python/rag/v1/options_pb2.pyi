@@ -8,6 +8,7 @@ from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from rag.v1 import expansion_pb2 as _expansion_pb2
 from rag.v1 import filter_pb2 as _filter_pb2
 from rag.v1 import fusion_pb2 as _fusion_pb2
 from rag.v1 import output_format_pb2 as _output_format_pb2
@@ -408,6 +409,8 @@ class GenerationOptions(_message.Message):
     CITATION_MARKERS_FIELD_NUMBER: _builtins.int
     MAX_COST_FIELD_NUMBER: _builtins.int
     PRIORITY_FIELD_NUMBER: _builtins.int
+    EXPANSION_FIELD_NUMBER: _builtins.int
+    REWRITING_FIELD_NUMBER: _builtins.int
     CACHE_FIELD_NUMBER: _builtins.int
     OUTPUT_FIELD_NUMBER: _builtins.int
     max_answer_tokens: _builtins.int
@@ -444,8 +447,9 @@ class GenerationOptions(_message.Message):
     """
     max_cost: _builtins.float
     """max_cost is what the answer may cost at most, in the unit of the models' prices: the prompt, and an
-    answer of `max_answer_tokens`, twice that with `output`. A request that could cost more is refused
-    (`COST_LIMIT_EXCEEDED`) before the model is asked. Absent means the server's limit, which holds in any case.
+    answer of `max_answer_tokens`, twice that with `output`; and what models were asked before the search. A request
+    that could cost more is refused (`COST_LIMIT_EXCEEDED`) before the model is asked. Absent means the server's
+    limit, which holds in any case.
     Range: 0 to 1000000.
     """
     priority: Global___GenerationPriority.ValueType
@@ -461,6 +465,16 @@ class GenerationOptions(_message.Message):
     def stop(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """stop are texts before which the answer ends.
         Items: 0 to 4. Length: 1 to 64 code points.
+        """
+
+    @_builtins.property
+    def expansion(self) -> _expansion_pb2.QueryExpansion:
+        """expansion is what is searched beside the question. Absent means the question alone."""
+
+    @_builtins.property
+    def rewriting(self) -> _expansion_pb2.QuestionRewriting:
+        """rewriting is how a question that continues others is made one to search with. Absent means as the server's
+        settings say: by the model that is asked for the answer, if it writes, else by rules.
         """
 
     @_builtins.property
@@ -480,12 +494,14 @@ class GenerationOptions(_message.Message):
         citation_markers: Global___CitationMarkers.ValueType = ...,
         max_cost: _builtins.float | None = ...,
         priority: Global___GenerationPriority.ValueType = ...,
+        expansion: _expansion_pb2.QueryExpansion | None = ...,
+        rewriting: _expansion_pb2.QuestionRewriting | None = ...,
         cache: Global___AnswerCaching.ValueType = ...,
         output: _output_format_pb2.OutputFormat | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_max_answer_tokens", b"_max_answer_tokens", "_max_cost", b"_max_cost", "_seed", b"_seed", "_temperature", b"_temperature", "_top_p", b"_top_p", "max_answer_tokens", b"max_answer_tokens", "max_cost", b"max_cost", "output", b"output", "seed", b"seed", "temperature", b"temperature", "top_p", b"top_p"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_max_answer_tokens", b"_max_answer_tokens", "_max_cost", b"_max_cost", "_seed", b"_seed", "_temperature", b"_temperature", "_top_p", b"_top_p", "expansion", b"expansion", "max_answer_tokens", b"max_answer_tokens", "max_cost", b"max_cost", "output", b"output", "rewriting", b"rewriting", "seed", b"seed", "temperature", b"temperature", "top_p", b"top_p"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_answer_tokens", b"_max_answer_tokens", "_max_cost", b"_max_cost", "_seed", b"_seed", "_temperature", b"_temperature", "_top_p", b"_top_p", "cache", b"cache", "citation_markers", b"citation_markers", "language", b"language", "max_answer_tokens", b"max_answer_tokens", "max_cost", b"max_cost", "model", b"model", "output", b"output", "priority", b"priority", "seed", b"seed", "stop", b"stop", "temperature", b"temperature", "top_p", b"top_p"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_answer_tokens", b"_max_answer_tokens", "_max_cost", b"_max_cost", "_seed", b"_seed", "_temperature", b"_temperature", "_top_p", b"_top_p", "cache", b"cache", "citation_markers", b"citation_markers", "expansion", b"expansion", "language", b"language", "max_answer_tokens", b"max_answer_tokens", "max_cost", b"max_cost", "model", b"model", "output", b"output", "priority", b"priority", "rewriting", b"rewriting", "seed", b"seed", "stop", b"stop", "temperature", b"temperature", "top_p", b"top_p"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__max_answer_tokens: _TypeAlias = _typing.Literal["max_answer_tokens"]  # noqa: Y015
     _WhichOneofArgType__max_answer_tokens: _TypeAlias = _typing.Literal["_max_answer_tokens", b"_max_answer_tokens"]  # noqa: Y015

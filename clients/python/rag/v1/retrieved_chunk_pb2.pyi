@@ -46,6 +46,14 @@ class _DegradationEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Degradati
     """DEGRADATION_FALLBACK_MODEL means that the model that was asked could not answer: another one of the
     server's fallbacks did.
     """
+    DEGRADATION_NO_EXPANSION: _Degradation.ValueType  # 11
+    """DEGRADATION_NO_EXPANSION means that the model that was to expand the question could not, or wrote nothing
+    that could be used: the question alone was searched.
+    """
+    DEGRADATION_NO_REWRITE: _Degradation.ValueType  # 12
+    """DEGRADATION_NO_REWRITE means that the model that was to rewrite the question could not, or wrote nothing that
+    could be used: rules did.
+    """
 
 class Degradation(_Degradation, metaclass=_DegradationEnumTypeWrapper):
     """Degradation says one thing that a response had to go without."""
@@ -69,6 +77,14 @@ behind the one that was published. `collection_revisions` say which one that is.
 DEGRADATION_FALLBACK_MODEL: Degradation.ValueType  # 10
 """DEGRADATION_FALLBACK_MODEL means that the model that was asked could not answer: another one of the
 server's fallbacks did.
+"""
+DEGRADATION_NO_EXPANSION: Degradation.ValueType  # 11
+"""DEGRADATION_NO_EXPANSION means that the model that was to expand the question could not, or wrote nothing
+that could be used: the question alone was searched.
+"""
+DEGRADATION_NO_REWRITE: Degradation.ValueType  # 12
+"""DEGRADATION_NO_REWRITE means that the model that was to rewrite the question could not, or wrote nothing that
+could be used: rules did.
 """
 Global___Degradation: _TypeAlias = Degradation  # noqa: Y015
 

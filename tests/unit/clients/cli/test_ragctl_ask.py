@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rag.v1.chunk_pb2 import Chunk, PageRange, Span
+from rag.v1.expansion_pb2 import SearchedWith
 from rag.v1.generate_service_pb2 import (
     AnswerDelta,
     Citation,
@@ -314,6 +315,24 @@ def test_cited_text_never_changes_the_answer(pieces: list[str | tuple[int, int]]
             text.cite(_citation(piece[0], 0, piece[1]))
     text.flush()
     assert "".join(shown) == "".join(each for each in pieces if isinstance(each, str))
+
+
+def test_ask_has_a_model_expand_the_question_and_shows_what_was_searched(run: Any, rag: FakeRag) -> None:
+    rag.events = _events()
+    searched = SearchedWith(queries=["how?", "in what\x1b[2J way?"], passages=["It is " + "so " * 99])
+    rag.events[0].started.searched.CopyFrom(searched)
+    result = run("ask", "how?", "-c", "docs", "--expand", "multi-query", "--expand-model", "small")
+    assert result.exit_code == 0
+    (asked,) = rag.calls["StreamGenerate"]
+    assert asked.generation.expansion.WhichOneof("method") == "multi_query"
+    assert asked.generation.expansion.model == "small"
+    first, second, *_ = result.stdout.splitlines()
+    assert first == "searched: in what\ufffd[2J way?"
+    assert second.startswith("searched near: It is so so")
+
+
+def test_ask_with_a_model_for_no_expansion_is_a_usage_error(run: Any) -> None:
+    assert run("ask", "how?", "-c", "docs", "--expand-model", "small").exit_code == 2
 
 
 def test_ask_goes_on_where_the_connection_broke_and_says_so(

@@ -202,3 +202,14 @@ def test_conversations_delete_needs_a_yes(run: Any, rag: FakeRag, talk: str) -> 
 
 def test_conversations_delete_as_json_writes_the_response(run: Any, json_of: Any, talk: str) -> None:
     assert json_of(run("conversations", "delete", talk, "--yes", "--json")) == {}
+
+
+def test_chat_chooses_who_rewrites_and_shows_the_question_that_was_searched(run: Any, rag: FakeRag) -> None:
+    rag.events = _events()
+    rag.events[0].started.turn.search_question = "How is it charged?"
+    result = run("chat", "how?", "-c", "docs", "--rewrite", "model", "--expand", "hyde")
+    assert result.exit_code == 0
+    (asked,) = rag.calls["StreamGenerate"]
+    assert asked.generation.rewriting.WhichOneof("method") == "model"
+    assert asked.generation.expansion.WhichOneof("method") == "hyde"
+    assert result.stdout.startswith("searched: How is it charged?\n")

@@ -293,3 +293,23 @@ def test_docling_with_less_memory_than_it_takes_is_refused() -> None:
         ParserSettings(docling="html", memory_bytes=536870911)
     assert ParserSettings(docling="html", memory_bytes=536870912).docling
     assert not ParserSettings(memory_bytes=536870911).docling
+
+
+@pytest.mark.parametrize(
+    ("conversations", "problem"),
+    [
+        ({"rewrite_model": "qwen"}, "rewrite_model"),
+        ({"title_model": "qwen"}, "title_model"),
+        ({"title_model": "extractive"}, "title_model"),
+    ],
+)
+def test_model_of_conversations_has_to_be_there(conversations: dict[str, str], problem: str) -> None:
+    with pytest.raises(ValidationError, match=problem):
+        Settings.model_validate({"conversations": conversations})
+
+
+@pytest.mark.parametrize("name", ["rules", "extractive", "default", "qwen", "fast", None])
+def test_model_that_rewrites_is_one_of_the_models_or_none(name: str | None) -> None:
+    models = {"providers": PROVIDERS, "models": {"qwen": QWEN}, "aliases": {"fast": {"qwen": 1}}}
+    settings = Settings.model_validate({"conversations": {"rewrite_model": name}, "models": models})
+    assert settings.conversations.rewrite_model == name

@@ -6,11 +6,22 @@ from typing import Any
 import pytest
 
 from rag_server.backends.protocols import GeneratorModel
+from rag_server.domain.assistant import AssistantChoice, Selection
 from rag_server.domain.conversation import ConversationRef, HistoryMessage, Role
-from rag_server.domain.generation import AnswerCaching, GenerationRequest, Message, Prompt, Sampling
+from rag_server.domain.expansion import Hyde, QueryExpansion
+from rag_server.domain.generation import (
+    AnswerCaching,
+    GenerationRequest,
+    Message,
+    Preparation,
+    Prompt,
+    Sampling,
+    Usage,
+)
 from rag_server.domain.generation import Role as PromptRole
 from rag_server.domain.priority import Priority
 from rag_server.domain.retrieval import RetrievalRequest
+from rag_server.domain.rewriting import NoRewriting
 from rag_server.domain.time_limit import TimeLimit
 from rag_server.generation.answer_key import answer_key, may_be_shared
 from rag_server.generation.compose import Composed
@@ -49,6 +60,11 @@ ALIKE: dict[str, Any] = {
     "priority": Priority.BULK,
     "caching": AnswerCaching.ALLOWED,
     "conversation": ConversationRef("c", "r", "h"),
+    "choice": AssistantChoice(Selection.NAMED, "sales", 7),  # its settings are in the request
+    # what these have made of the search is seen in the passages
+    "expansion": QueryExpansion(Hyde()),
+    "rewriting": NoRewriting(),
+    "preparation": Preparation(Usage(1, 1), 0.5),
 }
 """A different value for what it does not depend on, or only by way of the passages."""
 

@@ -17,6 +17,7 @@ from rag_server.domain.generation import (
     FinishReason,
     GenerationEvent,
     GenerationRequest,
+    Preparation,
     Repeated,
     Started,
     Usage,
@@ -27,11 +28,14 @@ from rag_server.errors import NotFound, RagError, Unavailable
 from rag_server.generation.conversing import Conversing
 from rag_server.generation.filters.counts import FilterCounts
 from rag_server.generation.history import HistoryBudget, HistoryWindow
+from rag_server.generation.naming import Exchange
 from rag_server.generation.record import Draft
+from rag_server.generation.rewriter import Rewritten
 from rag_server.generation.turn import TurnLimits, Turns
 from rag_server.metadata import Database
 
 TENANT = "acme"
+SPENT = Preparation(Usage(5, 1), 0.5)
 REQUEST_ID = "01234567-89ab-cdef-0123-456789abcdef"
 
 
@@ -56,8 +60,10 @@ class Script:
 class Rewriter:
     """A `QuestionRewriter` that shows what it was given."""
 
-    async def rewrite(self, question: str, history: Sequence[HistoryMessage], language: str) -> str:
-        return f"{question} +{len(history)} {language}"
+    async def rewrite(
+        self, request: GenerationRequest, history: Sequence[HistoryMessage], language: str, limit: Any
+    ) -> Rewritten:
+        return Rewritten(f"{request.question} +{len(history)} {language}", SPENT)
 
 
 def encode(draft: Draft) -> bytes:
@@ -95,7 +101,12 @@ class NamedOnly:
 
 
 def conversing(
-    database: Database, script: Script, *, max_tokens: int = 99, assistants: NamedOnly | None = None
+    database: Database,
+    script: Script,
+    *,
+    max_tokens: int = 99,
+    assistants: NamedOnly | None = None,
+    titles: Any = None,
 ) -> Conversing:
     return Conversing(
         script,  # type: ignore[arg-type]  # all that is asked of it
@@ -104,6 +115,7 @@ def conversing(
         Rewriter(),
         encode,
         assistants or NamedOnly(),  # type: ignore[arg-type]  # all that is asked of it
+        titles,
     )
 
 
@@ -243,7 +255,7 @@ def filtered(database: Database, script: Script, **settings: Any) -> Conversing:
         Rewriter(),
         encode,
         NamedOnly(),  # type: ignore[arg-type]  # all that is asked of it
-        create_screen(FilterSettings(**settings), FilterCounts()),
+        screen=create_screen(FilterSettings(**settings), FilterCounts()),
     )
 
 
@@ -327,3 +339,35 @@ async def test_answer_that_was_given_before_needs_no_assistant(
     await events_of(used, with_assistant("hr", "Who?", conversation=again))
     (repeated,) = await events_of(used, with_assistant("none", "Who?", conversation=again))
     assert isinstance(repeated, Repeated)
+
+
+async def test_conversation_is_offered_for_naming_once_after_its_first_answer(
+    database: Database, ref: ConversationRef
+) -> None:
+    offered: list[Exchange] = []
+
+    class Titles:
+        def offer(self, exchange: Exchange) -> None:
+            offered.append(exchange)
+
+    script = Script(Unavailable("PROVIDER_FAILED", "down"))
+    used = conversing(database, script, titles=Titles())
+    with pytest.raises(Unavailable):
+        await events_of(used, asking("What is it?", ref))
+    assert not offered
+    script.failure = None
+    await events_of(used, asking("What is it then?", ref))
+    await events_of(used, asking("Chile?", ref))
+    await events_of(used, asking("Chile?", history=(HistoryMessage(Role.USER, "x"),)))
+    assert offered == [Exchange(TENANT, ref.id, "What is it then?", "answer 2", "en")]
+
+
+async def test_what_rewriting_took_goes_on_with_the_question(
+    database: Database, ref: ConversationRef
+) -> None:
+    script = Script()
+    used = conversing(database, script)
+    await events_of(used, asking("What is it?", ref))
+    await events_of(used, asking("Chile?", ref, max_cost=1.0))
+    assert script.requests[0].preparation == Preparation()
+    assert script.requests[1].preparation == SPENT

@@ -3,12 +3,14 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import AsyncGenerator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from rag_server.backends.protocols import GeneratorModel, Price
 from rag_server.domain.document import Span
+from rag_server.domain.expansion import MultiQuery, QueryExpansion, SearchedWith
 from rag_server.domain.generation import (
     Citation,
     CitationOrigin,
@@ -19,6 +21,7 @@ from rag_server.domain.generation import (
     GenerationEvent,
     GenerationRequest,
     Message,
+    Preparation,
     Prompt,
     Retrieved,
     Role,
@@ -39,11 +42,15 @@ from rag_server.generation.asking import Asking
 from rag_server.generation.attribution import Attributor
 from rag_server.generation.cite import Citer
 from rag_server.generation.compose import Composer
+from rag_server.generation.cost import CostLimit
+from rag_server.generation.expand.expanding import Expanding
 from rag_server.generation.filters.screen import Screen
 from rag_server.generation.models import Models, ServedModel
 from rag_server.generation.pipeline import Answering
 from rag_server.generation.prompt import PromptTemplates
 from rag_server.generation.structured import StructuredWriter
+from rag_server.generation.task_prompt import TaskTemplates
+from rag_server.generation.tasks import Tasks
 from rag_server.query.field_paths import GENERATE, FieldPaths
 from rag_server.testing.fakes import HashEmbedder
 from rag_server.testing.generator_suite import SOURCES, source
@@ -125,7 +132,9 @@ def answering(
     composer = Composer(templates, max_cost=max_cost)
     models = Models(served, fallbacks=[each.model.name for each in generators[1:]])
     asking = Asking(composer, Citer(attributor), StructuredWriter(templates, attributor))
-    return Answering(retrieval or Retrieval(), models, composer, asking, screen)  # type: ignore[arg-type]
+    tasks = Tasks(models, TaskTemplates(), CostLimit(max_cost), timeout_s=60.0)
+    found = retrieval or Retrieval()
+    return Answering(found, models, composer, asking, Expanding(tasks), screen)  # type: ignore[arg-type]
 
 
 async def read(
@@ -516,3 +525,30 @@ async def test_slow_reader_is_given_what_came_and_the_model_is_read_ahead_by_a_b
     assert 256 <= len(given) <= 300
     await events.aclose()
     assert generator.is_closed
+
+
+async def test_what_was_done_before_the_search_is_part_of_the_answer_and_of_its_cost() -> None:
+    prepared = Preparation(Usage(100, 10), 0.5, (Degradation.NO_REWRITE,))
+    model = written("At dawn [1].", price=Price(1e6, 1e6))
+    events, error = await read(answering(model), replace(question(), preparation=prepared))
+    assert error is None
+    (retrieved,) = [event for event in events if isinstance(event, Retrieved)]
+    assert retrieved.degradations == (Degradation.NO_REWRITE, Degradation.LEXICAL_ONLY)
+    assert Usage(109, 13) in events
+    alone, _ = await read(answering(model))
+    costs = [each.prompt.max_cost for each in (events[0], alone[0])]  # type: ignore[union-attr]
+    assert costs[0] == costs[1] + 0.5
+
+
+async def test_question_is_expanded_before_it_is_searched_and_told_with_the_start() -> None:
+    model = written("Dawn hours of herons")
+    request = question("when does the heron wait?", expansion=QueryExpansion(MultiQuery(1)))
+    events, error = await read(answering(model), request)
+    assert error is None
+    started, *_, finished = events
+    assert isinstance(started, Started)
+    queries = ("when does the heron wait?", "Dawn hours of herons")
+    assert started.searched == SearchedWith("writer", queries)
+    assert isinstance(finished, Finished)
+    assert next(iter(finished.timings_us)) == "expand"
+    assert Usage(18, 6) in events

@@ -152,6 +152,9 @@ NOT_FOUND: dict[str, Attempt] = {
     "assistants.delete": lambda tx, _: tx.assistants.delete(STRANGER, "guide"),
     "conversations.get": lambda tx, it: tx.conversations.get(STRANGER, it.talk_id),
     "conversations.rename": lambda tx, it: tx.conversations.rename(STRANGER, it.talk_id, "theirs"),
+    "conversations.retitle": lambda tx, it: tx.conversations.retitle(
+        STRANGER, it.talk_id, "theirs", expected="Who?"
+    ),
     "conversations.delete": lambda tx, it: tx.conversations.delete(STRANGER, it.talk_id),
     "conversations.lock": lambda tx, it: tx.conversations.lock(STRANGER, it.talk_id),
     "turns.begin": lambda tx, it: tx.turns.begin(

@@ -79,6 +79,7 @@ def test_retrieve_request_arrives_with_every_option() -> None:
     ] == [
         "collection_ids",
         "query",
+        "expanded",  # what a model adds later
     ]
 
 

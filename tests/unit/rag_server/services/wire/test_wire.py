@@ -15,6 +15,7 @@ from rag.v1 import (
     bm25_pb2,
     chunking_pb2,
     collection_service_pb2,
+    expansion_pb2,
     filter_pb2,
     generate_service_pb2,
     ingest_service_pb2,
@@ -28,6 +29,7 @@ from rag_server.domain.assistant import AssistantChoice, Selection
 from rag_server.domain.collection import CharacterChunking, Chunking, Collection, TokenChunking
 from rag_server.domain.conversation import TurnInfo
 from rag_server.domain.document import Chunk, Document, NewDocument, Span
+from rag_server.domain.expansion import Hyde, QueryExpansion, SearchedWith
 from rag_server.domain.filter import (
     Bool,
     Comparison,
@@ -72,6 +74,7 @@ from rag_server.domain.retrieval import (
     ScoredChunk,
     ScoreScale,
 )
+from rag_server.domain.rewriting import ModelRewriting
 from rag_server.domain.webhook import DeliveryState, Webhook, WebhookDelivery
 from rag_server.services.wire.analysis import to_token
 from rag_server.services.wire.chunk import from_score_scale, to_chunk, to_retrieved, to_score_scale
@@ -510,6 +513,8 @@ def test_question_arrives_with_its_defaults(kind: Any) -> None:
             max_cost=0.5,
             priority=options_pb2.GENERATION_PRIORITY_BULK,
             output=output_format_pb2.OutputFormat(regex="a+"),
+            expansion=expansion_pb2.QueryExpansion(hyde={"passage_count": 2}, model="large"),
+            rewriting=expansion_pb2.QuestionRewriting(model={"model": "fast"}),
             cache=options_pb2.ANSWER_CACHING_ALLOWED,
         ),
     )
@@ -531,6 +536,8 @@ def test_question_arrives_with_its_defaults(kind: Any) -> None:
         max_cost=0.5,
         output=RegexOutput("a+"),
         priority=Priority.BULK,
+        expansion=QueryExpansion(Hyde(2), "large"),
+        rewriting=ModelRewriting("fast"),
         caching=AnswerCaching.ALLOWED,
     )
 
@@ -564,6 +571,7 @@ EVENTS: list[GenerationEvent] = [
         REPORT,
         TurnInfo("conversation", "question", "answer", 4, 2, "q words"),
         AssistantChoice(Selection.EXAMPLE, "hr", 3, "How?", 0.5),
+        SearchedWith("small", ("q", "other"), ("passage",)),
     ),
     Retrieved((SCORED,), ScoreScale.RRF, (Degradation.DENSE_ONLY,), {"books": 3}),
     Delta("a pass"),
