@@ -204,7 +204,7 @@ async def _open_parts(
     retrieval = await open_retrieval(settings, folder / "resident", database, chunks, embedder, stack)
     tell_others(database, bus)
     follower = Follower(database, bus, feed, retrieval.directory, retrieval.pool)
-    generation = await open_generation(settings, embedder, retrieval, registry, stack)
+    generation = await open_generation(settings, retrieval, chunks, registry, stack)
     return Parts(database, chunks, stores.blobs, embedder, queue, feed, follower, retrieval, generation)
 
 
@@ -261,6 +261,7 @@ def _add_services(
                 parts.generation.screen,
             ),
             parts.generation.models,
+            parts.generation.grounding,
             resumable,
         ),
         server,

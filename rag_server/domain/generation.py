@@ -11,6 +11,7 @@ from rag_server.domain.assistant import Assistant, AssistantChoice
 from rag_server.domain.conversation import AnsweredBefore, ConversationRef, HistoryMessage, TurnInfo
 from rag_server.domain.document import Span
 from rag_server.domain.expansion import QueryExpansion, SearchedWith
+from rag_server.domain.grounding import Grounding, GroundingOptions
 from rag_server.domain.output_format import OutputFormat
 from rag_server.domain.policy import PolicyReport
 from rag_server.domain.priority import Priority
@@ -25,6 +26,8 @@ class FinishReason(StrEnum):
     COMPLETE = "complete"
     MAX_TOKENS = "max_tokens"
     NO_RELEVANT_CONTENT = "no_relevant_content"
+    LOW_GROUNDING = "low_grounding"
+    """The sources do not bear out what the model wrote; it was withheld."""
     POLICY = "policy"
     """The model's provider or a filter withheld the answer, or the rest of it."""
 
@@ -126,6 +129,8 @@ class GenerationRequest:
     output: OutputFormat | None = None
     """The form that the answer has to have; None: text as the model writes it."""
     priority: Priority = Priority.INTERACTIVE
+    grounding: GroundingOptions | None = None
+    """How the answer is judged; None: it is not."""
     caching: AnswerCaching = AnswerCaching.REPEATABLE
     history: tuple[HistoryMessage, ...] = ()
     """What was said before, oldest first; for a stored conversation as much of it as the generator gets."""
@@ -260,6 +265,8 @@ class Finished:
     degradations: tuple[Degradation, ...] = ()
     """What generation had to go without."""
     prompt: PromptReport | None = None
+    grounding: Grounding | None = None
+    """None: not asked for, or the answer is none."""
     policy: PolicyReport | None = None
     """What filters did; None: nothing."""
     is_shared: bool = False

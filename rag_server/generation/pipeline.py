@@ -1,4 +1,4 @@
-"""From a question to a cited answer, in typed events: expand, retrieve, compose, generate, cite, finish."""
+"""From a question to a cited answer: expand, retrieve, compose, generate, cite, ground, finish."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from rag_server.domain.generation import (
     Started,
     Usage,
 )
+from rag_server.domain.grounding import Grounding
 from rag_server.domain.policy import PolicyReport
 from rag_server.domain.retrieval import Degradation, Timings
 from rag_server.domain.time_limit import TimeLimit
@@ -22,6 +23,7 @@ from rag_server.generation.asking import Asked, Asks, usage_of
 from rag_server.generation.compose import Composer
 from rag_server.generation.expand.expanding import Expanding
 from rag_server.generation.filters.screen import Screen
+from rag_server.generation.ground import Grounder, Written
 from rag_server.generation.models import Models
 from rag_server.query.field_paths import GENERATE
 from rag_server.query.pipeline import Retrieval
@@ -38,6 +40,7 @@ class Answering:
         composer: Composer,
         asking: Asks,
         expanding: Expanding,
+        grounder: Grounder,
         screen: Screen | None = None,
     ) -> None:
         self._retrieval = retrieval
@@ -45,6 +48,7 @@ class Answering:
         self._composer = composer
         self._asking = asking
         self._expanding = expanding
+        self._grounder = grounder
         self._screen = screen or Screen()
 
     async def answer(
@@ -77,6 +81,8 @@ class Answering:
         )
 
         reason: FinishReason | None = None
+        grounding: Grounding | None = None
+        stage = "generate"
         who = Asked(route[0].name, composed, is_fallback=False)
 
         async def cost_of(text: str) -> Usage:
@@ -85,14 +91,19 @@ class Answering:
         words = self._asking.ask(route, composed)
         accepts = composed.form.holds if composed.form else None
         screened = self._screen.answer(words, request, cost_of, accepts)
-        async with aclosing(screened) as events:
+        # What is judged, and told of it, is what the caller gets.
+        async with aclosing(self._grounder.ground(screened, request)) as events:
             while True:
-                with watch.stage("generate"):  # not while the reader takes its time
+                with watch.stage(stage):  # not while the reader takes its time
                     event = await anext(events, None)
                 if event is None:
                     break
                 if isinstance(event, Asked):
                     who = event
+                elif isinstance(event, Written):
+                    stage = "ground"
+                elif isinstance(event, Grounding):
+                    grounding = event
                 elif isinstance(event, FinishReason):
                     reason = event
                 elif isinstance(event, PolicyReport):
@@ -107,6 +118,7 @@ class Answering:
             who.model,
             (Degradation.FALLBACK_MODEL,) if who.is_fallback else (),
             who.composed.report,
+            grounding=grounding,
             policy=policy or None,
             is_shared=who.is_shared,
         )

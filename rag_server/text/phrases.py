@@ -20,24 +20,33 @@ _REST_WITHHELD = {
     "en": "The rest of the answer was withheld.",
     "es": "Se ha retenido el resto de la respuesta.",
 }
+_LOW_GROUNDING = {
+    "en": "I found an answer, but the documents do not support it well enough to give it.",
+    "es": "Encontré una respuesta, pero los documentos no la respaldan lo suficiente para darla.",
+}
 _DEFAULT = "en"
 
 
 def no_relevant_content(language: str) -> str:
     """Return what an abstention says; English for a BCP 47 code that is neither `es` nor `en`."""
-    return _in(language, _NO_RELEVANT_CONTENT)
+    return _of_language(_NO_RELEVANT_CONTENT, language)
+
+
+def low_grounding(language: str) -> str:
+    """Return what stands in the place of an answer that the sources do not bear out."""
+    return _of_language(_LOW_GROUNDING, language)
 
 
 def question_refused(language: str) -> str:
     """Return what is said instead of an answer to a question that a filter refuses."""
-    return _in(language, _QUESTION_REFUSED)
+    return _of_language(_QUESTION_REFUSED, language)
 
 
 def answer_withheld(language: str, *, rest: bool) -> str:
     """Return what is said instead of an answer, or of the `rest` of it, that a filter refuses."""
-    return _in(language, _REST_WITHHELD if rest else _ANSWER_WITHHELD)
+    return _of_language(_REST_WITHHELD if rest else _ANSWER_WITHHELD, language)
 
 
-def _in(language: str, phrases: Mapping[str, str]) -> str:
+def _of_language(phrases: Mapping[str, str], language: str) -> str:
     primary = language.partition("-")[0].lower()
     return phrases.get(primary, phrases[_DEFAULT])

@@ -32,6 +32,7 @@ from ragctl.answer_events import answer_events
 from ragctl.answer_text import CitedText
 from ragctl.assistants_commands import shown_choice
 from ragctl.errors import UNREACHABLE, CommandFailed, Problem, from_rpc, show, unreachable
+from ragctl.grounding import show_score
 from ragctl.moments import shown_timings
 from ragctl.options import command
 from ragctl.output import Output, one_line
@@ -84,6 +85,12 @@ def ask(
     ] = None,
     expand: Expand = None,
     expand_model: ExpandModel = "",
+    min_grounding: Annotated[
+        float | None,
+        typer.Option(
+            "--min-grounding", help="0 to 1: withhold an answer whose sources support less of it than this."
+        ),
+    ] = None,
     json_schema: JsonSchemaOption = None,
     regex: RegexOption = "",
     choices: ChoiceOption = None,
@@ -111,6 +118,8 @@ def ask(
         ),
     )
     add_question_options(request.generation, expand, expand_model)
+    if min_grounding is not None:
+        request.generation.grounding.min_score = min_grounding
     if sources is not None:
         request.retrieval.top_k = sources
     wanted = filter_of(filters)
@@ -261,6 +270,8 @@ def _show_end(session: Session, finished: GenerationFinished) -> None:
         session.output.line(f"Replaced by filters: {_replaced(finished.policy)}.", style="yellow")
     if finished.reason == FinishReason.FINISH_REASON_MAX_TOKENS:
         session.output.line("The answer was cut at the limit of --max-tokens.", style="yellow")
+    if finished.HasField("grounding"):
+        show_score(session, finished.grounding)
 
 
 def _replaced(policy: PolicyReport) -> str:

@@ -12,6 +12,7 @@ from rag_server.app_filters import create_screen
 from rag_server.config import FilterSettings
 from rag_server.domain.conversation import HistoryMessage, Role
 from rag_server.domain.generation import Cited, Delta, Finished, FinishReason, Retrieved, Usage
+from rag_server.domain.grounding import GroundingOptions
 from rag_server.domain.output_format import JsonSchemaOutput
 from rag_server.domain.policy import Part, PolicyReport, Redaction
 from rag_server.errors import FailedPrecondition
@@ -154,6 +155,29 @@ async def test_model_of_a_refused_answer_is_stopped_before_the_caller_reads_on()
         if isinstance(event, Delta):
             assert event.text == "The answer was withheld."
             assert generator.is_closed
+
+
+async def test_judgement_of_an_answer_tells_nothing_that_was_redacted() -> None:
+    generator = written("The grey heron waits by the river at dawn, call 600 123 456 [1].")
+    asked = question(grounding=GroundingOptions(min_score=0.0))
+    events, error = await read(answering(generator, screen=screen(pii_answer="redact")), asked)
+    assert error is None
+    finished = finished_of(events)
+    assert finished.grounding is not None
+    assert "600" not in str((events, finished.grounding.sentences))
+    text = text_of(events)
+    assert [text[each.span.start : each.span.end] for each in finished.grounding.sentences] == [
+        "The grey heron waits by the river at dawn, call [phone]."
+    ]
+
+
+async def test_refused_answer_is_not_judged() -> None:
+    asked = question(grounding=GroundingOptions(min_score=1.0))
+    filters = screen(blocklist=["secret"])
+    events, _ = await read(answering(written("It waits. Secret words."), screen=filters), asked)
+    assert finished_of(events).reason is FinishReason.POLICY
+    assert finished_of(events).grounding is None
+    assert text_of(events) == "It waits. \n\nThe rest of the answer was withheld."
 
 
 # sources
