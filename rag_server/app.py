@@ -233,6 +233,7 @@ def _add_services(
         database,
         model,
         parts.generation.models,
+        parts.generation.engines,
         health,
         parts.retrieval.figures,
         Reconciler(database, parts.chunks, parts.blobs, submitter, sweeper),

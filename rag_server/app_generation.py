@@ -6,10 +6,12 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 from prometheus_client import CollectorRegistry
 
+from rag_server.app_engines import Figures, show_engines, start_engine
 from rag_server.app_filters import create_screen
 from rag_server.app_retrieval import RetrievalParts
 from rag_server.backends.extractive.generator import ExtractiveGenerator
@@ -23,6 +25,8 @@ from rag_server.backends.sentence_cache import SentenceCache
 from rag_server.backends.spaced_check import SpacedCheck
 from rag_server.config import Settings
 from rag_server.config.answering import ModelSettings, ProviderSettings
+from rag_server.config.engine import VllmProviderSettings
+from rag_server.domain.engine import EngineFigures
 from rag_server.domain.generation import Sampling
 from rag_server.generation.admission import Gate
 from rag_server.generation.asking import Asking, Asks
@@ -59,7 +63,9 @@ class GenerationParts:
     tasks: Tasks
     grounding: GroundingCheck
     checks: Mapping[str, Callable[[], Awaitable[None]]]
-    """Health of the providers, by name; no service needs one."""
+    """Health of the providers and engines, by name; no service needs one."""
+    engines: Figures
+    """How the models fare that run in this process's care."""
     screen: Screen
 
 
@@ -72,11 +78,15 @@ async def open_generation(
 ) -> GenerationParts:
     """Wire generation over open parts.
 
-    Raises `FailedPrecondition` (`TOKENIZER_UNUSABLE`, `BLOCKLIST_UNUSABLE`). No provider is asked: one that
-    is down is no reason not to start.
+    Raises `FailedPrecondition` (`TOKENIZER_UNUSABLE`, `BLOCKLIST_UNUSABLE`, those of `start_engine`). No
+    provider is asked: one that is down is no reason not to start. Engines are started.
     """
     own = settings.models
-    providers = {name: _provider(name, each) for name, each in own.providers.items()}
+    providers = {
+        name: _provider(name, each)
+        for name, each in own.providers.items()
+        if isinstance(each, ProviderSettings)
+    }
     for provider in providers.values():
         stack.push_async_callback(provider.close)
     sentences = SentenceCache(retrieval.embedder, max_bytes=settings.generation.sentence_cache_bytes)
@@ -85,9 +95,19 @@ async def open_generation(
     )
     # It needs no turns: the embedder, which is what it waits for, has a queue.
     served = [_served(quoting, settings.server.max_concurrent_calls, 0)]
+    checks: dict[str, Callable[[], Awaitable[None]]] = {}
+    engines: dict[str, Callable[[], EngineFigures]] = {}
     for name, model in own.models.items():
+        provider_settings = own.providers[model.provider]
+        if isinstance(provider_settings, VllmProviderSettings):
+            engine = await start_engine(name, model, provider_settings, _price(model), stack)
+            served.append(_served(engine, model.permits, model.queue))
+            checks[f"model:{name}"] = engine.check  # at hand: it costs nothing
+            engines[name] = partial(getattr, engine, "figures")
+            continue
         generator = await asyncio.to_thread(_generator, name, model, providers[model.provider])
         served.append(_served(generator, model.permits, model.queue))
+    show_engines(engines, registry)
     models = Models(served, own.aliases, own.fallbacks)
     templates, attributor = PromptTemplates(), Attributor(sentences)
     composer = Composer(templates, max_cost=own.max_cost)
@@ -99,14 +119,16 @@ async def open_generation(
     check = GroundingCheck(judge, retrieval.retrieval, retrieval.directory, retrieval.directory, chunks)
     # A provider is asked through any of its models: what it is asked for is the list of them all.
     by_provider = {each.generator.model.provider: each.generator for each in served[1:]}
-    checks = {
-        f"provider:{name}": SpacedCheck(each.check, CHECK_INTERVAL_S) for name, each in by_provider.items()
+    checks |= {
+        f"provider:{name}": SpacedCheck(each.check, CHECK_INTERVAL_S)
+        for name, each in by_provider.items()
+        if name in providers
     }
     screen = create_screen(settings.filters, FilterCounts(registry))
     answering = Answering(
         retrieval.retrieval, models, composer, asking, Expanding(tasks), Grounder(judge), screen
     )
-    return GenerationParts(answering, models, tasks, check, checks, screen)
+    return GenerationParts(answering, models, tasks, check, checks, engines, screen)
 
 
 async def _open_entailment(settings: Settings, stack: AsyncExitStack) -> OnnxEntailment | None:
@@ -161,10 +183,13 @@ def _provider(name: str, settings: ProviderSettings) -> Provider:
     )
 
 
+def _price(settings: ModelSettings) -> Price | None:
+    if settings.prompt_price is None or settings.answer_price is None:
+        return None
+    return Price(settings.prompt_price, settings.answer_price)
+
+
 def _generator(name: str, settings: ModelSettings, provider: Provider) -> OpenAiGenerator:
-    price = None
-    if settings.prompt_price is not None and settings.answer_price is not None:
-        price = Price(settings.prompt_price, settings.answer_price)
     tokens = (
         TokenizerFile.load(settings.tokenizer_file, name) if settings.tokenizer_file else EstimatedTokens()
     )
@@ -172,7 +197,7 @@ def _generator(name: str, settings: ModelSettings, provider: Provider) -> OpenAi
         name,
         settings.id,
         settings.window_tokens,
-        price,
+        _price(settings),
         Sampling(settings.temperature, settings.top_p),
         settings.max_tokens_field,
         settings.extra,

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, JsonValue, SecretStr, field_validator, model_validator
+from pydantic import Discriminator, Field, JsonValue, SecretStr, Tag, field_validator, model_validator
 
+from rag_server.config.engine import VllmProviderSettings
 from rag_server.config.group import Group
 
 EXTRACTIVE = "extractive"
@@ -101,13 +102,30 @@ class ProviderSettings(Group):
         return url
 
 
+def _kind_of(provider: Any) -> str:
+    """Return the kind of a provider's settings, which `openai` need not name."""
+    if isinstance(provider, dict):
+        return str(provider.get("kind", "openai"))
+    return str(getattr(provider, "kind", "openai"))
+
+
+AnyProviderSettings = Annotated[
+    Annotated[ProviderSettings, Tag("openai")] | Annotated[VllmProviderSettings, Tag("vllm")],
+    Discriminator(
+        _kind_of,
+        custom_error_type="provider_kind",
+        custom_error_message="`kind` has to be `openai` or `vllm`",
+    ),
+]
+
+
 class ModelSettings(Group):
     """One model of a provider."""
 
     provider: str
     """Which of the providers runs it."""
     id: Annotated[str, Field(min_length=1, max_length=256)]
-    """The provider's name for it."""
+    """The provider's name for it; with `vllm` its folder, or its name on the Hugging Face hub."""
     window_tokens: Annotated[int, Field(ge=512, le=10_000_000)]
     """Tokens that it takes, prompt and answer together."""
     prompt_price: Price | None = None
@@ -115,7 +133,8 @@ class ModelSettings(Group):
     answer_price: Price | None = None
     """Price of a million tokens of the answer, in the same unit."""
     tokenizer_file: Path | None = None
-    """Its `tokenizer.json`, by which prompts are counted; unset: they are estimated, on the safe side."""
+    """Its `tokenizer.json`, by which prompts are counted; unset: they are estimated, on the safe side. A
+    model of `vllm` has its own, which is used."""
     temperature: Annotated[float, Field(ge=0, le=2)] | None = None
     """Used where a request has none; unset: the provider's."""
     top_p: Annotated[float, Field(ge=0, le=1)] | None = None
@@ -126,7 +145,8 @@ class ModelSettings(Group):
     """How the provider is told of the form of an answer: JSON schemas as `response_format`; `vllm`: regular
     expressions and choices too, as vLLM servers take them; `none`: by the prompt alone. All are checked."""
     extra: dict[str, JsonValue] = {}  # noqa: RUF012 - pydantic copies it
-    """Further members of each request to the provider."""
+    """Further members of each request to the provider; with `vllm` further arguments of its
+    `SamplingParams`, and `chat_template_kwargs`."""
     permits: Annotated[int, Field(ge=1, le=10_000)] = 8
     """Answers at once."""
     queue: Annotated[int, Field(ge=0, le=100_000)] = 64
@@ -136,7 +156,7 @@ class ModelSettings(Group):
 class ModelsSettings(Group):
     """Models that write answers, and who runs them. `extractive` is always there."""
 
-    providers: dict[ModelName, ProviderSettings] = {}  # noqa: RUF012 - pydantic copies it
+    providers: dict[ModelName, AnyProviderSettings] = {}  # noqa: RUF012 - pydantic copies it
     """Providers by name, as JSON: `{"local": {"base_url": "http://127.0.0.1:8000/v1"}}`; see
     docs/models.md."""
     models: dict[ModelName, ModelSettings] = {}  # noqa: RUF012

@@ -12,7 +12,10 @@ def describe_invalid(error: ValidationError) -> str:
     """Return what is wrong with the settings, one line per variable, without showing any value."""
     lines = ["wrong settings:"]
     for each in error.errors(include_input=False, include_url=False, include_context=False):
-        variable = "RAG_" + "__".join(str(part) for part in each["loc"]).upper()
+        places = [str(part) for part in each["loc"]]
+        if places[:2] == ["models", "providers"]:
+            del places[3:4]  # the kind, which pydantic names after the provider
+        variable = "RAG_" + "__".join(places).upper()
         lines.append(f"  {variable}: {each['msg']}")
     return "\n".join(lines)
 

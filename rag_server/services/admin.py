@@ -14,6 +14,7 @@ from rag_server import __version__
 from rag_server.backends.protocols import EmbeddingModel
 from rag_server.config import Settings
 from rag_server.domain.cache import CacheFigures
+from rag_server.domain.engine import EngineFigures
 from rag_server.domain.media_type_names import readable_media_types
 from rag_server.domain.reconciliation import Finding, FindingKind, Inspected
 from rag_server.generation.models import Models
@@ -58,6 +59,7 @@ class AdminServicer(pb_grpc.AdminServiceServicer):
         database: Database,
         model: EmbeddingModel,
         models: Models,
+        engines: Mapping[str, Callable[[], EngineFigures]],
         health: Health,
         memory: MemoryFigures,
         reconciler: Reconciler,
@@ -67,6 +69,7 @@ class AdminServicer(pb_grpc.AdminServiceServicer):
         self._database = database
         self._model = model
         self._models = models
+        self._engines = engines
         self._health = health
         self._memory = memory
         self._reconciler = reconciler
@@ -109,7 +112,10 @@ class AdminServicer(pb_grpc.AdminServiceServicer):
             ],
             caches=[to_cache_info(name, figures()) for name, figures in self._memory.caches.items()],
             rerankers=self._memory.rerankers,
-            models=[to_model_info(each.generator.model) for each in self._models.served],
+            models=[
+                to_model_info(each.generator.model, self._engines.get(each.name))
+                for each in self._models.served
+            ],
             model_aliases=[to_model_alias(name, shares) for name, shares in self._models.aliases.items()],
             fallback_models=self._models.fallbacks,
         )

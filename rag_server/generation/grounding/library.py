@@ -105,7 +105,7 @@ class Library:
         return self.passages[line.passage_index].text[spans[0].start : spans[-1].end]
 
     def known(self, lines: Iterable[Line]) -> Known:
-        """Return what the passages of lines have, with their titles: all that hold one where they overlap."""
+        """Return what the passages that hold these lines have, with their titles; some may overlap."""
         indices = set().union(*(self._holders[line.text] for line in lines))
         return Known(frozenset(), frozenset()).joined(self._known_of(index) for index in sorted(indices))
 

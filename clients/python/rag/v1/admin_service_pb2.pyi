@@ -207,6 +207,7 @@ class ModelInfo(_message.Message):
     WINDOW_TOKENS_FIELD_NUMBER: _builtins.int
     PROMPT_PRICE_FIELD_NUMBER: _builtins.int
     ANSWER_PRICE_FIELD_NUMBER: _builtins.int
+    ENGINE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """name is what a request chooses it by."""
     provider: _builtins.str
@@ -221,6 +222,12 @@ class ModelInfo(_message.Message):
     """prompt_price is the price of a million tokens of the prompt. Absent means that it has none."""
     answer_price: _builtins.float
     """answer_price is the price of a million tokens of the answer. Absent means that it has none."""
+    @_builtins.property
+    def engine(self) -> Global___EngineInfo:
+        """engine is how the engine fares that runs it in the server's care. Absent for a model that runs elsewhere,
+        and for `extractive`.
+        """
+
     def __init__(
         self,
         *,
@@ -229,10 +236,11 @@ class ModelInfo(_message.Message):
         window_tokens: _builtins.int | None = ...,
         prompt_price: _builtins.float | None = ...,
         answer_price: _builtins.float | None = ...,
+        engine: Global___EngineInfo | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_answer_price", b"_answer_price", "_prompt_price", b"_prompt_price", "_window_tokens", b"_window_tokens", "answer_price", b"answer_price", "prompt_price", b"prompt_price", "window_tokens", b"window_tokens"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_answer_price", b"_answer_price", "_prompt_price", b"_prompt_price", "_window_tokens", b"_window_tokens", "answer_price", b"answer_price", "engine", b"engine", "prompt_price", b"prompt_price", "window_tokens", b"window_tokens"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_answer_price", b"_answer_price", "_prompt_price", b"_prompt_price", "_window_tokens", b"_window_tokens", "answer_price", b"answer_price", "name", b"name", "prompt_price", b"prompt_price", "provider", b"provider", "window_tokens", b"window_tokens"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_answer_price", b"_answer_price", "_prompt_price", b"_prompt_price", "_window_tokens", b"_window_tokens", "answer_price", b"answer_price", "engine", b"engine", "name", b"name", "prompt_price", b"prompt_price", "provider", b"provider", "window_tokens", b"window_tokens"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__answer_price: _TypeAlias = _typing.Literal["answer_price"]  # noqa: Y015
     _WhichOneofArgType__answer_price: _TypeAlias = _typing.Literal["_answer_price", b"_answer_price"]  # noqa: Y015
@@ -248,6 +256,46 @@ class ModelInfo(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__window_tokens) -> _WhichOneofReturnType__window_tokens | None: ...
 
 Global___ModelInfo: _TypeAlias = ModelInfo  # noqa: Y015
+
+@_typing.final
+class EngineInfo(_message.Message):
+    """EngineInfo describes an engine that runs a model in the server's care. Its counts of tokens are since its
+    start: `cached_token_count` divided by `prompt_token_count` is the hit rate of the prefix cache.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RUNNING_COUNT_FIELD_NUMBER: _builtins.int
+    WAITING_COUNT_FIELD_NUMBER: _builtins.int
+    CACHE_USAGE_FIELD_NUMBER: _builtins.int
+    PROMPT_TOKEN_COUNT_FIELD_NUMBER: _builtins.int
+    CACHED_TOKEN_COUNT_FIELD_NUMBER: _builtins.int
+    running_count: _builtins.int
+    """running_count is the number of answers that it is writing."""
+    waiting_count: _builtins.int
+    """waiting_count is the number of requests that wait for it."""
+    cache_usage: _builtins.float
+    """cache_usage is the share of its memory for keys and values that is in use, 0 to 1."""
+    prompt_token_count: _builtins.int
+    """prompt_token_count is the number of tokens of prompts that it looked up in its prefix cache."""
+    cached_token_count: _builtins.int
+    """cached_token_count is the number of those that it found there and did not compute again."""
+    def __init__(
+        self,
+        *,
+        running_count: _builtins.int = ...,
+        waiting_count: _builtins.int = ...,
+        cache_usage: _builtins.float = ...,
+        prompt_token_count: _builtins.int = ...,
+        cached_token_count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cache_usage", b"cache_usage", "cached_token_count", b"cached_token_count", "prompt_token_count", b"prompt_token_count", "running_count", b"running_count", "waiting_count", b"waiting_count"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EngineInfo: _TypeAlias = EngineInfo  # noqa: Y015
 
 @_typing.final
 class ModelAlias(_message.Message):
@@ -407,8 +455,9 @@ class ComponentHealth(_message.Message):
     IS_SERVING_FIELD_NUMBER: _builtins.int
     CHECK_TIME_FIELD_NUMBER: _builtins.int
     name: _builtins.str
-    """name is the part: `metadata`, `chunks`, `embedder`, `ingest`, `queue`, or `provider:` with the name of a
-    provider of models, which is asked once a minute and which no service needs.
+    """name is the part: `metadata`, `chunks`, `embedder`, `ingest`, `queue`, `provider:` with the name of a
+    provider of models, which is asked once a minute, or `model:` with the name of a model that the server runs
+    itself. No service needs these two.
     """
     is_serving: _builtins.bool
     """is_serving says whether the part works."""

@@ -424,6 +424,26 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """
     ERROR_REASON_STREAM_TAKEN_OVER: _ErrorReason.ValueType  # 158
     """ERROR_REASON_STREAM_TAKEN_OVER (ABORTED): another call reads the answer on with `resume_cursor`."""
+    ERROR_REASON_VLLM_NOT_INSTALLED: _ErrorReason.ValueType  # 160
+    """ERROR_REASON_VLLM_NOT_INSTALLED (FAILED_PRECONDITION, Start-up): the settings name a provider of the kind `vllm`,
+    and vLLM is not installed.
+    """
+    ERROR_REASON_VLLM_NOT_STARTED: _ErrorReason.ValueType  # 161
+    """ERROR_REASON_VLLM_NOT_STARTED (FAILED_PRECONDITION, Start-up): vLLM cannot run a model; the log has its words, and
+    the message what they may be about. Metadata: `model`.
+    """
+    ERROR_REASON_VLLM_ENGINE_DEAD: _ErrorReason.ValueType  # 162
+    """ERROR_REASON_VLLM_ENGINE_DEAD (UNAVAILABLE): the engine that runs the model has ended, perhaps in the middle of
+    this answer. It has to be started again, with the server. Metadata: `model`.
+    """
+    ERROR_REASON_VLLM_REQUEST_FAILED: _ErrorReason.ValueType  # 163
+    """ERROR_REASON_VLLM_REQUEST_FAILED (UNAVAILABLE): the engine broke off an answer, and goes on with the others.
+    Metadata: `model`.
+    """
+    ERROR_REASON_VLLM_REQUEST_REFUSED: _ErrorReason.ValueType  # 164
+    """ERROR_REASON_VLLM_REQUEST_REFUSED (FAILED_PRECONDITION): vLLM does not take the request, perhaps for an option
+    that the model does not have. Metadata: `model`.
+    """
     ERROR_REASON_DOCLING_FAILED: _ErrorReason.ValueType  # 126
     """ERROR_REASON_DOCLING_FAILED (INVALID_ARGUMENT): docling fails at a document, which may be intact; the setting
     `parser.docling` says which formats it reads. Metadata: `media_type`, and `error`, the kind of its error.
@@ -917,6 +937,26 @@ for this request.
 """
 ERROR_REASON_STREAM_TAKEN_OVER: ErrorReason.ValueType  # 158
 """ERROR_REASON_STREAM_TAKEN_OVER (ABORTED): another call reads the answer on with `resume_cursor`."""
+ERROR_REASON_VLLM_NOT_INSTALLED: ErrorReason.ValueType  # 160
+"""ERROR_REASON_VLLM_NOT_INSTALLED (FAILED_PRECONDITION, Start-up): the settings name a provider of the kind `vllm`,
+and vLLM is not installed.
+"""
+ERROR_REASON_VLLM_NOT_STARTED: ErrorReason.ValueType  # 161
+"""ERROR_REASON_VLLM_NOT_STARTED (FAILED_PRECONDITION, Start-up): vLLM cannot run a model; the log has its words, and
+the message what they may be about. Metadata: `model`.
+"""
+ERROR_REASON_VLLM_ENGINE_DEAD: ErrorReason.ValueType  # 162
+"""ERROR_REASON_VLLM_ENGINE_DEAD (UNAVAILABLE): the engine that runs the model has ended, perhaps in the middle of
+this answer. It has to be started again, with the server. Metadata: `model`.
+"""
+ERROR_REASON_VLLM_REQUEST_FAILED: ErrorReason.ValueType  # 163
+"""ERROR_REASON_VLLM_REQUEST_FAILED (UNAVAILABLE): the engine broke off an answer, and goes on with the others.
+Metadata: `model`.
+"""
+ERROR_REASON_VLLM_REQUEST_REFUSED: ErrorReason.ValueType  # 164
+"""ERROR_REASON_VLLM_REQUEST_REFUSED (FAILED_PRECONDITION): vLLM does not take the request, perhaps for an option
+that the model does not have. Metadata: `model`.
+"""
 ERROR_REASON_DOCLING_FAILED: ErrorReason.ValueType  # 126
 """ERROR_REASON_DOCLING_FAILED (INVALID_ARGUMENT): docling fails at a document, which may be intact; the setting
 `parser.docling` says which formats it reads. Metadata: `media_type`, and `error`, the kind of its error.

@@ -9,6 +9,8 @@ import pytest
 from pydantic import ValidationError
 
 from rag_server.config import Group, ParserSettings, Settings, describe_invalid, settings_table
+from rag_server.config.answering import ProviderSettings
+from rag_server.config.engine import VllmProviderSettings
 from rag_server.errors import FailedPrecondition
 
 GROUPS = {
@@ -233,12 +235,29 @@ def test_models_come_as_json_and_keys_are_not_shown(monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("RAG_MODELS__ALIASES", '{"default": {"qwen": 9, "extractive": 1}}')
     monkeypatch.setenv("RAG_MODELS__FALLBACKS", '["extractive"]')
     settings = Settings()
-    assert settings.models.providers["local"].api_key.get_secret_value() == "hunter2"
+    local = settings.models.providers["local"]
+    assert isinstance(local, ProviderSettings)
+    assert local.api_key.get_secret_value() == "hunter2"
     assert settings.models.models["qwen"].window_tokens == 32768
     assert settings.models.aliases["default"] == {"qwen": 9.0, "extractive": 1.0}
     assert settings.models.fallbacks == ("extractive",)
     assert "hunter2" not in repr(settings)
     assert "hunter2" not in settings.model_dump_json()
+
+
+def test_provider_of_the_kind_vllm_has_the_arguments_of_engines(monkeypatch: pytest.MonkeyPatch) -> None:
+    here = {
+        "kind": "vllm",
+        "tensor_parallel_size": 2,
+        "memory_share": 0.8,
+        "engine": {"kv_cache_dtype": "fp8"},
+    }
+    monkeypatch.setenv("RAG_MODELS__PROVIDERS", json.dumps({"here": here, **PROVIDERS}))
+    provider = Settings().models.providers["here"]
+    assert isinstance(provider, VllmProviderSettings)
+    assert (provider.tensor_parallel_size, provider.memory_share) == (2, 0.8)
+    assert provider.prefix_caching
+    assert provider.engine == {"kv_cache_dtype": "fp8"}
 
 
 @pytest.mark.parametrize(
@@ -256,6 +275,17 @@ def test_models_come_as_json_and_keys_are_not_shown(monkeypatch: pytest.MonkeyPa
         ({"models": {"a b": QWEN}}, "RAG_MODELS__MODELS"),
         ({"providers": {"x": {"base_url": "ftp://hunter2"}}}, "http://"),
         ({"providers": {"x": {"base_url": "http://user:hunter2@host/v1"}}}, "without a user"),
+        ({"providers": {"x": {"kind": "other"}}}, "RAG_MODELS__PROVIDERS__X: `kind` has to be"),
+        ({"providers": {"x": {}}}, "RAG_MODELS__PROVIDERS__X__BASE_URL: "),
+        ({"providers": {"x": {"kind": "vllm", "dtype": "int3"}}}, "RAG_MODELS__PROVIDERS__X__DTYPE: "),
+        (
+            {"providers": {"x": {"kind": "vllm", "base_url": "http://h"}}},
+            "RAG_MODELS__PROVIDERS__X__BASE_URL: ",
+        ),
+        (
+            {"providers": {"x": {"kind": "vllm", "memory_share": 0.5, "kv_cache_bytes": 2**30}}},
+            "set one of them",
+        ),
     ],
 )
 def test_models_that_do_not_agree_are_refused_without_showing_a_key(

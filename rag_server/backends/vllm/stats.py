@@ -1,0 +1,41 @@
+"""Takes what vLLM tells of itself after each step."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from vllm.v1.metrics.loggers import StatLoggerBase
+
+from rag_server.domain.engine import EngineFigures
+
+
+class EngineStats(StatLoggerBase):  # type: ignore[misc]  # vLLM is not type-checked
+    """The latest figures of one engine, from its scheduler."""
+
+    def __init__(self, config: Any = None, engine_index: int = 0) -> None:
+        """Take what vLLM makes its loggers with."""
+        self.figures = EngineFigures()
+
+    def record(
+        self,
+        scheduler_stats: Any,
+        iteration_stats: Any,
+        mm_cache_stats: Any = None,
+        engine_idx: int = 0,
+    ) -> None:
+        """Add one step; a step after which nothing runs is told as well."""
+        if scheduler_stats is None:
+            return
+        cache, before = scheduler_stats.prefix_cache_stats, self.figures
+        self.figures = replace(
+            before,
+            running_count=scheduler_stats.num_running_reqs,
+            waiting_count=scheduler_stats.num_waiting_reqs + scheduler_stats.num_skipped_waiting_reqs,
+            cache_usage=scheduler_stats.kv_cache_usage,
+            prompt_token_count=before.prompt_token_count + cache.queries,
+            cached_token_count=before.cached_token_count + cache.hits,
+        )
+
+    def log_engine_initialized(self) -> None:
+        """Say nothing."""
