@@ -12,6 +12,7 @@ from typing import Final
 from prometheus_client import CollectorRegistry
 
 from rag_server.app_engines import Figures, show_engines, start_engine
+from rag_server.app_filters import create_screen
 from rag_server.app_retrieval import RetrievalParts
 from rag_server.backends.extractive.generator import ExtractiveGenerator
 from rag_server.backends.memory_answer_store import MemoryAnswerStore
@@ -36,6 +37,8 @@ from rag_server.generation.cite import Citer
 from rag_server.generation.compose import Composer
 from rag_server.generation.cost import CostLimit
 from rag_server.generation.expand.expanding import Expanding
+from rag_server.generation.filters.counts import FilterCounts
+from rag_server.generation.filters.screen import Screen
 from rag_server.generation.ground import Grounder
 from rag_server.generation.grounding.judge import Judge
 from rag_server.generation.models import Models, ServedModel
@@ -63,6 +66,7 @@ class GenerationParts:
     """Health of the providers and engines, by name; no service needs one."""
     engines: Figures
     """How the models fare that run in this process's care."""
+    screen: Screen
 
 
 async def open_generation(
@@ -74,8 +78,8 @@ async def open_generation(
 ) -> GenerationParts:
     """Wire generation over open parts.
 
-    Raises `FailedPrecondition` (`TOKENIZER_UNUSABLE`, those of `start_engine`). No provider is asked: one
-    that is down is no reason not to start. Engines are started.
+    Raises `FailedPrecondition` (`TOKENIZER_UNUSABLE`, `BLOCKLIST_UNUSABLE`, those of `start_engine`). No
+    provider is asked: one that is down is no reason not to start. Engines are started.
     """
     own = settings.models
     providers = {
@@ -120,8 +124,11 @@ async def open_generation(
         for name, each in by_provider.items()
         if name in providers
     }
-    answering = Answering(retrieval.retrieval, models, composer, asking, Expanding(tasks), Grounder(judge))
-    return GenerationParts(answering, models, tasks, check, checks, engines)
+    screen = create_screen(settings.filters, FilterCounts(registry))
+    answering = Answering(
+        retrieval.retrieval, models, composer, asking, Expanding(tasks), Grounder(judge), screen
+    )
+    return GenerationParts(answering, models, tasks, check, checks, engines, screen)
 
 
 async def _open_entailment(settings: Settings, stack: AsyncExitStack) -> OnnxEntailment | None:
