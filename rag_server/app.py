@@ -204,7 +204,7 @@ async def _open_parts(
     retrieval = await open_retrieval(settings, folder / "resident", database, chunks, embedder, stack)
     tell_others(database, bus)
     follower = Follower(database, bus, feed, retrieval.directory, retrieval.pool)
-    generation = await open_generation(settings, embedder, retrieval, registry, stack)
+    generation = await open_generation(settings, retrieval, chunks, registry, stack)
     return Parts(database, chunks, stores.blobs, embedder, queue, feed, follower, retrieval, generation)
 
 
@@ -259,8 +259,10 @@ def _add_services(
                 analyzer_for,
                 create_assistants(settings.assistants, database, parts.embedder, analyzer_for),
                 background,
+                parts.generation.screen,
             ),
             parts.generation.models,
+            parts.generation.grounding,
             resumable,
         ),
         server,

@@ -13,6 +13,7 @@ from rag_server.background import Background
 from rag_server.config import AssistantSettings, ConversationSettings
 from rag_server.config.answering import RULES
 from rag_server.generation.conversing import Conversing
+from rag_server.generation.filters.screen import Screen
 from rag_server.generation.follow_up import FollowUpWords
 from rag_server.generation.history import HistoryBudget, HistoryWindow
 from rag_server.generation.naming import TitleWriter
@@ -31,6 +32,7 @@ def create_conversing(
     analyzer_for: Callable[[str], Analyzer],
     assistants: Assistants,
     background: Background,
+    screen: Screen,
 ) -> Conversing:
     """Return what answers questions; `count` counts a text's tokens, as the generator would.
 
@@ -52,6 +54,7 @@ def create_conversing(
         encode_answer,
         assistants,
         titles,
+        screen,
     )
 
 

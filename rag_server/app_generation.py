@@ -12,13 +12,16 @@ from typing import Final
 from prometheus_client import CollectorRegistry
 
 from rag_server.app_engines import Figures, show_engines, start_engine
+from rag_server.app_filters import create_screen
 from rag_server.app_retrieval import RetrievalParts
 from rag_server.backends.extractive.generator import ExtractiveGenerator
 from rag_server.backends.memory_answer_store import MemoryAnswerStore
+from rag_server.backends.onnx.entailment import OnnxEntailment
 from rag_server.backends.openai.generator import ModelOptions, OpenAiGenerator
 from rag_server.backends.openai.provider import Provider, ProviderOptions
 from rag_server.backends.openai.token_counts import EstimatedTokens, TokenizerFile
-from rag_server.backends.protocols import Embedder, Generator, Price
+from rag_server.backends.protocols import ChunkStore, Generator, Price
+from rag_server.backends.sentence_cache import SentenceCache
 from rag_server.backends.spaced_check import SpacedCheck
 from rag_server.config import Settings
 from rag_server.config.answering import ModelSettings, ProviderSettings
@@ -29,10 +32,15 @@ from rag_server.generation.admission import Gate
 from rag_server.generation.asking import Asking, Asks
 from rag_server.generation.attribution import Attributor
 from rag_server.generation.cached_asking import CachedAsking
+from rag_server.generation.check import GroundingCheck
 from rag_server.generation.cite import Citer
 from rag_server.generation.compose import Composer
 from rag_server.generation.cost import CostLimit
 from rag_server.generation.expand.expanding import Expanding
+from rag_server.generation.filters.counts import FilterCounts
+from rag_server.generation.filters.screen import Screen
+from rag_server.generation.ground import Grounder
+from rag_server.generation.grounding.judge import Judge
 from rag_server.generation.models import Models, ServedModel
 from rag_server.generation.pipeline import Answering
 from rag_server.generation.prompt import PromptTemplates
@@ -53,23 +61,25 @@ class GenerationParts:
     answering: Answering
     models: Models
     tasks: Tasks
+    grounding: GroundingCheck
     checks: Mapping[str, Callable[[], Awaitable[None]]]
     """Health of the providers and engines, by name; no service needs one."""
     engines: Figures
     """How the models fare that run in this process's care."""
+    screen: Screen
 
 
 async def open_generation(
     settings: Settings,
-    embedder: Embedder,
     retrieval: RetrievalParts,
+    chunks: ChunkStore,
     registry: CollectorRegistry,
     stack: AsyncExitStack,
 ) -> GenerationParts:
     """Wire generation over open parts.
 
-    Raises `FailedPrecondition` (`TOKENIZER_UNUSABLE`, those of `start_engine`). No provider is asked: one
-    that is down is no reason not to start. Engines are started.
+    Raises `FailedPrecondition` (`TOKENIZER_UNUSABLE`, `BLOCKLIST_UNUSABLE`, those of `start_engine`). No
+    provider is asked: one that is down is no reason not to start. Engines are started.
     """
     own = settings.models
     providers = {
@@ -79,8 +89,9 @@ async def open_generation(
     }
     for provider in providers.values():
         stack.push_async_callback(provider.close)
+    sentences = SentenceCache(retrieval.embedder, max_bytes=settings.generation.sentence_cache_bytes)
     quoting = ExtractiveGenerator(
-        embedder, Analyzer.for_language, max_sentences=settings.generation.max_quotes
+        sentences, Analyzer.for_language, max_sentences=settings.generation.max_quotes
     )
     # It needs no turns: the embedder, which is what it waits for, has a queue.
     served = [_served(quoting, settings.server.max_concurrent_calls, 0)]
@@ -98,12 +109,14 @@ async def open_generation(
         served.append(_served(generator, model.permits, model.queue))
     show_engines(engines, registry)
     models = Models(served, own.aliases, own.fallbacks)
-    templates, attributor = PromptTemplates(), Attributor(embedder)
+    templates, attributor = PromptTemplates(), Attributor(sentences)
     composer = Composer(templates, max_cost=own.max_cost)
     asking = _cached(
         settings, Asking(composer, Citer(attributor), StructuredWriter(templates, attributor)), registry
     )
     tasks = Tasks(models, TaskTemplates(), CostLimit(own.max_cost), timeout_s=own.task_timeout_s)
+    judge = Judge(sentences, entailment=await _open_entailment(settings, stack))
+    check = GroundingCheck(judge, retrieval.retrieval, retrieval.directory, retrieval.directory, chunks)
     # A provider is asked through any of its models: what it is asked for is the list of them all.
     by_provider = {each.generator.model.provider: each.generator for each in served[1:]}
     checks |= {
@@ -111,8 +124,22 @@ async def open_generation(
         for name, each in by_provider.items()
         if name in providers
     }
-    answering = Answering(retrieval.retrieval, models, composer, asking, Expanding(tasks))
-    return GenerationParts(answering, models, tasks, checks, engines)
+    screen = create_screen(settings.filters, FilterCounts(registry))
+    answering = Answering(
+        retrieval.retrieval, models, composer, asking, Expanding(tasks), Grounder(judge), screen
+    )
+    return GenerationParts(answering, models, tasks, check, checks, engines, screen)
+
+
+async def _open_entailment(settings: Settings, stack: AsyncExitStack) -> OnnxEntailment | None:
+    name = settings.generation.entailment_model
+    if not name:
+        return None
+    entailment = await OnnxEntailment.create(
+        name, cache_dir=settings.embedding.cache_dir, threads=settings.embedding.threads or None
+    )
+    stack.push_async_callback(entailment.close)
+    return entailment
 
 
 def _cached(settings: Settings, asking: Asking, registry: CollectorRegistry) -> Asks:

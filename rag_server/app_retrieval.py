@@ -12,7 +12,7 @@ from typing import Final
 from rag_server.backends.embedding_cache import EmbeddingCache
 from rag_server.backends.onnx.cross_encoder import OnnxCrossEncoder
 from rag_server.backends.onnx.embedder import OnnxEmbedder
-from rag_server.backends.protocols import ChunkStore
+from rag_server.backends.protocols import ChunkStore, Embedder
 from rag_server.catalog import CollectionDirectory
 from rag_server.config import Settings
 from rag_server.domain.collection import Collection
@@ -49,6 +49,8 @@ class RetrievalParts:
     pool: ResidentPool
     directory: CollectionDirectory
     figures: MemoryFigures
+    embedder: Embedder
+    """Remembers the vectors of queries."""
     preload: Callable[[], Awaitable[None]]
     """Brings the collections used last into memory."""
 
@@ -120,4 +122,4 @@ async def open_retrieval(
         pool.preload(collections)
 
     figures = MemoryFigures(pool, directory.head_revision, caches, names)
-    return RetrievalParts(retrieval, reranking, responses, pool, directory, figures, preload)
+    return RetrievalParts(retrieval, reranking, responses, pool, directory, figures, cached, preload)

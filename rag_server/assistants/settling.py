@@ -52,23 +52,15 @@ class Assistants:
             assistant, choice = await self._routed(tenant_id, question)
         else:
             assistant, choice = await self._named(tenant_id, asked.name)
-        if request.retrieval.collection_ids:
-            pass  # the assistant's are not needed
-        elif assistant is None:
-            raise FailedPrecondition(
-                "ASSISTANT_UNDECIDED",
-                "assistant: no assistant fits the question and none is the default: name one, or collections",
-                violations=[FieldViolation("assistant", "no assistant fits the question")],
-            )
-        elif not assistant.profile.collection_ids:
-            raise InvalidArgument.for_field(
-                "collection_ids", f"are required: the assistant {assistant.id!r} has none"
-            )
-        else:
-            await self._check_collections(tenant_id, assistant)
+        if not request.retrieval.collection_ids:
+            await self._check_place(tenant_id, assistant)
         settled = asked.merged(assistant)
         return replace(
             settled,
+            # Filters may have changed the words: those of the message are not to be used any longer.
+            retrieval=replace(settled.retrieval, query=request.retrieval.query),
+            asked=request.asked,
+            history=request.history,
             conversation=request.conversation,
             assistant=None,
             choice=choice,
@@ -117,7 +109,18 @@ class Assistants:
         async with self._database.snapshot() as tx:
             return await tx.assistants.by_uids(tenant_id, uids)
 
-    async def _check_collections(self, tenant_id: str, assistant: Assistant) -> None:
+    async def _check_place(self, tenant_id: str, assistant: Assistant | None) -> None:
+        """Refuse a question that names no collection where its assistant has none to search, either."""
+        if assistant is None:
+            raise FailedPrecondition(
+                "ASSISTANT_UNDECIDED",
+                "assistant: no assistant fits the question and none is the default: name one, or collections",
+                violations=[FieldViolation("assistant", "no assistant fits the question")],
+            )
+        if not assistant.profile.collection_ids:
+            raise InvalidArgument.for_field(
+                "collection_ids", f"are required: the assistant {assistant.id!r} has none"
+            )
         async with self._database.snapshot() as tx:
             absent = await tx.collections.absent(tenant_id, assistant.profile.collection_ids)
         if absent:

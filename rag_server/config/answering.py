@@ -59,10 +59,15 @@ class RetrievalSettings(Group):
 
 
 class GenerationSettings(Group):
-    """Answers of the extractive generator."""
+    """Answers of the extractive generator, and how answers are judged."""
 
     max_quotes: Annotated[int, Field(ge=1, le=20)] = 3
     """Sentences that an extractive answer quotes at most."""
+    sentence_cache_bytes: Annotated[int, Field(ge=0)] = 64 * 1024**2
+    """Memory for the vectors of sentences that answers were made of or judged by; 0: none are kept."""
+    entailment_model: str = ""
+    """Model of natural language inference that judges grounding, a sentence-transformers CrossEncoder by
+    name or folder; empty: none, embeddings and words judge."""
 
 
 class ProviderSettings(Group):

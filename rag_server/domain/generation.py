@@ -11,7 +11,9 @@ from rag_server.domain.assistant import Assistant, AssistantChoice
 from rag_server.domain.conversation import AnsweredBefore, ConversationRef, HistoryMessage, TurnInfo
 from rag_server.domain.document import Span
 from rag_server.domain.expansion import QueryExpansion, SearchedWith
+from rag_server.domain.grounding import Grounding, GroundingOptions
 from rag_server.domain.output_format import OutputFormat
+from rag_server.domain.policy import PolicyReport
 from rag_server.domain.priority import Priority
 from rag_server.domain.retrieval import Degradation, RetrievalRequest, ScoredChunk, ScoreScale, Timings
 from rag_server.domain.rewriting import Rewriting
@@ -24,8 +26,10 @@ class FinishReason(StrEnum):
     COMPLETE = "complete"
     MAX_TOKENS = "max_tokens"
     NO_RELEVANT_CONTENT = "no_relevant_content"
+    LOW_GROUNDING = "low_grounding"
+    """The sources do not bear out what the model wrote; it was withheld."""
     POLICY = "policy"
-    """The model's provider withheld the answer, or the rest of it."""
+    """The model's provider or a filter withheld the answer, or the rest of it."""
 
 
 class Role(StrEnum):
@@ -125,6 +129,8 @@ class GenerationRequest:
     output: OutputFormat | None = None
     """The form that the answer has to have; None: text as the model writes it."""
     priority: Priority = Priority.INTERACTIVE
+    grounding: GroundingOptions | None = None
+    """How the answer is judged; None: it is not."""
     caching: AnswerCaching = AnswerCaching.REPEATABLE
     history: tuple[HistoryMessage, ...] = ()
     """What was said before, oldest first; for a stored conversation as much of it as the generator gets."""
@@ -259,6 +265,10 @@ class Finished:
     degradations: tuple[Degradation, ...] = ()
     """What generation had to go without."""
     prompt: PromptReport | None = None
+    grounding: Grounding | None = None
+    """None: not asked for, or the answer is none."""
+    policy: PolicyReport | None = None
+    """What filters did; None: nothing."""
     is_shared: bool = False
     """Whether no model was asked: the answer was given before, or is that of another caller, too."""
 

@@ -103,6 +103,15 @@ class Asking:
                 yield event
 
 
+async def usage_of(route: Sequence[ServedModel], who: Asked, text: str) -> Usage:
+    """Return what an answer of `who` has cost that was stopped after `text`; a shared one costs nothing."""
+    if who.is_shared:
+        return Usage(0, 0)
+    generator = next(each.generator for each in route if each.name == who.model)
+    (answer_tokens,) = await generator.count_tokens([text])
+    return Usage(who.composed.report.token_count if who.composed.report else 0, answer_tokens)
+
+
 def _merged(
     first: Delta | Cited | Usage | FinishReason, second: Delta | Cited | Usage | FinishReason
 ) -> Delta | None:

@@ -16,6 +16,8 @@ from rag_server.domain.conversation import AnsweredBefore, ConversationRef, Hist
 from rag_server.domain.generation import Finished, GenerationEvent, GenerationRequest, Repeated, Started
 from rag_server.domain.retrieval import Timings
 from rag_server.domain.time_limit import TimeLimit
+from rag_server.generation.filters.refusal import refused
+from rag_server.generation.filters.screen import Screen
 from rag_server.generation.history import HistoryWindow
 from rag_server.generation.naming import Exchange, TitleWriter
 from rag_server.generation.pipeline import Answering
@@ -43,6 +45,7 @@ class Conversing:
         encode: AnswerEncoder,
         assistants: Assistants,
         titles: TitleWriter | None = None,
+        screen: Screen | None = None,
     ) -> None:
         """`titles` names conversations after their first answer; None: their first question's words do."""
         self._answering = answering
@@ -52,6 +55,7 @@ class Conversing:
         self._encode = encode
         self._assistants = assistants
         self._titles = titles
+        self._screen = screen or Screen()
 
     async def answer(
         self, tenant_id: str, request: GenerationRequest, *, limit: TimeLimit | None = None
@@ -59,9 +63,13 @@ class Conversing:
         """Yield what `Answering` yields; or one `Repeated`, for a call that was answered before.
 
         `Finished` also means that the answer is recorded, where the question is one of a stored conversation.
+        Of a question that a filter refuses nothing is stored.
         """
+        request, policy = await self._screen.question(request)
         events: AnswerEvents
-        if request.conversation is not None:
+        if policy.refused_by:
+            events = refused(request, policy)
+        elif request.conversation is not None:
             events = self._in_turn(tenant_id, request, request.conversation, limit)
         elif request.history:
             events = self._with_history(tenant_id, request, limit)
@@ -71,7 +79,10 @@ class Conversing:
             events = self._answering.answer(tenant_id, request, limit=limit)
         async with aclosing(events):
             async for event in events:
-                yield event
+                if policy.redactions and isinstance(event, Finished) and not policy.refused_by:
+                    yield replace(event, policy=policy.joined(event.policy))
+                else:
+                    yield event
 
     async def _in_turn(
         self,
@@ -87,7 +98,7 @@ class Conversing:
                 yield Repeated(turn, watch.timings())
                 return
             with watch.stage("history"):
-                stored = await turn.history(self._window.budget.max_messages)
+                stored = await self._screen.history(await turn.history(self._window.budget.max_messages))
             request = await self._settle(tenant_id, request, stored, watch)
             prepared, info = await self._prepare(request, stored, watch, limit)
             lease = turn.lease

@@ -5,7 +5,7 @@ A question that was expanded is several queries, which are searched together; th
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import accumulate
 from typing import Final
 
@@ -69,10 +69,18 @@ class Retrieval:
         return (await self._retrieve(tenant_id, [(request, paths)], limit))[0]
 
     async def retrieve_batch(
-        self, tenant_id: str, requests: Sequence[RetrievalRequest], *, limit: TimeLimit | None = None
+        self,
+        tenant_id: str,
+        requests: Sequence[RetrievalRequest],
+        paths: Callable[[int], FieldPaths] = in_batch,
+        *,
+        limit: TimeLimit | None = None,
     ) -> list[RetrievalResult]:
-        """Answer several requests, in order; queries are embedded, and scored, together."""
-        placed = [(request, in_batch(index)) for index, request in enumerate(requests)]
+        """Answer several requests, in order; queries are embedded, and scored, together.
+
+        `paths` tells where the parts of each stand in the call, by its index.
+        """
+        placed = [(request, paths(index)) for index, request in enumerate(requests)]
         return await self._retrieve(tenant_id, placed, limit)
 
     async def _retrieve(

@@ -99,6 +99,8 @@ class Inbox:
                 metadata={"limit": str(self._items_ahead)},
             )
         async with self._changed:
+            if self._is_ended:  # it was refused meanwhile: the client will send it again
+                return
             self._waiting.append(item)
             self._changed.notify_all()
             if is_over:

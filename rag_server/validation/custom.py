@@ -24,6 +24,7 @@ from rag_server.domain.record_template import TemplateError, parse_template
 from rag_server.validation import assistant_conditions as assistant
 from rag_server.validation import conversation_conditions as conversation
 from rag_server.validation import expansion_conditions as expansion
+from rag_server.validation import grounding_conditions as grounding
 from rag_server.validation import resumption_conditions as resumption
 from rag_server.validation import retrieval_conditions as retrieval
 from rag_server.validation.choice_conditions import choices_can_be_told_apart
@@ -243,6 +244,9 @@ CHECKS: Final[Mapping[str, tuple[Check, ...]]] = {
     ),
     "rag.v1.BatchRetrieveRequest": (retrieval.batch_is_bounded,),
     "rag.v1.RerankRequest": (retrieval.query_is_not_blank, retrieval.all_passages_are_reranked),
+    "rag.v1.CheckGroundingRequest": (grounding.text_is_not_blank,),
+    "rag.v1.GroundingChunks": (grounding.chunks_are_distinct,),
+    "rag.v1.GroundingSearch": (retrieval.collections_are_distinct,),
     "rag.v1.GenerateRequest": _QUESTION,
     "rag.v1.StreamGenerateRequest": (*_QUESTION, resumption.cursor_is_of_a_resumable_answer),
 }

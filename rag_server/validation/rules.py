@@ -261,6 +261,22 @@ FIELD_RULES: Final[Mapping[str, FieldRules]] = {
         "resume_cursor": (Length(0, 128),),
     },
     "rag.v1.CountTokensRequest": {"texts": (Items(1, 128), Length(0, 8192)), "model": (Length(0, 64),)},
+    # grounding.proto
+    "rag.v1.CheckGroundingRequest": {
+        "text": (Required(), Length(1, 16_384)),
+        "sources": (Required(),),
+        "language": (Length(0, _LANGUAGE),),
+    },
+    "rag.v1.GroundingPassages": {"texts": (Items(1, 100), Length(1, 8192))},
+    "rag.v1.GroundingChunks": {
+        "collection_id": _COLLECTION_ID,
+        "chunk_ids": (Items(1, 100), Length(1, 64)),
+    },
+    "rag.v1.GroundingSearch": {
+        "collection_ids": _COLLECTION_IDS,
+        "chunks_per_sentence": (Range(1, 20), Default(5)),
+    },
+    "rag.v1.GroundingOptions": {"min_score": (Range(0, 1),)},
     # ingest_service.proto
     "rag.v1.DocumentSpec": {
         "document_id": (Pattern("[A-Za-z0-9_][A-Za-z0-9_.:/@+=-]{0,254}"),),

@@ -22,6 +22,7 @@ from ragctl import (
     crawl,
     doctor,
     documents_commands,
+    grounding,
     ingest,
     jobs_commands,
     reconcile,
@@ -76,6 +77,7 @@ app.command("crawl")(crawl.crawl)
 app.command("search")(search.search)
 app.command("ask")(ask.ask)
 app.command("chat")(chat.chat)
+app.command("check-grounding")(grounding.check_grounding)
 app.add_typer(conversations_commands.app, name="conversations")
 app.add_typer(assistants_commands.app, name="assistants")
 app.add_typer(collections_commands.app, name="collections")

@@ -7,14 +7,22 @@ The same words in two documents are one candidate too; the better-ranked source 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import threading
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+from cachetools import LRUCache
 
 from rag_server.backends.extractive.markup import markup_spans
 from rag_server.backends.extractive.quotable import is_quotable
 from rag_server.domain.document import Chunk, Span
 from rag_server.domain.retrieval import ScoredChunk
+from rag_server.text.analyzer import Analyzer
 from rag_server.text.sentences import split_sentences
+
+REMEMBERED: Final = 1024
+"""Passages, some 15 kB each when they have 1000 characters."""
 
 Analyze = Callable[[str], list[str]]
 """From a text to its lexemes."""
@@ -39,15 +47,46 @@ class CandidateSentence:
 
 def find_candidates(sources: Sequence[ScoredChunk], analyze: Analyze) -> list[CandidateSentence]:
     """Return the quotable sentences of `sources` without repetition, in the order of the sources."""
+    return _distinct(sources, lambda chunk: _sentences_of(chunk, analyze))
+
+
+class CandidateReader:
+    """Reads passages, and remembers those read last: most questions find some that others have found.
+
+    Thread-safe. A reading depends on the words of a passage and of what stands above it alone.
+    """
+
+    def __init__(self, max_passages: int = REMEMBERED) -> None:
+        self._read: LRUCache[Hashable, list[CandidateSentence]] = LRUCache(max_passages)
+        self._lock = threading.Lock()
+
+    def find(self, sources: Sequence[ScoredChunk], analyzer: Analyzer) -> list[CandidateSentence]:
+        """Return what `find_candidates` does."""
+        return _distinct(sources, lambda chunk: self._sentences_of(chunk, analyzer))
+
+    def _sentences_of(self, chunk: Chunk, analyzer: Analyzer) -> list[CandidateSentence]:
+        key = (analyzer.language, chunk.text, chunk.title, chunk.heading_path)
+        with self._lock:
+            known = self._read.get(key)
+        if known is None:
+            known = _sentences_of(chunk, analyzer.analyze)
+            with self._lock:
+                self._read[key] = known
+        return known
+
+
+def _distinct(
+    sources: Sequence[ScoredChunk], sentences_of: Callable[[Chunk], list[CandidateSentence]]
+) -> list[CandidateSentence]:
     candidates = [
-        candidate
+        replace(candidate, source_index=index)
         for index, source in enumerate(sources)
-        for candidate in _sentences_of(index, source.chunk, analyze)
+        for candidate in sentences_of(source.chunk)
     ]
     return _without_same_words(_without_same_place(candidates, sources))
 
 
-def _sentences_of(index: int, chunk: Chunk, analyze: Analyze) -> list[CandidateSentence]:
+def _sentences_of(chunk: Chunk, analyze: Analyze) -> list[CandidateSentence]:
     spans = split_sentences(chunk.text)
     texts = [chunk.text[span.start : span.end] for span in spans]
     lexemes = [frozenset(analyze(text)) for text in texts]
@@ -57,7 +96,7 @@ def _sentences_of(index: int, chunk: Chunk, analyze: Analyze) -> list[CandidateS
     markup = markup_spans(chunk.text)
     return [
         CandidateSentence(
-            source_index=index,
+            source_index=0,
             span=span,
             text=text,
             lexemes=lexemes[i],

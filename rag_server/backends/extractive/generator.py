@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from rag_server.backends.extractive.answer_type import asks_for_number, has_number
-from rag_server.backends.extractive.candidates import CandidateSentence, find_candidates
+from rag_server.backends.extractive.candidates import CandidateReader, CandidateSentence
 from rag_server.backends.extractive.evidence import (
     Scores,
     combine,
@@ -103,6 +103,7 @@ class ExtractiveGenerator:
         self._statistics = statistics
         self._max_sentences = max_sentences
         self._min_confidence = min_confidence
+        self._reader = CandidateReader()
 
     @property
     def model(self) -> GeneratorModel:
@@ -172,7 +173,7 @@ class ExtractiveGenerator:
         """Find the candidates and keep those with the most lexical evidence and the best sources."""
         analyzer = self._analyzer_for(language or MULTILINGUAL)
         terms = dict.fromkeys(analyzer.analyze(request.question))
-        candidates = find_candidates(sources, analyzer.analyze)
+        candidates = self._reader.find(sources, analyzer)
         statistics = self._statistics(request, [candidate.lexemes for candidate in candidates])
         lexical = lexical_evidence({term: statistics.idf(term) for term in terms}, candidates)
         # The rank of the source decides where words do not: between languages, above all.

@@ -82,7 +82,7 @@ class OnnxCrossEncoder:
         folder = cache_dir if cache_dir is not None else default_cache_dir()
         thread_count = threads or usable_cores()
         exported, (tokenizer, session) = await load_model(
-            source, folder, lambda exported: _load(exported, thread_count)
+            source, folder, lambda exported: load_pairs(exported, thread_count)
         )
         worker = ModelWorker(batch_tokens=batch_tokens, call_limit=call_limit, role=CROSS_ENCODER_ROLE)
         return cls(tokenizer, session, worker, exported.description.window_tokens)
@@ -125,7 +125,7 @@ def _to_scores(outputs: list[np.ndarray]) -> RerankScores:
     return np.array(outputs, np.float32)
 
 
-def _load(exported: ExportedModel, thread_count: int) -> tuple[PairTokenizer, CrossEncoderSession]:
+def load_pairs(exported: ExportedModel, thread_count: int) -> tuple[PairTokenizer, CrossEncoderSession]:
     """Load an export and run it once: the first caller finds it warm. Raises `CorruptArtifact`."""
     described = exported.description
     tokenizer = PairTokenizer.from_file(exported.tokenizer, window_tokens=described.window_tokens)

@@ -2,16 +2,17 @@
 
 A program like `rag_server.backends.onnx.export`, with the same arguments, files and statuses. The score is
 the logistic function of the model's only logit, whatever activation its authors chose: so all models score
-on one scale, 0 to 1, in the order that their logits have.
+on one scale, 0 to 1, in the order that their logits have. `rag_server.backends.onnx.entailment_export` is the
+same for models with several labels.
 """
 
 from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -41,13 +42,29 @@ from rag_server.backends.onnx.source import EXPORT_VERSION, fingerprint
 MAX_DIFFERENCE = 1e-4
 
 
-class _Classifier(torch.nn.Module):
-    """Transformer and its classification head: logits of shape `(n, 1)` to scores of shape `(n,)`."""
+class Head(Protocol):
+    """Makes a score of the logits of a model."""
 
-    def __init__(self, model: torch.nn.Module, *, reads_segments: bool) -> None:
+    def __call__(self, logits: torch.Tensor) -> torch.Tensor:
+        """Take `(n, labels)`, return `(n,)` scores in 0..1."""
+        ...
+
+
+def only_logit(model: CrossEncoder) -> Head:
+    """Return the head of a model with one label. Raises `ExportError`."""
+    if model.num_labels != 1:
+        raise ExportError(Status.UNSUPPORTED, "no sequence classifier with one label")
+    return lambda logits: torch.sigmoid(logits[:, 0])
+
+
+class _Classifier(torch.nn.Module):
+    """Transformer and its classification head: ids to scores of shape `(n,)`."""
+
+    def __init__(self, model: torch.nn.Module, head: Head, *, reads_segments: bool) -> None:
         """Wrap `model`; a BERT whose tokenizer names no segments `reads` them as all the first."""
         super().__init__()
         self.model = model
+        self.head = head
         self.has_segments = "token_type_ids" in inspect.signature(model.forward).parameters
         self.reads_segments = self.has_segments and reads_segments
 
@@ -59,17 +76,20 @@ class _Classifier(torch.nn.Module):
         segments = token_type_ids if self.reads_segments else token_type_ids * 0
         if self.has_segments:
             outputs = self.model(input_ids=input_ids, attention_mask=attention_mask, token_type_ids=segments)
-            return torch.sigmoid(outputs.logits[:, 0])
-        logits = self.model(input_ids=input_ids, attention_mask=attention_mask).logits[:, 0]
-        return torch.sigmoid(logits + segments[:, 0].to(logits.dtype))
+            return self.head(outputs.logits)
+        logits = self.model(input_ids=input_ids, attention_mask=attention_mask).logits
+        return self.head(logits + segments[:, :1].to(logits.dtype))
 
 
-def export(model_id: str, load: str, output: Path) -> Description:
+def export(
+    model_id: str, load: str, output: Path, head_of: Callable[[CrossEncoder], Head] = only_logit
+) -> Description:
     """Write the export of the model at `load` into the folder `output`. Raises `ExportError`."""
     original = _load(load, attn_implementation="eager")  # the form that the optimizer knows how to fuse
     model: Any = original.model
-    if model is None or original.num_labels != 1:
-        raise ExportError(Status.UNSUPPORTED, "no sequence classifier with one label")
+    if model is None:
+        raise ExportError(Status.UNSUPPORTED, "no sequence classifier")
+    head = head_of(original)
     tokenizer = original.tokenizer
     if not getattr(tokenizer, "is_fast", False):
         raise ExportError(Status.UNSUPPORTED, f"no fast tokenizer: {type(tokenizer).__name__}")
@@ -78,7 +98,7 @@ def export(model_id: str, load: str, output: Path) -> Description:
     window_tokens = int(stated) if stated < UNBOUNDED else int(model.config.max_position_embeddings)
     ids = example_inputs()
     inputs = {**ids, "token_type_ids": torch.zeros_like(ids["input_ids"])}
-    classifier = _Classifier(model, reads_segments="token_type_ids" in tokenizer.model_input_names)
+    classifier = _Classifier(model, head, reads_segments="token_type_ids" in tokenizer.model_input_names)
     write_graph(classifier.eval(), inputs, {SCORE_OUTPUT: ["batch"]}, model.config, output)
     pairs = PairTokenizer.from_file(output / TOKENIZER, window_tokens=window_tokens)
     folder, _ = model_files(load)
@@ -95,12 +115,14 @@ def export(model_id: str, load: str, output: Path) -> Description:
         pad_token_id=int(tokenizer.pad_token_id or 0),
         sizes=file_sizes(output),
     )
-    verify(_load(load), output, description)  # as its authors run it, not as loaded above for the export
+    verify(
+        _load(load), output, description, head
+    )  # as its authors run it, not as loaded above for the export
     write_description(output, description)
     return description
 
 
-def verify(original: CrossEncoder, output: Path, description: Description) -> float:
+def verify(original: CrossEncoder, output: Path, description: Description, head: Head) -> float:
     """Return the greatest difference between the export's scores and the original's.
 
     Raises `ExportError` above `MAX_DIFFERENCE`.
@@ -115,9 +137,12 @@ def verify(original: CrossEncoder, output: Path, description: Description) -> fl
         (long, "short"),
         ("short", ""),
     ]
-    theirs = original.predict(pairs, activation_fn=torch.nn.Sigmoid(), show_progress_bar=False)
+    logits = original.predict(
+        pairs, activation_fn=torch.nn.Identity(), show_progress_bar=False, convert_to_tensor=True
+    )
+    theirs = head(logits.reshape(len(pairs), -1)).cpu().numpy()
     ours = session.run([tokenizer.pair(query, passage) for query, passage in pairs], Stop())
-    difference = float(np.abs(ours - np.asarray(theirs)).max())
+    difference = float(np.abs(ours - theirs).max())
     if not difference <= MAX_DIFFERENCE:  # also where it is NaN
         raise ExportError(Status.MISMATCH, f"scores differ by {difference:.2g} from the original's")
     return difference

@@ -32,6 +32,17 @@ EMBEDDING = ExportKind(
     not_loaded="it could not be loaded: give the id of a sentence-transformers model that is cached or can "
     "be downloaded, or the path of a folder that holds one",
 )
+ENTAILMENT = ExportKind(
+    module="rag_server.backends.onnx.entailment_export",
+    noun="entailment model",
+    reason="GROUNDING_UNAVAILABLE",
+    prefix="entailment--",
+    unsupported="it is not supported: an entailment model is a sequence classifier with two labels or more, "
+    "of which one begins with `entail`, and a fast tokenizer",
+    mismatch="the exported graph does not give the scores of the original model, so it was not used",
+    not_loaded="it could not be loaded: give the id of a sentence-transformers CrossEncoder that is cached "
+    "or can be downloaded, or the path of a folder that holds one",
+)
 CROSS_ENCODER = ExportKind(
     module="rag_server.backends.onnx.cross_encoder_export",
     noun="cross-encoder",

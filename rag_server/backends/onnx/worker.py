@@ -49,6 +49,7 @@ class ModelRole:
 
 EMBEDDER = ModelRole("embedding model", "EMBEDDER_UNAVAILABLE", "EMBEDDER_OVERLOADED")
 CROSS_ENCODER = ModelRole("cross-encoder", "RERANKER_UNAVAILABLE", None)
+ENTAILMENT = ModelRole("entailment model", "GROUNDING_UNAVAILABLE", None)
 
 
 class ModelWorker:

@@ -34,8 +34,10 @@ from rag_server.services.wire.chunk import (
 )
 from rag_server.services.wire.expansion import from_expansion, from_rewriting, to_searched
 from rag_server.services.wire.explanation import to_explanation
+from rag_server.services.wire.grounding import from_grounding, to_grounding
 from rag_server.services.wire.options import from_options
 from rag_server.services.wire.output import from_output
+from rag_server.services.wire.policy import to_policy
 from rag_server.services.wire.turn import from_history, from_reference, to_turn
 from rag_server.validation.defaults import value_or_default
 
@@ -43,6 +45,7 @@ _FINISH_REASONS = {
     FinishReason.COMPLETE: generate_service_pb2.FINISH_REASON_COMPLETE,
     FinishReason.MAX_TOKENS: generate_service_pb2.FINISH_REASON_MAX_TOKENS,
     FinishReason.NO_RELEVANT_CONTENT: generate_service_pb2.FINISH_REASON_NO_RELEVANT_CONTENT,
+    FinishReason.LOW_GROUNDING: generate_service_pb2.FINISH_REASON_LOW_GROUNDING,
     FinishReason.POLICY: generate_service_pb2.FINISH_REASON_POLICY,
 }
 _ORIGINS = {
@@ -98,6 +101,7 @@ def from_question(message: QuestionMessage) -> GenerationRequest:
         priority=Priority.BULK
         if options.priority == options_pb2.GENERATION_PRIORITY_BULK
         else Priority.INTERACTIVE,
+        grounding=from_grounding(options.grounding) if options.HasField("grounding") else None,
         caching=_CACHINGS.get(options.cache, AnswerCaching.REPEATABLE),
         output=from_output(options.output) if options.HasField("output") else None,
         history=from_history(message.messages),
@@ -150,6 +154,8 @@ class AnswerWriter:
                     model=event.model,
                     degradations=to_degradations(event.degradations),
                     prompt=_to_report(event.prompt),
+                    grounding=to_grounding(event.grounding, event.reason),
+                    policy=to_policy(event.policy),
                     from_cache=event.is_shared,
                 )
                 return pb.StreamGenerateResponse(finished=finished)
@@ -221,3 +227,7 @@ def collect(
             response.from_cache = event.finished.from_cache
             if event.finished.HasField("prompt"):
                 response.prompt.CopyFrom(event.finished.prompt)
+            if event.finished.HasField("grounding"):
+                response.grounding.CopyFrom(event.finished.grounding)
+            if event.finished.HasField("policy"):
+                response.policy.CopyFrom(event.finished.policy)

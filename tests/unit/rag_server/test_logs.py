@@ -16,9 +16,11 @@ from rag_server.logs import configure_logs, where_raised
 @pytest.fixture(autouse=True)
 def restored() -> Iterator[None]:
     """Give structlog and logging back as they were."""
-    level = logging.getLogger().level
+    root = logging.getLogger()
+    level, handlers = root.level, root.handlers[:]
     yield
-    logging.getLogger().setLevel(level)
+    root.setLevel(level)
+    root.handlers[:] = handlers
     structlog.reset_defaults()
 
 

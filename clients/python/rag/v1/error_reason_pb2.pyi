@@ -494,6 +494,18 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """ERROR_REASON_MODEL_CANNOT_WRITE (INVALID_ARGUMENT): what is asked for needs a model that writes, and this one
     only quotes. Metadata: `model`.
     """
+    ERROR_REASON_TOO_MANY_SENTENCES: _ErrorReason.ValueType  # 165
+    """ERROR_REASON_TOO_MANY_SENTENCES (INVALID_ARGUMENT): a text to check has more sentences than are judged at once:
+    check it in parts. Metadata: `limit`, `sentence_count`.
+    """
+    ERROR_REASON_CHUNK_NOT_FOUND: _ErrorReason.ValueType  # 166
+    """ERROR_REASON_CHUNK_NOT_FOUND (NOT_FOUND): there is no such chunk, or its document has changed since. Metadata:
+    `resource`, `id`.
+    """
+    ERROR_REASON_GROUNDING_UNAVAILABLE: _ErrorReason.ValueType  # 167
+    """ERROR_REASON_GROUNDING_UNAVAILABLE (UNAVAILABLE): the entailment model cannot run, or as many calls wait for it
+    as may.
+    """
     ERROR_REASON_OUTPUT_SCHEMA_INVALID: _ErrorReason.ValueType  # 185
     """ERROR_REASON_OUTPUT_SCHEMA_INVALID (INVALID_ARGUMENT): `generation.output.json_schema` is no JSON Schema of
     Draft 2020-12 that can be used; the description of the violation says why.
@@ -511,6 +523,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_OUTPUT_EXCEEDS_LIMIT: _ErrorReason.ValueType  # 189
     """ERROR_REASON_OUTPUT_EXCEEDS_LIMIT (INVALID_ARGUMENT): an answer of the form that `generation.output` asks for
     was cut at `max_answer_tokens`.
+    """
+    ERROR_REASON_BLOCKLIST_UNUSABLE: _ErrorReason.ValueType  # 190
+    """ERROR_REASON_BLOCKLIST_UNUSABLE (FAILED_PRECONDITION, Start-up): the setting `filters.blocklist` has a phrase
+    without a word, of more than 8 words or with one that is too long.
     """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
@@ -991,6 +1007,18 @@ ERROR_REASON_MODEL_CANNOT_WRITE: ErrorReason.ValueType  # 180
 """ERROR_REASON_MODEL_CANNOT_WRITE (INVALID_ARGUMENT): what is asked for needs a model that writes, and this one
 only quotes. Metadata: `model`.
 """
+ERROR_REASON_TOO_MANY_SENTENCES: ErrorReason.ValueType  # 165
+"""ERROR_REASON_TOO_MANY_SENTENCES (INVALID_ARGUMENT): a text to check has more sentences than are judged at once:
+check it in parts. Metadata: `limit`, `sentence_count`.
+"""
+ERROR_REASON_CHUNK_NOT_FOUND: ErrorReason.ValueType  # 166
+"""ERROR_REASON_CHUNK_NOT_FOUND (NOT_FOUND): there is no such chunk, or its document has changed since. Metadata:
+`resource`, `id`.
+"""
+ERROR_REASON_GROUNDING_UNAVAILABLE: ErrorReason.ValueType  # 167
+"""ERROR_REASON_GROUNDING_UNAVAILABLE (UNAVAILABLE): the entailment model cannot run, or as many calls wait for it
+as may.
+"""
 ERROR_REASON_OUTPUT_SCHEMA_INVALID: ErrorReason.ValueType  # 185
 """ERROR_REASON_OUTPUT_SCHEMA_INVALID (INVALID_ARGUMENT): `generation.output.json_schema` is no JSON Schema of
 Draft 2020-12 that can be used; the description of the violation says why.
@@ -1008,5 +1036,9 @@ that `generation.output` asks for. Metadata: `model`.
 ERROR_REASON_OUTPUT_EXCEEDS_LIMIT: ErrorReason.ValueType  # 189
 """ERROR_REASON_OUTPUT_EXCEEDS_LIMIT (INVALID_ARGUMENT): an answer of the form that `generation.output` asks for
 was cut at `max_answer_tokens`.
+"""
+ERROR_REASON_BLOCKLIST_UNUSABLE: ErrorReason.ValueType  # 190
+"""ERROR_REASON_BLOCKLIST_UNUSABLE (FAILED_PRECONDITION, Start-up): the setting `filters.blocklist` has a phrase
+without a word, of more than 8 words or with one that is too long.
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -12,7 +12,9 @@ from rag.v1 import assistant_pb2 as _assistant_pb2
 from rag.v1 import chunk_pb2 as _chunk_pb2
 from rag.v1 import conversation_pb2 as _conversation_pb2
 from rag.v1 import expansion_pb2 as _expansion_pb2
+from rag.v1 import grounding_pb2 as _grounding_pb2
 from rag.v1 import options_pb2 as _options_pb2
+from rag.v1 import policy_pb2 as _policy_pb2
 from rag.v1 import retrieved_chunk_pb2 as _retrieved_chunk_pb2
 from rag.v1 import timings_pb2 as _timings_pb2
 import builtins as _builtins
@@ -74,8 +76,16 @@ class _FinishReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_FinishRe
     """FINISH_REASON_NO_RELEVANT_CONTENT means that the generator abstained: nothing that was retrieved
     answers the question. The text says so in the language of the question.
     """
+    FINISH_REASON_LOW_GROUNDING: _FinishReason.ValueType  # 4
+    """FINISH_REASON_LOW_GROUNDING means that what the model wrote is below `generation.grounding.min_score`: the
+    sources do not bear it out. None of it was sent; the text says so in the language of the question.
+    """
     FINISH_REASON_POLICY: _FinishReason.ValueType  # 5
-    """FINISH_REASON_POLICY means that the model's provider withheld the answer, or the rest of it."""
+    """FINISH_REASON_POLICY means that the model's provider, or a filter of the server, withheld the answer or the
+    rest of it; `policy` says which filter. Where it was a filter, the text ends with a sentence that says so in
+    the language of the question. A question that a filter refuses is neither searched with nor stored: its
+    stream has no `retrieved`.
+    """
 
 class FinishReason(_FinishReason, metaclass=_FinishReasonEnumTypeWrapper):
     """FinishReason says why an answer ended."""
@@ -90,8 +100,16 @@ FINISH_REASON_NO_RELEVANT_CONTENT: FinishReason.ValueType  # 3
 """FINISH_REASON_NO_RELEVANT_CONTENT means that the generator abstained: nothing that was retrieved
 answers the question. The text says so in the language of the question.
 """
+FINISH_REASON_LOW_GROUNDING: FinishReason.ValueType  # 4
+"""FINISH_REASON_LOW_GROUNDING means that what the model wrote is below `generation.grounding.min_score`: the
+sources do not bear it out. None of it was sent; the text says so in the language of the question.
+"""
 FINISH_REASON_POLICY: FinishReason.ValueType  # 5
-"""FINISH_REASON_POLICY means that the model's provider withheld the answer, or the rest of it."""
+"""FINISH_REASON_POLICY means that the model's provider, or a filter of the server, withheld the answer or the
+rest of it; `policy` says which filter. Where it was a filter, the text ends with a sentence that says so in
+the language of the question. A question that a filter refuses is neither searched with nor stored: its
+stream has no `retrieved`.
+"""
 Global___FinishReason: _TypeAlias = FinishReason  # noqa: Y015
 
 @_typing.final
@@ -196,6 +214,8 @@ class GenerateResponse(_message.Message):
     PROMPT_FIELD_NUMBER: _builtins.int
     ASSISTANT_FIELD_NUMBER: _builtins.int
     SEARCHED_FIELD_NUMBER: _builtins.int
+    GROUNDING_FIELD_NUMBER: _builtins.int
+    POLICY_FIELD_NUMBER: _builtins.int
     FROM_CACHE_FIELD_NUMBER: _builtins.int
     TURN_FIELD_NUMBER: _builtins.int
     answer: _builtins.str
@@ -233,8 +253,8 @@ class GenerateResponse(_message.Message):
     @_builtins.property
     def timings(self) -> _timings_pb2.Timings:
         """timings say where the time went: the stages of Retrieve, then `prompt` and `generate`; before, with a
-        history, `history` and `rewrite`, with an assistant, `assistant`, with an expansion, `expand`; after, in a
-        conversation, `record`.
+        history, `history` and `rewrite`, with an assistant, `assistant`, with an expansion, `expand`; after, if the
+        answer is judged, `ground`, in a conversation, `record`.
         """
 
     @_builtins.property
@@ -252,6 +272,16 @@ class GenerateResponse(_message.Message):
         """searched says what the passages were searched with. Absent unless the question was expanded, and in an answer
         that is given again.
         """
+
+    @_builtins.property
+    def grounding(self) -> _grounding_pb2.Grounding:
+        """grounding is how far the answer says what its sources say. Absent unless `generation.grounding` asks for it,
+        for an abstention, and for an answer that a `request_id` brings again.
+        """
+
+    @_builtins.property
+    def policy(self) -> _policy_pb2.PolicyReport:
+        """policy says what the server's filters did. Absent means that they did nothing."""
 
     @_builtins.property
     def turn(self) -> _conversation_pb2.Turn:
@@ -273,12 +303,14 @@ class GenerateResponse(_message.Message):
         prompt: Global___PromptReport | None = ...,
         assistant: _assistant_pb2.AssistantChoice | None = ...,
         searched: _expansion_pb2.SearchedWith | None = ...,
+        grounding: _grounding_pb2.Grounding | None = ...,
+        policy: _policy_pb2.PolicyReport | None = ...,
         from_cache: _builtins.bool = ...,
         turn: _conversation_pb2.Turn | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["assistant", b"assistant", "prompt", b"prompt", "searched", b"searched", "timings", b"timings", "turn", b"turn", "usage", b"usage"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["assistant", b"assistant", "grounding", b"grounding", "policy", b"policy", "prompt", b"prompt", "searched", b"searched", "timings", b"timings", "turn", b"turn", "usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "assistant", b"assistant", "citations", b"citations", "collection_revisions", b"collection_revisions", "degradations", b"degradations", "finish_reason", b"finish_reason", "from_cache", b"from_cache", "model", b"model", "prompt", b"prompt", "score_scale", b"score_scale", "searched", b"searched", "sources", b"sources", "timings", b"timings", "turn", b"turn", "usage", b"usage"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "assistant", b"assistant", "citations", b"citations", "collection_revisions", b"collection_revisions", "degradations", b"degradations", "finish_reason", b"finish_reason", "from_cache", b"from_cache", "grounding", b"grounding", "model", b"model", "policy", b"policy", "prompt", b"prompt", "score_scale", b"score_scale", "searched", b"searched", "sources", b"sources", "timings", b"timings", "turn", b"turn", "usage", b"usage"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -471,7 +503,9 @@ class GenerationStarted(_message.Message):
     PROMPT_FIELD_NUMBER: _builtins.int
     TURN_FIELD_NUMBER: _builtins.int
     model: _builtins.str
-    """model is the model that is asked; `finished` says which one has answered."""
+    """model is the model that is asked; `finished` says which one has answered. Absent means that none is, since a
+    filter refuses the question.
+    """
     @_builtins.property
     def assistant(self) -> _assistant_pb2.AssistantChoice:
         """assistant says which assistant answers, and why. Absent means that the request asked for none."""
@@ -754,6 +788,8 @@ class GenerationFinished(_message.Message):
     MODEL_FIELD_NUMBER: _builtins.int
     DEGRADATIONS_FIELD_NUMBER: _builtins.int
     PROMPT_FIELD_NUMBER: _builtins.int
+    GROUNDING_FIELD_NUMBER: _builtins.int
+    POLICY_FIELD_NUMBER: _builtins.int
     FROM_CACHE_FIELD_NUMBER: _builtins.int
     reason: Global___FinishReason.ValueType
     """reason says why the answer ended."""
@@ -766,8 +802,8 @@ class GenerationFinished(_message.Message):
     @_builtins.property
     def timings(self) -> _timings_pb2.Timings:
         """timings say where the time went: the stages of Retrieve, then `prompt` and `generate`; before, with a
-        history, `history` and `rewrite`, with an assistant, `assistant`, with an expansion, `expand`; after, in a
-        conversation, `record`.
+        history, `history` and `rewrite`, with an assistant, `assistant`, with an expansion, `expand`; after, if the
+        answer is judged, `ground`, in a conversation, `record`.
         """
 
     @_builtins.property
@@ -780,6 +816,16 @@ class GenerationFinished(_message.Message):
         was asked.
         """
 
+    @_builtins.property
+    def grounding(self) -> _grounding_pb2.Grounding:
+        """grounding is how far the answer says what its sources say. Absent unless `generation.grounding` asks for it,
+        for an abstention, and for an answer that a `request_id` brings again.
+        """
+
+    @_builtins.property
+    def policy(self) -> _policy_pb2.PolicyReport:
+        """policy says what the server's filters did. Absent means that they did nothing."""
+
     def __init__(
         self,
         *,
@@ -788,11 +834,13 @@ class GenerationFinished(_message.Message):
         model: _builtins.str = ...,
         degradations: _abc.Iterable[_retrieved_chunk_pb2.Degradation.ValueType] | None = ...,
         prompt: Global___PromptReport | None = ...,
+        grounding: _grounding_pb2.Grounding | None = ...,
+        policy: _policy_pb2.PolicyReport | None = ...,
         from_cache: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["prompt", b"prompt", "timings", b"timings"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["grounding", b"grounding", "policy", b"policy", "prompt", b"prompt", "timings", b"timings"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["degradations", b"degradations", "from_cache", b"from_cache", "model", b"model", "prompt", b"prompt", "reason", b"reason", "timings", b"timings"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["degradations", b"degradations", "from_cache", b"from_cache", "grounding", b"grounding", "model", b"model", "policy", b"policy", "prompt", b"prompt", "reason", b"reason", "timings", b"timings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

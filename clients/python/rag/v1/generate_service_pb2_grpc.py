@@ -4,6 +4,7 @@ import grpc
 import warnings
 
 from rag.v1 import generate_service_pb2 as rag_dot_v1_dot_generate__service__pb2
+from rag.v1 import grounding_pb2 as rag_dot_v1_dot_grounding__pb2
 
 GRPC_GENERATED_VERSION = '1.85.1'
 GRPC_VERSION = grpc.__version__
@@ -45,6 +46,11 @@ class GenerateServiceStub:
                 request_serializer=rag_dot_v1_dot_generate__service__pb2.StreamGenerateRequest.SerializeToString,
                 response_deserializer=rag_dot_v1_dot_generate__service__pb2.StreamGenerateResponse.FromString,
                 _registered_method=True)
+        self.CheckGrounding = channel.unary_unary(
+                '/rag.v1.GenerateService/CheckGrounding',
+                request_serializer=rag_dot_v1_dot_grounding__pb2.CheckGroundingRequest.SerializeToString,
+                response_deserializer=rag_dot_v1_dot_grounding__pb2.CheckGroundingResponse.FromString,
+                _registered_method=True)
         self.CountTokens = channel.unary_unary(
                 '/rag.v1.GenerateService/CountTokens',
                 request_serializer=rag_dot_v1_dot_generate__service__pb2.CountTokensRequest.SerializeToString,
@@ -73,6 +79,13 @@ class GenerateServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def CheckGrounding(self, request, context):
+        """CheckGrounding says for each sentence of a text which passages support it, and how likely they do.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def CountTokens(self, request, context):
         """CountTokens counts the tokens of texts as a model does.
         """
@@ -92,6 +105,11 @@ def add_GenerateServiceServicer_to_server(servicer, server):
                     servicer.StreamGenerate,
                     request_deserializer=rag_dot_v1_dot_generate__service__pb2.StreamGenerateRequest.FromString,
                     response_serializer=rag_dot_v1_dot_generate__service__pb2.StreamGenerateResponse.SerializeToString,
+            ),
+            'CheckGrounding': grpc.unary_unary_rpc_method_handler(
+                    servicer.CheckGrounding,
+                    request_deserializer=rag_dot_v1_dot_grounding__pb2.CheckGroundingRequest.FromString,
+                    response_serializer=rag_dot_v1_dot_grounding__pb2.CheckGroundingResponse.SerializeToString,
             ),
             'CountTokens': grpc.unary_unary_rpc_method_handler(
                     servicer.CountTokens,
@@ -154,6 +172,33 @@ class GenerateService:
             '/rag.v1.GenerateService/StreamGenerate',
             rag_dot_v1_dot_generate__service__pb2.StreamGenerateRequest.SerializeToString,
             rag_dot_v1_dot_generate__service__pb2.StreamGenerateResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CheckGrounding(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/rag.v1.GenerateService/CheckGrounding',
+            rag_dot_v1_dot_grounding__pb2.CheckGroundingRequest.SerializeToString,
+            rag_dot_v1_dot_grounding__pb2.CheckGroundingResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -6,6 +6,7 @@ Generation: answers whose claims point at the passages they come from."""
 from collections import abc as _abc
 from grpc import aio as _aio
 from rag.v1 import generate_service_pb2 as _generate_service_pb2
+from rag.v1 import grounding_pb2 as _grounding_pb2
 import abc as _abc_1
 import grpc as _grpc
 import sys
@@ -41,6 +42,8 @@ class GenerateServiceStub:
     has a status other than OK. With `resume_window_ms` an answer goes on for a while when its connection breaks,
     and the same request with `resume_cursor` reads on.
     """
+    CheckGrounding: _grpc.UnaryUnaryMultiCallable[_grounding_pb2.CheckGroundingRequest, _grounding_pb2.CheckGroundingResponse]
+    """CheckGrounding says for each sentence of a text which passages support it, and how likely they do."""
     CountTokens: _grpc.UnaryUnaryMultiCallable[_generate_service_pb2.CountTokensRequest, _generate_service_pb2.CountTokensResponse]
     """CountTokens counts the tokens of texts as a model does."""
 
@@ -57,6 +60,8 @@ class GenerateServiceAsyncStub(GenerateServiceStub):
     has a status other than OK. With `resume_window_ms` an answer goes on for a while when its connection breaks,
     and the same request with `resume_cursor` reads on.
     """
+    CheckGrounding: _aio.UnaryUnaryMultiCallable[_grounding_pb2.CheckGroundingRequest, _grounding_pb2.CheckGroundingResponse]  # type: ignore[assignment]
+    """CheckGrounding says for each sentence of a text which passages support it, and how likely they do."""
     CountTokens: _aio.UnaryUnaryMultiCallable[_generate_service_pb2.CountTokensRequest, _generate_service_pb2.CountTokensResponse]  # type: ignore[assignment]
     """CountTokens counts the tokens of texts as a model does."""
 
@@ -82,6 +87,14 @@ class GenerateServiceServicer(metaclass=_abc_1.ABCMeta):
         has a status other than OK. With `resume_window_ms` an answer goes on for a while when its connection breaks,
         and the same request with `resume_cursor` reads on.
         """
+
+    @_abc_1.abstractmethod
+    def CheckGrounding(
+        self,
+        request: _grounding_pb2.CheckGroundingRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_grounding_pb2.CheckGroundingResponse, _abc.Awaitable[_grounding_pb2.CheckGroundingResponse]]:
+        """CheckGrounding says for each sentence of a text which passages support it, and how likely they do."""
 
     @_abc_1.abstractmethod
     def CountTokens(

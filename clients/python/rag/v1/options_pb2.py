@@ -25,12 +25,13 @@ _sym_db = _symbol_database.Default()
 from rag.v1 import expansion_pb2 as rag_dot_v1_dot_expansion__pb2
 from rag.v1 import filter_pb2 as rag_dot_v1_dot_filter__pb2
 from rag.v1 import fusion_pb2 as rag_dot_v1_dot_fusion__pb2
+from rag.v1 import grounding_pb2 as rag_dot_v1_dot_grounding__pb2
 from rag.v1 import output_format_pb2 as rag_dot_v1_dot_output__format__pb2
 from rag.v1 import rerank_pb2 as rag_dot_v1_dot_rerank__pb2
 from rag.v1 import retrieved_chunk_pb2 as rag_dot_v1_dot_retrieved__chunk__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x14rag/v1/options.proto\x12\x06rag.v1\x1a\x16rag/v1/expansion.proto\x1a\x13rag/v1/filter.proto\x1a\x13rag/v1/fusion.proto\x1a\x1arag/v1/output_format.proto\x1a\x13rag/v1/rerank.proto\x1a\x1crag/v1/retrieved_chunk.proto\"\xc1\x05\n\x10RetrievalOptions\x12\x18\n\x05top_k\x18\x01 \x01(\x05H\x00R\x04topK\x88\x01\x01\x12&\n\x06\x66ilter\x18\x02 \x01(\x0b\x32\x0e.rag.v1.FilterR\x06\x66ilter\x12&\n\x06\x66usion\x18\x03 \x01(\x0b\x32\x0e.rag.v1.FusionR\x06\x66usion\x12,\n\x0f\x63\x61ndidate_count\x18\x04 \x01(\x05H\x01R\x0e\x63\x61ndidateCount\x88\x01\x01\x12&\n\x06rerank\x18\x05 \x01(\x0b\x32\x0e.rag.v1.RerankR\x06rerank\x12/\n\tdiversity\x18\x06 \x01(\x0b\x32\x11.rag.v1.DiversityR\tdiversity\x12\x36\n\x14\x64uplicate_similarity\x18\x07 \x01(\x01H\x02R\x13\x64uplicateSimilarity\x88\x01\x01\x12\x34\n\x08grouping\x18\x08 \x01(\x0b\x32\x18.rag.v1.DocumentGroupingR\x08grouping\x12\x34\n\tthreshold\x18\t \x01(\x0b\x32\x16.rag.v1.ScoreThresholdR\tthreshold\x12*\n\x0e\x63ontext_chunks\x18\n \x01(\x05H\x03R\rcontextChunks\x88\x01\x01\x12\x36\n\x0cquery_syntax\x18\x0b \x01(\x0e\x32\x13.rag.v1.QuerySyntaxR\x0bquerySyntax\x12?\n\rmin_revisions\x18\x0c \x03(\x0b\x32\x1a.rag.v1.CollectionRevisionR\x0cminRevisions\x12)\n\x07\x65xplain\x18\r \x01(\x0b\x32\x0f.rag.v1.ExplainR\x07\x65xplainB\x08\n\x06_top_kB\x12\n\x10_candidate_countB\x17\n\x15_duplicate_similarityB\x11\n\x0f_context_chunks\"6\n\tDiversity\x12\x1f\n\x03mmr\x18\x01 \x01(\x0b\x32\x0b.rag.v1.MmrH\x00R\x03mmrB\x08\n\x06method\"J\n\x03Mmr\x12.\n\x10relevance_weight\x18\x01 \x01(\x01H\x00R\x0frelevanceWeight\x88\x01\x01\x42\x13\n\x11_relevance_weight\"_\n\x10\x44ocumentGrouping\x12\x33\n\x13\x63hunks_per_document\x18\x01 \x01(\x05H\x00R\x11\x63hunksPerDocument\x88\x01\x01\x42\x16\n\x14_chunks_per_document\"W\n\x0eScoreThreshold\x12(\n\x05scale\x18\x01 \x01(\x0e\x32\x12.rag.v1.ScoreScaleR\x05scale\x12\x1b\n\tmin_score\x18\x02 \x01(\x01R\x08minScore\"&\n\x07\x45xplain\x12\x1b\n\tchunk_ids\x18\x01 \x03(\tR\x08\x63hunkIds\"\x90\x05\n\x11GenerationOptions\x12/\n\x11max_answer_tokens\x18\x01 \x01(\x05H\x00R\x0fmaxAnswerTokens\x88\x01\x01\x12\x1a\n\x08language\x18\x02 \x01(\tR\x08language\x12\x14\n\x05model\x18\x03 \x01(\tR\x05model\x12%\n\x0btemperature\x18\x04 \x01(\x01H\x01R\x0btemperature\x88\x01\x01\x12\x18\n\x05top_p\x18\x05 \x01(\x01H\x02R\x04topP\x88\x01\x01\x12\x17\n\x04seed\x18\x06 \x01(\x03H\x03R\x04seed\x88\x01\x01\x12\x12\n\x04stop\x18\x07 \x03(\tR\x04stop\x12\x42\n\x10\x63itation_markers\x18\x08 \x01(\x0e\x32\x17.rag.v1.CitationMarkersR\x0f\x63itationMarkers\x12\x1e\n\x08max_cost\x18\t \x01(\x01H\x04R\x07maxCost\x88\x01\x01\x12\x36\n\x08priority\x18\n \x01(\x0e\x32\x1a.rag.v1.GenerationPriorityR\x08priority\x12\x34\n\texpansion\x18\x0e \x01(\x0b\x32\x16.rag.v1.QueryExpansionR\texpansion\x12\x37\n\trewriting\x18\x0f \x01(\x0b\x32\x19.rag.v1.QuestionRewritingR\trewriting\x12+\n\x05\x63\x61\x63he\x18\x14 \x01(\x0e\x32\x15.rag.v1.AnswerCachingR\x05\x63\x61\x63he\x12,\n\x06output\x18\x11 \x01(\x0b\x32\x14.rag.v1.OutputFormatR\x06outputB\x14\n\x12_max_answer_tokensB\x0e\n\x0c_temperatureB\x08\n\x06_top_pB\x07\n\x05_seedB\x0b\n\t_max_cost*_\n\x0bQuerySyntax\x12\x1c\n\x18QUERY_SYNTAX_UNSPECIFIED\x10\x00\x12\x1a\n\x16QUERY_SYNTAX_OPERATORS\x10\x01\x12\x16\n\x12QUERY_SYNTAX_PLAIN\x10\x02*l\n\x0f\x43itationMarkers\x12 \n\x1c\x43ITATION_MARKERS_UNSPECIFIED\x10\x00\x12\x1c\n\x18\x43ITATION_MARKERS_REMOVED\x10\x01\x12\x19\n\x15\x43ITATION_MARKERS_KEPT\x10\x02*h\n\rAnswerCaching\x12\x1e\n\x1a\x41NSWER_CACHING_UNSPECIFIED\x10\x00\x12\x1a\n\x16\x41NSWER_CACHING_ALLOWED\x10\x01\x12\x1b\n\x17\x41NSWER_CACHING_BYPASSED\x10\x02*|\n\x12GenerationPriority\x12#\n\x1fGENERATION_PRIORITY_UNSPECIFIED\x10\x00\x12#\n\x1fGENERATION_PRIORITY_INTERACTIVE\x10\x01\x12\x1c\n\x18GENERATION_PRIORITY_BULK\x10\x02\x42I\n\x0fio.ragserver.v1P\x01Z4github.com/rag-server/rag-server/gen/go/rag/v1;ragv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x14rag/v1/options.proto\x12\x06rag.v1\x1a\x16rag/v1/expansion.proto\x1a\x13rag/v1/filter.proto\x1a\x13rag/v1/fusion.proto\x1a\x16rag/v1/grounding.proto\x1a\x1arag/v1/output_format.proto\x1a\x13rag/v1/rerank.proto\x1a\x1crag/v1/retrieved_chunk.proto\"\xc1\x05\n\x10RetrievalOptions\x12\x18\n\x05top_k\x18\x01 \x01(\x05H\x00R\x04topK\x88\x01\x01\x12&\n\x06\x66ilter\x18\x02 \x01(\x0b\x32\x0e.rag.v1.FilterR\x06\x66ilter\x12&\n\x06\x66usion\x18\x03 \x01(\x0b\x32\x0e.rag.v1.FusionR\x06\x66usion\x12,\n\x0f\x63\x61ndidate_count\x18\x04 \x01(\x05H\x01R\x0e\x63\x61ndidateCount\x88\x01\x01\x12&\n\x06rerank\x18\x05 \x01(\x0b\x32\x0e.rag.v1.RerankR\x06rerank\x12/\n\tdiversity\x18\x06 \x01(\x0b\x32\x11.rag.v1.DiversityR\tdiversity\x12\x36\n\x14\x64uplicate_similarity\x18\x07 \x01(\x01H\x02R\x13\x64uplicateSimilarity\x88\x01\x01\x12\x34\n\x08grouping\x18\x08 \x01(\x0b\x32\x18.rag.v1.DocumentGroupingR\x08grouping\x12\x34\n\tthreshold\x18\t \x01(\x0b\x32\x16.rag.v1.ScoreThresholdR\tthreshold\x12*\n\x0e\x63ontext_chunks\x18\n \x01(\x05H\x03R\rcontextChunks\x88\x01\x01\x12\x36\n\x0cquery_syntax\x18\x0b \x01(\x0e\x32\x13.rag.v1.QuerySyntaxR\x0bquerySyntax\x12?\n\rmin_revisions\x18\x0c \x03(\x0b\x32\x1a.rag.v1.CollectionRevisionR\x0cminRevisions\x12)\n\x07\x65xplain\x18\r \x01(\x0b\x32\x0f.rag.v1.ExplainR\x07\x65xplainB\x08\n\x06_top_kB\x12\n\x10_candidate_countB\x17\n\x15_duplicate_similarityB\x11\n\x0f_context_chunks\"6\n\tDiversity\x12\x1f\n\x03mmr\x18\x01 \x01(\x0b\x32\x0b.rag.v1.MmrH\x00R\x03mmrB\x08\n\x06method\"J\n\x03Mmr\x12.\n\x10relevance_weight\x18\x01 \x01(\x01H\x00R\x0frelevanceWeight\x88\x01\x01\x42\x13\n\x11_relevance_weight\"_\n\x10\x44ocumentGrouping\x12\x33\n\x13\x63hunks_per_document\x18\x01 \x01(\x05H\x00R\x11\x63hunksPerDocument\x88\x01\x01\x42\x16\n\x14_chunks_per_document\"W\n\x0eScoreThreshold\x12(\n\x05scale\x18\x01 \x01(\x0e\x32\x12.rag.v1.ScoreScaleR\x05scale\x12\x1b\n\tmin_score\x18\x02 \x01(\x01R\x08minScore\"&\n\x07\x45xplain\x12\x1b\n\tchunk_ids\x18\x01 \x03(\tR\x08\x63hunkIds\"\xc8\x05\n\x11GenerationOptions\x12/\n\x11max_answer_tokens\x18\x01 \x01(\x05H\x00R\x0fmaxAnswerTokens\x88\x01\x01\x12\x1a\n\x08language\x18\x02 \x01(\tR\x08language\x12\x14\n\x05model\x18\x03 \x01(\tR\x05model\x12%\n\x0btemperature\x18\x04 \x01(\x01H\x01R\x0btemperature\x88\x01\x01\x12\x18\n\x05top_p\x18\x05 \x01(\x01H\x02R\x04topP\x88\x01\x01\x12\x17\n\x04seed\x18\x06 \x01(\x03H\x03R\x04seed\x88\x01\x01\x12\x12\n\x04stop\x18\x07 \x03(\tR\x04stop\x12\x42\n\x10\x63itation_markers\x18\x08 \x01(\x0e\x32\x17.rag.v1.CitationMarkersR\x0f\x63itationMarkers\x12\x1e\n\x08max_cost\x18\t \x01(\x01H\x04R\x07maxCost\x88\x01\x01\x12\x36\n\x08priority\x18\n \x01(\x0e\x32\x1a.rag.v1.GenerationPriorityR\x08priority\x12\x34\n\texpansion\x18\x0e \x01(\x0b\x32\x16.rag.v1.QueryExpansionR\texpansion\x12\x37\n\trewriting\x18\x0f \x01(\x0b\x32\x19.rag.v1.QuestionRewritingR\trewriting\x12\x36\n\tgrounding\x18\x0b \x01(\x0b\x32\x18.rag.v1.GroundingOptionsR\tgrounding\x12+\n\x05\x63\x61\x63he\x18\x14 \x01(\x0e\x32\x15.rag.v1.AnswerCachingR\x05\x63\x61\x63he\x12,\n\x06output\x18\x11 \x01(\x0b\x32\x14.rag.v1.OutputFormatR\x06outputB\x14\n\x12_max_answer_tokensB\x0e\n\x0c_temperatureB\x08\n\x06_top_pB\x07\n\x05_seedB\x0b\n\t_max_cost*_\n\x0bQuerySyntax\x12\x1c\n\x18QUERY_SYNTAX_UNSPECIFIED\x10\x00\x12\x1a\n\x16QUERY_SYNTAX_OPERATORS\x10\x01\x12\x16\n\x12QUERY_SYNTAX_PLAIN\x10\x02*l\n\x0f\x43itationMarkers\x12 \n\x1c\x43ITATION_MARKERS_UNSPECIFIED\x10\x00\x12\x1c\n\x18\x43ITATION_MARKERS_REMOVED\x10\x01\x12\x19\n\x15\x43ITATION_MARKERS_KEPT\x10\x02*h\n\rAnswerCaching\x12\x1e\n\x1a\x41NSWER_CACHING_UNSPECIFIED\x10\x00\x12\x1a\n\x16\x41NSWER_CACHING_ALLOWED\x10\x01\x12\x1b\n\x17\x41NSWER_CACHING_BYPASSED\x10\x02*|\n\x12GenerationPriority\x12#\n\x1fGENERATION_PRIORITY_UNSPECIFIED\x10\x00\x12#\n\x1fGENERATION_PRIORITY_INTERACTIVE\x10\x01\x12\x1c\n\x18GENERATION_PRIORITY_BULK\x10\x02\x42I\n\x0fio.ragserver.v1P\x01Z4github.com/rag-server/rag-server/gen/go/rag/v1;ragv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -38,26 +39,26 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'rag.v1.options_pb2', _globa
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\017io.ragserver.v1P\001Z4github.com/rag-server/rag-server/gen/go/rag/v1;ragv1'
-  _globals['_QUERYSYNTAX']._serialized_start=1902
-  _globals['_QUERYSYNTAX']._serialized_end=1997
-  _globals['_CITATIONMARKERS']._serialized_start=1999
-  _globals['_CITATIONMARKERS']._serialized_end=2107
-  _globals['_ANSWERCACHING']._serialized_start=2109
-  _globals['_ANSWERCACHING']._serialized_end=2213
-  _globals['_GENERATIONPRIORITY']._serialized_start=2215
-  _globals['_GENERATIONPRIORITY']._serialized_end=2339
-  _globals['_RETRIEVALOPTIONS']._serialized_start=178
-  _globals['_RETRIEVALOPTIONS']._serialized_end=883
-  _globals['_DIVERSITY']._serialized_start=885
-  _globals['_DIVERSITY']._serialized_end=939
-  _globals['_MMR']._serialized_start=941
-  _globals['_MMR']._serialized_end=1015
-  _globals['_DOCUMENTGROUPING']._serialized_start=1017
-  _globals['_DOCUMENTGROUPING']._serialized_end=1112
-  _globals['_SCORETHRESHOLD']._serialized_start=1114
-  _globals['_SCORETHRESHOLD']._serialized_end=1201
-  _globals['_EXPLAIN']._serialized_start=1203
-  _globals['_EXPLAIN']._serialized_end=1241
-  _globals['_GENERATIONOPTIONS']._serialized_start=1244
-  _globals['_GENERATIONOPTIONS']._serialized_end=1900
+  _globals['_QUERYSYNTAX']._serialized_start=1982
+  _globals['_QUERYSYNTAX']._serialized_end=2077
+  _globals['_CITATIONMARKERS']._serialized_start=2079
+  _globals['_CITATIONMARKERS']._serialized_end=2187
+  _globals['_ANSWERCACHING']._serialized_start=2189
+  _globals['_ANSWERCACHING']._serialized_end=2293
+  _globals['_GENERATIONPRIORITY']._serialized_start=2295
+  _globals['_GENERATIONPRIORITY']._serialized_end=2419
+  _globals['_RETRIEVALOPTIONS']._serialized_start=202
+  _globals['_RETRIEVALOPTIONS']._serialized_end=907
+  _globals['_DIVERSITY']._serialized_start=909
+  _globals['_DIVERSITY']._serialized_end=963
+  _globals['_MMR']._serialized_start=965
+  _globals['_MMR']._serialized_end=1039
+  _globals['_DOCUMENTGROUPING']._serialized_start=1041
+  _globals['_DOCUMENTGROUPING']._serialized_end=1136
+  _globals['_SCORETHRESHOLD']._serialized_start=1138
+  _globals['_SCORETHRESHOLD']._serialized_end=1225
+  _globals['_EXPLAIN']._serialized_start=1227
+  _globals['_EXPLAIN']._serialized_end=1265
+  _globals['_GENERATIONOPTIONS']._serialized_start=1268
+  _globals['_GENERATIONOPTIONS']._serialized_end=1980
 # @@protoc_insertion_point(module_scope)

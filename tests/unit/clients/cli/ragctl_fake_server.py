@@ -32,6 +32,7 @@ from rag.v1 import (
     dry_run_pb2,
     generate_service_pb2,
     generate_service_pb2_grpc,
+    grounding_pb2,
     ingest_service_pb2,
     ingest_service_pb2_grpc,
     retrieve_service_pb2,
@@ -115,6 +116,7 @@ class FakeRag:
         self.watch_breaks: int = 0
         """Watches that break with UNAVAILABLE after their first response."""
         self.events: list[generate_service_pb2.StreamGenerateResponse] = []
+        self.grounding_response = grounding_pb2.CheckGroundingResponse()
         self.answer_breaks: list[int] = []
         """Of each stream of an answer that can be resumed, the number of the event after which it breaks."""
         self.conversations: dict[str, conversation_service_pb2.Conversation] = {}
@@ -424,6 +426,10 @@ class FakeRag:
     def CountTokens(self, request: Any, context: grpc.ServicerContext) -> Any:
         self.note("CountTokens", request, context)
         return generate_service_pb2.CountTokensResponse(token_counts=[len(each) for each in request.texts])
+
+    def CheckGrounding(self, request: Any, context: grpc.ServicerContext) -> Any:
+        self.note("CheckGrounding", request, context)
+        return self.grounding_response
 
     # ConversationService
 

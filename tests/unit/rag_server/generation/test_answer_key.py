@@ -19,6 +19,7 @@ from rag_server.domain.generation import (
     Usage,
 )
 from rag_server.domain.generation import Role as PromptRole
+from rag_server.domain.output_format import RegexOutput
 from rag_server.domain.priority import Priority
 from rag_server.domain.retrieval import RetrievalRequest
 from rag_server.domain.rewriting import NoRewriting
@@ -51,6 +52,8 @@ OTHERS: dict[str, Any] = {
     "keeps_markers": True,
     "history": (HistoryMessage(Role.USER, "before"),),
     "asked": "and then?",
+    "output": RegexOutput("[a-z]+"),
+    "instructions": "Be brief.",
 }
 """A different value for what an answer depends on."""
 

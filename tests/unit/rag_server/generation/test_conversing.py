@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from rag_server.app_filters import create_screen
+from rag_server.config import FilterSettings
 from rag_server.domain.assistant import AssistantChoice, Selection
 from rag_server.domain.conversation import ConversationRef, HistoryMessage, Role, TurnInfo
 from rag_server.domain.generation import (
@@ -20,9 +22,11 @@ from rag_server.domain.generation import (
     Started,
     Usage,
 )
+from rag_server.domain.policy import Part, PolicyReport, Redaction
 from rag_server.domain.retrieval import RetrievalRequest
 from rag_server.errors import NotFound, RagError, Unavailable
 from rag_server.generation.conversing import Conversing
+from rag_server.generation.filters.counts import FilterCounts
 from rag_server.generation.history import HistoryBudget, HistoryWindow
 from rag_server.generation.naming import Exchange
 from rag_server.generation.record import Draft
@@ -238,6 +242,48 @@ async def test_call_that_was_answered_is_not_answered_again(database: Database, 
     assert isinstance(repeated, Repeated)
     assert repeated.answered.answer.text == "answer 1"
     assert len(script.requests) == 1
+
+
+# filters
+
+
+def filtered(database: Database, script: Script, **settings: Any) -> Conversing:
+    return Conversing(
+        script,  # type: ignore[arg-type]  # all that is asked of it
+        Turns(database, TurnLimits(lease_s=3600.0, max_messages=100)),
+        HistoryWindow(lambda text: len(text.split()), HistoryBudget(50, 99)),
+        Rewriter(),
+        encode,
+        NamedOnly(),  # type: ignore[arg-type]  # all that is asked of it
+        screen=create_screen(FilterSettings(**settings), FilterCounts()),
+    )
+
+
+async def test_question_is_redacted_before_it_is_stored_and_asked(
+    database: Database, ref: ConversationRef
+) -> None:
+    script = Script()
+    await events_of(conversing(database, Script()), asking("I am a@b.org", ref))
+    *_, finished = await events_of(filtered(database, script, pii_question="redact"), asking("c@d.org?", ref))
+    assert finished.policy == PolicyReport((Redaction(Part.QUESTION, "pii", "email", 1),))
+    (request,) = script.requests
+    assert request.question == "[email]?"
+    assert "@" not in request.retrieval.query
+    assert request.history[0].text == "I am [email]", "it is older than the filter"
+    assert await said(database, ref) == ["I am a@b.org", "answer 1", "[email]?", "answer 1"]
+
+
+async def test_question_that_is_refused_leaves_nothing_and_takes_no_turn(
+    database: Database, ref: ConversationRef
+) -> None:
+    script = Script()
+    events = await events_of(filtered(database, script, blocklist=["secret"]), asking("The secret?", ref))
+    assert [type(event) for event in events] == [Started, Delta, Usage, Finished]
+    finished = events[-1]
+    assert (finished.reason, finished.model) == (FinishReason.POLICY, "")
+    assert finished.policy == PolicyReport((), "blocklist", Part.QUESTION)
+    assert script.requests == []
+    assert await said(database, ref) == []
 
 
 def with_assistant(name: str, question: str, **fields: Any) -> GenerationRequest:

@@ -28,6 +28,7 @@ from rag_server.domain.generation import (
     Started,
     Usage,
 )
+from rag_server.domain.grounding import GroundingOptions
 from rag_server.domain.retrieval import (
     Degradation,
     RetrievalRequest,
@@ -44,6 +45,9 @@ from rag_server.generation.cite import Citer
 from rag_server.generation.compose import Composer
 from rag_server.generation.cost import CostLimit
 from rag_server.generation.expand.expanding import Expanding
+from rag_server.generation.filters.screen import Screen
+from rag_server.generation.ground import Grounder
+from rag_server.generation.grounding.judge import Judge
 from rag_server.generation.models import Models, ServedModel
 from rag_server.generation.pipeline import Answering
 from rag_server.generation.prompt import PromptTemplates
@@ -119,7 +123,11 @@ class Script:
 
 
 def answering(
-    *generators: Script, retrieval: Retrieval | None = None, max_cost: float | None = None, queue: int = 4
+    *generators: Script,
+    retrieval: Retrieval | None = None,
+    max_cost: float | None = None,
+    queue: int = 4,
+    screen: Screen | None = None,
 ) -> Answering:
     """Return the pipeline; the first generator is the default, the others are its fallbacks."""
     served = [ServedModel(each, Gate(each.model.name, permits=1, queue=queue)) for each in generators]
@@ -128,7 +136,10 @@ def answering(
     models = Models(served, fallbacks=[each.model.name for each in generators[1:]])
     asking = Asking(composer, Citer(attributor), StructuredWriter(templates, attributor))
     tasks = Tasks(models, TaskTemplates(), CostLimit(max_cost), timeout_s=60.0)
-    return Answering(retrieval or Retrieval(), models, composer, asking, Expanding(tasks))  # type: ignore[arg-type]
+    grounder = Grounder(Judge(HashEmbedder()))
+    expanding = Expanding(tasks)
+    found = retrieval or Retrieval()
+    return Answering(found, models, composer, asking, expanding, grounder, screen)  # type: ignore[arg-type]
 
 
 async def read(
@@ -303,6 +314,31 @@ async def test_sentence_without_a_marker_is_attributed_by_similarity_and_says_so
     assert (citation.origin, citation.source_index) == (CitationOrigin.SIMILARITY, 0)
     assert citation.similarity == pytest.approx(1.0, abs=1e-3)
     assert citation.quote == "The grey heron waits by the river at dawn."
+
+
+async def test_answer_is_judged_where_it_is_asked_for_and_finished_tells() -> None:
+    generator = written("The grey heron waits by the river at dawn [1].")
+    events, _ = await read(answering(generator), question(grounding=GroundingOptions(0.9)))
+    finished = events[-1]
+    assert isinstance(finished, Finished)
+    assert finished.grounding is not None
+    assert finished.grounding.score == 1.0
+    assert "ground" in finished.timings_us
+    events, _ = await read(answering(generator))
+    finished = events[-1]
+    assert isinstance(finished, Finished)
+    assert finished.grounding is None
+    assert "ground" not in finished.timings_us
+
+
+async def test_answer_that_its_sources_do_not_bear_out_is_withheld() -> None:
+    generator = written("Ravens own 17 castles [1].")
+    events, _ = await read(answering(generator), question(grounding=GroundingOptions(0.5)))
+    finished = events[-1]
+    assert isinstance(finished, Finished)
+    assert finished.reason is FinishReason.LOW_GROUNDING
+    assert "castles" not in text_of(events)
+    assert not any(isinstance(event, Cited) for event in events)
 
 
 async def test_started_and_finished_tell_what_the_model_was_given() -> None:

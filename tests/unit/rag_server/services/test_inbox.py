@@ -175,6 +175,16 @@ async def test_refusal_comes_at_once_whatever_waits(client: Client, open_inbox: 
     assert (await refusal(inbox)).reason == "SERVER_STOPPING"
 
 
+async def test_item_that_comes_after_a_refusal_is_not_taken(client: Client, open_inbox: Open) -> None:
+    inbox = open_inbox()
+    await inbox.refuse(Unavailable("SERVER_STOPPING", "m"))
+    client.send(item("a"), item("b"))
+    await until(lambda: client.read == 2)
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert (await refusal(inbox)).reason == "SERVER_STOPPING"
+
+
 async def test_content_counts_as_it_travels() -> None:
     assert content_bytes_of(IngestDocumentsItem(text="ñ")) == 2
     assert content_bytes_of(IngestDocumentsItem(data=b"abc")) == 3

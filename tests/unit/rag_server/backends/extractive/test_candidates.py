@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
-from rag_server.backends.extractive.candidates import find_candidates
+from rag_server.backends.extractive.candidates import CandidateReader, find_candidates
 from rag_server.domain.retrieval import ScoredChunk
+from rag_server.text.analyzer import Analyzer
 
 MakeSource = Callable[..., ScoredChunk]
 
@@ -76,3 +78,24 @@ def test_candidates_question_lends_its_words_to_the_answer(make_source: MakeSour
 def test_candidates_of_nothing_are_none(make_source: MakeSource) -> None:
     assert find_candidates([], words) == []
     assert find_candidates([make_source("")], words) == []
+
+
+def test_reader_finds_the_same_when_it_knows_a_passage_in_each_language_and_place(
+    make_source: MakeSource,
+) -> None:
+    first = make_source("The heron waits by the river.")
+    second = make_source("Bread needs a long time.")
+    reader = CandidateReader(max_passages=2)
+    for language in ("en", "es", "en"):
+        analyzer = Analyzer.for_language(language)
+        for sources in ([first, second], [second, first], [second]):
+            assert reader.find(sources, analyzer) == find_candidates(sources, analyzer.analyze)
+
+
+def test_reader_tells_passages_apart_by_what_stands_above_them(make_source: MakeSource) -> None:
+    analyzer, reader = Analyzer.for_language("en"), CandidateReader()
+    text = "The heron waits by the river."
+    chunk = make_source(text).chunk
+    for title in ("", "Birds", text):
+        source = replace(make_source(text), chunk=replace(chunk, title=title))
+        assert reader.find([source], analyzer) == find_candidates([source], analyzer.analyze)

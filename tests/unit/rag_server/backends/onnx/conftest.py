@@ -83,7 +83,12 @@ def cross_encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def write_cross_encoder(
-    folder: Path, *, label_count: int = 1, architecture: str = "bert", has_segments: bool = True
+    folder: Path,
+    *,
+    label_count: int = 1,
+    architecture: str = "bert",
+    has_segments: bool = True,
+    labels: tuple[str, ...] = (),
 ) -> Path:
     import torch
     from transformers import (
@@ -98,7 +103,10 @@ def write_cross_encoder(
     write_tokenizer(folder, model_max_length=CROSS_WINDOW, model_input_names=inputs)
     if architecture == "bert":
         config = tiny_config()
-        config.num_labels = label_count
+        config.num_labels = len(labels) or label_count
+        if labels:
+            config.id2label = dict(enumerate(labels))
+            config.label2id = {label: place for place, label in enumerate(labels)}
         BertForSequenceClassification(config).save_pretrained(folder)
         return folder
     small = DistilBertConfig(

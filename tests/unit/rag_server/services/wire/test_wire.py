@@ -18,9 +18,11 @@ from rag.v1 import (
     expansion_pb2,
     filter_pb2,
     generate_service_pb2,
+    grounding_pb2,
     ingest_service_pb2,
     metadata_pb2,
     options_pb2,
+    output_format_pb2,
     retrieve_service_pb2,
     retrieved_chunk_pb2,
 )
@@ -55,11 +57,22 @@ from rag_server.domain.generation import (
     Started,
     Usage,
 )
+from rag_server.domain.grounding import (
+    Fact,
+    FactKind,
+    Grounding,
+    GroundingOptions,
+    Passage,
+    SentenceGrounding,
+    Support,
+)
 from rag_server.domain.job import Job, JobError, JobKind, JobProgress, JobState, Waiting
 from rag_server.domain.job_items import ItemError
 from rag_server.domain.lexical import Bm25
 from rag_server.domain.metadata import MetadataType, MetadataValue
+from rag_server.domain.output_format import RegexOutput
 from rag_server.domain.page_boxes import PageBox
+from rag_server.domain.policy import Part, PolicyReport, Redaction
 from rag_server.domain.priority import Priority
 from rag_server.domain.retrieval import (
     Degradation,
@@ -84,6 +97,7 @@ from rag_server.services.wire.collection import (
 )
 from rag_server.services.wire.document import from_spec, to_document
 from rag_server.services.wire.filter import from_filter
+from rag_server.services.wire.grounding import to_grounding
 from rag_server.services.wire.job import from_states, to_job
 from rag_server.services.wire.metadata import from_fields, from_map, from_value, to_fields, to_value
 from rag_server.services.wire.query import (
@@ -509,9 +523,11 @@ def test_question_arrives_with_its_defaults(kind: Any) -> None:
             citation_markers=options_pb2.CITATION_MARKERS_KEPT,
             max_cost=0.5,
             priority=options_pb2.GENERATION_PRIORITY_BULK,
+            output=output_format_pb2.OutputFormat(regex="a+"),
             expansion=expansion_pb2.QueryExpansion(hyde={"passage_count": 2}, model="large"),
             rewriting=expansion_pb2.QuestionRewriting(model={"model": "fast"}),
             cache=options_pb2.ANSWER_CACHING_ALLOWED,
+            grounding=grounding_pb2.GroundingOptions(min_score=0.25),
         ),
     )
     continued = {"conversation_id", "messages", "request_id"}  # what a question continues, see test_turn.py
@@ -530,10 +546,12 @@ def test_question_arrives_with_its_defaults(kind: Any) -> None:
         sampling,
         keeps_markers=True,
         max_cost=0.5,
+        output=RegexOutput("a+"),
         priority=Priority.BULK,
         expansion=QueryExpansion(Hyde(2), "large"),
         rewriting=ModelRewriting("fast"),
         caching=AnswerCaching.ALLOWED,
+        grounding=GroundingOptions(0.25),
     )
 
 
@@ -560,6 +578,16 @@ def test_sampling_of_zero_is_not_the_models_own_setting() -> None:
 REPORT = PromptReport(100, True, 4096, (3, 4), 2, "answer/1/es", 0.5)
 
 
+GROUNDING = Grounding(
+    (
+        SentenceGrounding(
+            Span(1, 9), 0.75, (Support(0, Span(2, 9), 0.5),), (Fact(FactKind.NAME, Span(1, 4), "ass"),)
+        ),
+    ),
+    (Passage(1, CHUNK.text, "", CHUNK),),
+    "acme/nli",
+)
+
 EVENTS: list[GenerationEvent] = [
     Started(
         "small",
@@ -579,7 +607,9 @@ EVENTS: list[GenerationEvent] = [
         "small",
         (Degradation.FALLBACK_MODEL,),
         REPORT,
+        policy=PolicyReport((Redaction(Part.ANSWER, "pii", "email", 2),), "blocklist", Part.ANSWER),
         is_shared=True,
+        grounding=GROUNDING,
     ),
 ]
 
@@ -633,6 +663,26 @@ def test_answer_collected_is_the_stream() -> None:
     names = [retrieved_chunk_pb2.Degradation.Name(each) for each in response.degradations]
     assert names == ["DEGRADATION_DENSE_ONLY", "DEGRADATION_FALLBACK_MODEL"]
     assert (len(response.sources), len(response.citations)) == (1, 1)
+
+
+@pytest.mark.parametrize("kind", FactKind)
+def test_grounding_names_facts_and_quotes_supports(kind: FactKind) -> None:
+    fact = Fact(kind, Span(1, 4), "ass")
+    (sentence,) = GROUNDING.sentences
+    told = to_grounding(replace(GROUNDING, sentences=(replace(sentence, missing_facts=(fact,)),)))
+    assert told is not None
+    (shown,) = told.sentences
+    assert grounding_pb2.FactKind.Name(shown.missing_facts[0].kind) == f"FACT_KIND_{kind.name}"
+    assert shown.supports[0].quote == CHUNK.text[2:9]
+    assert (shown.supports[0].source_index, shown.supports[0].chunk_id) == (1, CHUNK.id)
+
+
+def test_grounding_of_a_withheld_answer_has_its_figures_only() -> None:
+    told = to_grounding(GROUNDING, FinishReason.LOW_GROUNDING)
+    assert told is not None
+    assert (told.score, told.supported_share, told.model) == (0.75, 1.0, "acme/nli")
+    assert not told.sentences
+    assert to_grounding(None) is None
 
 
 @pytest.mark.parametrize("kind", TokenKind)

@@ -1,0 +1,1 @@
+"""Judges texts by passages: hard facts, evidence, calibration, verdict."""
