@@ -18,6 +18,7 @@ from rag_server.backends.onnx.entailment import OnnxEntailment
 from rag_server.backends.protocols import ChunkStore
 from rag_server.backends.sentence_cache import SentenceCache
 from rag_server.config import Settings
+from rag_server.domain.cache import CacheFigures
 from rag_server.generation.asking import Asking, Asks
 from rag_server.generation.attribution import Attributor
 from rag_server.generation.cached_asking import CachedAsking
@@ -53,6 +54,8 @@ class GenerationParts:
     engines: Figures
     """How the models fare that run in this process's care."""
     screen: Screen
+    caches: Mapping[str, Callable[[], CacheFigures]]
+    """By name."""
 
 
 async def open_generation(
@@ -75,9 +78,14 @@ async def open_generation(
     models, own = served.models, settings.models
     templates, attributor = PromptTemplates(), Attributor(sentences)
     composer = Composer(templates, max_cost=own.max_cost)
-    asking = _cached(
-        settings, Asking(composer, Citer(attributor), StructuredWriter(templates, attributor)), registry
-    )
+    caches = {"sentences": sentences.figures}
+    models_in_turn = Asking(composer, Citer(attributor), StructuredWriter(templates, attributor))
+    asking: Asks = models_in_turn
+    if settings.answers.cache_bytes:
+        store = MemoryAnswerStore(settings.answers.cache_bytes, settings.answers.cache_ttl_s)
+        caches["answers"] = store.figures
+        greedy = [name for name, model in own.models.items() if model.temperature == 0]
+        asking = CachedAsking(models_in_turn, store, greedy_models=greedy, registry=registry)
     tasks = Tasks(models, TaskTemplates(), CostLimit(own.max_cost), timeout_s=own.task_timeout_s)
     judge = Judge(sentences, entailment=await _open_entailment(settings, stack))
     check = GroundingCheck(judge, retrieval.retrieval, retrieval.directory, retrieval.directory, chunks)
@@ -85,7 +93,7 @@ async def open_generation(
     answering = Answering(
         retrieval.retrieval, models, composer, asking, Expanding(tasks), Grounder(judge), screen
     )
-    return GenerationParts(answering, models, tasks, check, served.checks, served.engines, screen)
+    return GenerationParts(answering, models, tasks, check, served.checks, served.engines, screen, caches)
 
 
 async def _open_entailment(settings: Settings, stack: AsyncExitStack) -> OnnxEntailment | None:
@@ -97,16 +105,6 @@ async def _open_entailment(settings: Settings, stack: AsyncExitStack) -> OnnxEnt
     )
     stack.push_async_callback(entailment.close)
     return entailment
-
-
-def _cached(settings: Settings, asking: Asking, registry: CollectorRegistry) -> Asks:
-    """Return what asks, with the answers that were given before, if any are to be kept."""
-    own = settings.answers
-    if not own.cache_bytes:
-        return asking
-    greedy = [name for name, model in settings.models.models.items() if model.temperature == 0]
-    store = MemoryAnswerStore(own.cache_bytes, own.cache_ttl_s)
-    return CachedAsking(asking, store, greedy_models=greedy, registry=registry)
 
 
 def create_resumable_answers(settings: Settings, registry: CollectorRegistry) -> ResumableAnswers:
