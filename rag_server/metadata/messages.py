@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sqlalchemy import Row, Select, select
+from sqlalchemy import ColumnElement, Row, Select, select, true
 from sqlalchemy.orm import aliased
 from sqlmodel import col
 
@@ -61,17 +61,17 @@ class MessageRepository:
         return (await self._scope.session.scalars(statement)).one_or_none() is not None
 
     async def recent(
-        self, tenant_id: str, conversation_id: str, *, before: int, limit: int
+        self, tenant_id: str, conversation_id: str, *, before: int | None = None, limit: int
     ) -> Sequence[HistoryMessage]:
         """Return the last answered questions before a sequence number and their answers, oldest first.
 
-        `limit` is of messages. Questions that were not answered are left out: most models take question and
+        Without a number they are the last of all. `limit` is of messages. Questions that were not answered are left out: most models take question and
         answer by turns only.
         """
         order = col(MessageRow.sequence)
         statement = (
             _exchanges(tenant_id, conversation_id)
-            .where(order < before)
+            .where(_is_before(before))
             .order_by(order.desc())
             .limit(limit // 2)
         )
@@ -79,16 +79,17 @@ class MessageRepository:
         return [message for row in reversed(found) for message in _said(row)]
 
     async def oldest(
-        self, tenant_id: str, conversation_id: str, *, after: int, before: int, limit: int
+        self, tenant_id: str, conversation_id: str, *, after: int, before: int | None = None, limit: int
     ) -> Sequence[HistoryMessage]:
-        """Return the first answered questions between two sequence numbers and their answers, oldest first.
+        """Return the first answered questions after a sequence number and their answers, oldest first.
 
-        `limit` is of messages. It is by its answer that a question stands between them, with which it comes.
+        They stand before another number, if there is one. `limit` is of messages. Where a question stands is
+        where its answer does.
         """
         order = col(MessageRow.sequence)
         statement = (
             _exchanges(tenant_id, conversation_id)
-            .where(order > after, order < before)
+            .where(order > after, _is_before(before))
             .order_by(order)
             .limit(limit // 2)
         )
@@ -117,6 +118,10 @@ def _exchanges(tenant_id: str, conversation_id: str) -> Select[str, int, str, in
             col(MessageRow.conversation_id) == conversation_id,
         )
     )
+
+
+def _is_before(sequence: int | None) -> ColumnElement[bool]:
+    return true() if sequence is None else col(MessageRow.sequence) < sequence
 
 
 def _said(row: Row[str, int, str, int]) -> tuple[HistoryMessage, HistoryMessage]:
