@@ -102,7 +102,7 @@ class SummaryWriter:
                 return
 
     async def _first_told(self, continued: Continued) -> int | None:
-        """Return the sequence number of the first message that the next question is told; None: it is none."""
+        """Return the sequence number of the first message that the next question is told; None: none is."""
         own, limit = continued, self._window.budget.max_messages
         async with self._database.snapshot() as tx:
             recent = await tx.messages.recent(own.tenant_id, own.conversation_id, limit=limit)

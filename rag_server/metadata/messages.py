@@ -65,8 +65,8 @@ class MessageRepository:
     ) -> Sequence[HistoryMessage]:
         """Return the last answered questions before a sequence number and their answers, oldest first.
 
-        Without a number they are the last of all. `limit` is of messages. Questions that were not answered are left out: most models take question and
-        answer by turns only.
+        Without a number they are the last of all. `limit` is of messages. Questions that were not answered
+        are left out: most models take question and answer by turns only.
         """
         order = col(MessageRow.sequence)
         statement = (
