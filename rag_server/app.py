@@ -259,6 +259,7 @@ def _add_services(
                 analyzer_for,
                 create_assistants(settings.assistants, database, parts.embedder, analyzer_for),
                 background,
+                parts.generation.screen,
             ),
             parts.generation.models,
             parts.generation.grounding,

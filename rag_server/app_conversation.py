@@ -13,6 +13,7 @@ from rag_server.background import Background
 from rag_server.config import AssistantSettings, ConversationSettings
 from rag_server.config.answering import RULES
 from rag_server.generation.conversing import Conversing
+from rag_server.generation.filters.screen import Screen
 from rag_server.generation.follow_up import FollowUpWords
 from rag_server.generation.history import HistoryBudget, HistoryWindow
 from rag_server.generation.naming import TitleWriter
@@ -32,6 +33,7 @@ def create_conversing(
     analyzer_for: Callable[[str], Analyzer],
     assistants: Assistants,
     background: Background,
+    screen: Screen,
 ) -> Conversing:
     """Return what answers questions; `count` counts a text's tokens, as the generator would.
 
@@ -44,7 +46,7 @@ def create_conversing(
         background.start("titles", titles.run)
     summaries = None
     if settings.summary_model:
-        summaries = SummaryWriter(database, generation.tasks, window, settings.summary_model)
+        summaries = SummaryWriter(database, generation.tasks, window, settings.summary_model, screen)
         background.start("summaries", summaries.run)
     return Conversing(
         generation.answering,
@@ -59,6 +61,7 @@ def create_conversing(
         assistants,
         titles,
         summaries,
+        screen,
     )
 
 

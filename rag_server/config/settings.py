@@ -25,6 +25,7 @@ from rag_server.config.answering import (
 )
 from rag_server.config.assistants import AssistantSettings
 from rag_server.config.fetching import CrawlSettings, FetchSettings
+from rag_server.config.filtering import FilterSettings
 from rag_server.config.ingesting import (
     IngestSettings,
     QueueSettings,
@@ -59,6 +60,7 @@ class Settings(BaseSettings):
     models: ModelsSettings = ModelsSettings()
     answers: AnswerSettings = AnswerSettings()
     conversations: ConversationSettings = ConversationSettings()
+    filters: FilterSettings = FilterSettings()
     assistants: AssistantSettings = AssistantSettings()
     ingest: IngestSettings = IngestSettings()
     parser: ParserSettings = ParserSettings()

@@ -19,6 +19,7 @@ from rag_server.domain.document import Span
 from rag_server.domain.expansion import QueryExpansion, SearchedWith
 from rag_server.domain.grounding import Grounding, GroundingOptions
 from rag_server.domain.output_format import OutputFormat
+from rag_server.domain.policy import PolicyReport
 from rag_server.domain.priority import Priority
 from rag_server.domain.retrieval import Degradation, RetrievalRequest, ScoredChunk, ScoreScale, Timings
 from rag_server.domain.rewriting import Rewriting
@@ -34,7 +35,7 @@ class FinishReason(StrEnum):
     LOW_GROUNDING = "low_grounding"
     """The sources do not bear out what the model wrote; it was withheld."""
     POLICY = "policy"
-    """The model's provider withheld the answer, or the rest of it."""
+    """The model's provider or a filter withheld the answer, or the rest of it."""
 
 
 class Role(StrEnum):
@@ -275,6 +276,8 @@ class Finished:
     prompt: PromptReport | None = None
     grounding: Grounding | None = None
     """None: not asked for, or the answer is none."""
+    policy: PolicyReport | None = None
+    """What filters did; None: nothing."""
     is_shared: bool = False
     """Whether no model was asked: the answer was given before, or is that of another caller, too."""
 

@@ -23,6 +23,8 @@ from rag_server.domain.conversation import (
 from rag_server.domain.generation import Finished, GenerationEvent, GenerationRequest, Repeated, Started
 from rag_server.domain.retrieval import Timings
 from rag_server.domain.time_limit import TimeLimit
+from rag_server.generation.filters.refusal import refused
+from rag_server.generation.filters.screen import Screen
 from rag_server.generation.history import HistoryWindow
 from rag_server.generation.naming import Exchange, TitleWriter
 from rag_server.generation.pipeline import Answering
@@ -52,6 +54,7 @@ class Conversing:
         assistants: Assistants,
         titles: TitleWriter | None = None,
         summaries: SummaryWriter | None = None,
+        screen: Screen | None = None,
     ) -> None:
         """`titles` names conversations after their first answer; None: their first question's words do.
 
@@ -65,6 +68,7 @@ class Conversing:
         self._assistants = assistants
         self._titles = titles
         self._summaries = summaries
+        self._screen = screen or Screen()
 
     async def answer(
         self, tenant_id: str, request: GenerationRequest, *, limit: TimeLimit | None = None
@@ -72,9 +76,13 @@ class Conversing:
         """Yield what `Answering` yields; or one `Repeated`, for a call that was answered before.
 
         `Finished` also means that the answer is recorded, where the question is one of a stored conversation.
+        Of a question that a filter refuses nothing is stored.
         """
+        request, policy = await self._screen.question(request)
         events: AnswerEvents
-        if request.conversation is not None:
+        if policy.refused_by:
+            events = refused(request, policy)
+        elif request.conversation is not None:
             events = self._in_turn(tenant_id, request, request.conversation, limit)
         elif request.history:
             events = self._with_history(tenant_id, request, limit)
@@ -84,7 +92,10 @@ class Conversing:
             events = self._answering.answer(tenant_id, request, limit=limit)
         async with aclosing(events):
             async for event in events:
-                yield event
+                if policy.redactions and isinstance(event, Finished) and not policy.refused_by:
+                    yield replace(event, policy=policy.joined(event.policy))
+                else:
+                    yield event
 
     async def _in_turn(
         self,
@@ -100,7 +111,7 @@ class Conversing:
                 yield Repeated(turn, watch.timings())
                 return
             with watch.stage("history"):
-                stored = await turn.history(self._window.budget.max_messages)
+                stored = await self._screen.history(await turn.history(self._window.budget.max_messages))
             request = await self._settle(tenant_id, request, stored, watch)
             prepared, info = await self._prepare(request, stored, watch, limit, turn)
             lease = turn.lease
@@ -204,7 +215,12 @@ class Conversing:
         lease = turn.lease
         if self._summaries is None or lease.message_count == len(kept):
             return None
-        return await turn.summary(kept[0].sequence if kept else lease.question_sequence)
+        summary = await turn.summary(kept[0].sequence if kept else lease.question_sequence)
+        if summary is None:
+            return None
+        # like a message, it may be older than the filters
+        (said,) = await self._screen.history([HistoryMessage(Role.ASSISTANT, summary.text)])
+        return replace(summary, text=said.text)
 
     async def _record(self, turn: HeldTurn, draft: Draft, watch: Stopwatch) -> None:
         with watch.stage("record"):

@@ -15,11 +15,12 @@ from typing import Final
 
 import structlog
 
-from rag_server.domain.conversation import HistoryMessage, StoredSummary
+from rag_server.domain.conversation import HistoryMessage, Role, StoredSummary
 from rag_server.domain.generation import GenerationRequest
 from rag_server.domain.priority import Priority
 from rag_server.domain.retrieval import RetrievalRequest
 from rag_server.errors import RagError
+from rag_server.generation.filters.screen import Screen
 from rag_server.generation.history import HistoryWindow
 from rag_server.generation.lines import one_line
 from rag_server.generation.model_rewriter import SPEAKERS
@@ -65,12 +66,28 @@ class Continued:
 class SummaryWriter:
     """Summarises conversations, one at a time, after whoever waits for an answer."""
 
-    def __init__(self, database: Database, tasks: Tasks, window: HistoryWindow, model: str) -> None:
-        """`model`: name or alias of the model to ask; `window`: what is told in full."""
+    def __init__(
+        self,
+        database: Database,
+        tasks: Tasks,
+        window: HistoryWindow,
+        model: str,
+        screen: Screen | None = None,
+    ) -> None:
+        """Make a writer.
+
+        Args:
+            database: Where the conversations are.
+            tasks: What asks models.
+            window: What a generator is told in full.
+            model: Name or alias of the model to ask.
+            screen: What messages and summaries go through that may be older than the filters.
+        """
         self._database = database
         self._tasks = tasks
         self._window = window
         self._model = model
+        self._screen = screen or Screen()
         self._waiting: asyncio.Queue[Continued] = asyncio.Queue(WAITING)
 
     def offer(self, continued: Continued) -> None:
@@ -106,7 +123,7 @@ class SummaryWriter:
         own, limit = continued, self._window.budget.max_messages
         async with self._database.snapshot() as tx:
             recent = await tx.messages.recent(own.tenant_id, own.conversation_id, limit=limit)
-        kept = await self._window.fit(recent)
+        kept = await self._window.fit(await self._screen.history(recent))
         return kept[0].sequence if kept else None
 
     async def _step(self, continued: Continued, served: ServedModel, first: int | None) -> bool:
@@ -137,12 +154,14 @@ class SummaryWriter:
         before: StoredSummary,
         fallen: Sequence[HistoryMessage],
     ) -> str:
+        so_far = HistoryMessage(Role.ASSISTANT, before.text)
+        so_far, *fallen = await self._screen.history([so_far, *fallen])
         request = GenerationRequest(
             RetrievalRequest((), fallen[0].text), language=continued.language, priority=Priority.BULK
         )
         language = language_of(request)
         said = [replace(each, text=each.text[:MESSAGE_CHARACTERS]) for each in fallen]
-        data = {"summary": before.text, "conversation": transcript(said, SPEAKERS[language])}
+        data = {"summary": so_far.text, "conversation": transcript(said, SPEAKERS[language])}
         task = Task(TEMPLATE, "summary", language, data, MAX_TOKENS)
         written = await self._tasks.write(served, task, request, None)
         text = one_line(written.text)

@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from rag_server.app_filters import create_screen
+from rag_server.config import FilterSettings
 from rag_server.domain.assistant import AssistantChoice, Selection
 from rag_server.domain.conversation import ConversationRef, HistoryMessage, Role, Summary, TurnInfo
 from rag_server.domain.generation import (
@@ -21,9 +23,11 @@ from rag_server.domain.generation import (
     Started,
     Usage,
 )
+from rag_server.domain.policy import Part, PolicyReport, Redaction
 from rag_server.domain.retrieval import RetrievalRequest
 from rag_server.errors import NotFound, RagError, Unavailable
 from rag_server.generation.conversing import Conversing
+from rag_server.generation.filters.counts import FilterCounts
 from rag_server.generation.history import HistoryBudget, HistoryWindow
 from rag_server.generation.naming import Exchange
 from rag_server.generation.record import Draft
@@ -246,6 +250,51 @@ async def test_call_that_was_answered_is_not_answered_again(database: Database, 
     assert len(script.requests) == 1
 
 
+# filters
+
+
+def filtered(
+    database: Database, script: Script, *, max_tokens: int = 99, summaries: Any = None, **settings: Any
+) -> Conversing:
+    return Conversing(
+        script,  # type: ignore[arg-type]  # all that is asked of it
+        Turns(database, TurnLimits(lease_s=3600.0, max_messages=100)),
+        HistoryWindow(lambda text: len(text.split()), HistoryBudget(50, max_tokens)),
+        Rewriter(),
+        encode,
+        NamedOnly(),  # type: ignore[arg-type]  # all that is asked of it
+        summaries=summaries,
+        screen=create_screen(FilterSettings(**settings), FilterCounts()),
+    )
+
+
+async def test_question_is_redacted_before_it_is_stored_and_asked(
+    database: Database, ref: ConversationRef
+) -> None:
+    script = Script()
+    await events_of(conversing(database, Script()), asking("I am a@b.org", ref))
+    *_, finished = await events_of(filtered(database, script, pii_question="redact"), asking("c@d.org?", ref))
+    assert finished.policy == PolicyReport((Redaction(Part.QUESTION, "pii", "email", 1),))
+    (request,) = script.requests
+    assert request.question == "[email]?"
+    assert "@" not in request.retrieval.query
+    assert request.history[0].text == "I am [email]", "it is older than the filter"
+    assert await said(database, ref) == ["I am a@b.org", "answer 1", "[email]?", "answer 1"]
+
+
+async def test_question_that_is_refused_leaves_nothing_and_takes_no_turn(
+    database: Database, ref: ConversationRef
+) -> None:
+    script = Script()
+    events = await events_of(filtered(database, script, blocklist=["secret"]), asking("The secret?", ref))
+    assert [type(event) for event in events] == [Started, Delta, Usage, Finished]
+    finished = events[-1]
+    assert (finished.reason, finished.model) == (FinishReason.POLICY, "")
+    assert finished.policy == PolicyReport((), "blocklist", Part.QUESTION)
+    assert script.requests == []
+    assert await said(database, ref) == []
+
+
 def with_assistant(name: str, question: str, **fields: Any) -> GenerationRequest:
     """Return a question to an assistant that searches `handbook`."""
 
@@ -367,6 +416,18 @@ async def test_summary_stands_for_messages_beyond_the_budget_and_is_counted(
     started, *_ = await events_of(used, asking("What is five?", ref))
     assert started.turn.summarised_message_count == 0
     assert started.turn.history_left_out_count == 8 - told
+
+
+async def test_summary_that_is_older_than_the_filters_is_redacted(
+    database: Database, ref: ConversationRef
+) -> None:
+    await events_of(conversing(database, Script()), asking("Who?", ref))
+    async with database.transaction() as tx:
+        await tx.summaries.put(TENANT, ref.id, "About a@b.org.", 2, expected=0)
+    script = Script()
+    used = filtered(database, script, max_tokens=1, summaries=Summaries(), pii_question="redact")
+    await events_of(used, asking("And where?", ref))
+    assert script.requests[0].summary == Summary("About [email].", 2)
 
 
 async def test_summary_is_not_asked_for_while_all_is_told_or_without_a_model_for_it(

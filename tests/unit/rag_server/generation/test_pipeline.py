@@ -46,6 +46,7 @@ from rag_server.generation.cite import Citer
 from rag_server.generation.compose import Composer
 from rag_server.generation.cost import CostLimit
 from rag_server.generation.expand.expanding import Expanding
+from rag_server.generation.filters.screen import Screen
 from rag_server.generation.ground import Grounder
 from rag_server.generation.grounding.judge import Judge
 from rag_server.generation.models import Models, ServedModel
@@ -123,7 +124,11 @@ class Script:
 
 
 def answering(
-    *generators: Script, retrieval: Retrieval | None = None, max_cost: float | None = None, queue: int = 4
+    *generators: Script,
+    retrieval: Retrieval | None = None,
+    max_cost: float | None = None,
+    queue: int = 4,
+    screen: Screen | None = None,
 ) -> Answering:
     """Return the pipeline; the first generator is the default, the others are its fallbacks."""
     served = [ServedModel(each, Gate(each.model.name, permits=1, queue=queue)) for each in generators]
@@ -134,7 +139,8 @@ def answering(
     tasks = Tasks(models, TaskTemplates(), CostLimit(max_cost), timeout_s=60.0)
     grounder = Grounder(Judge(HashEmbedder()))
     expanding = Expanding(tasks)
-    return Answering(retrieval or Retrieval(), models, composer, asking, expanding, grounder)  # type: ignore[arg-type]
+    found = retrieval or Retrieval()
+    return Answering(found, models, composer, asking, expanding, grounder, screen)  # type: ignore[arg-type]
 
 
 async def read(

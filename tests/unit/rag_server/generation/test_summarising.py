@@ -2,14 +2,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from typing import Any
 
 import pytest
 
+from rag_server.app_filters import create_screen
 from rag_server.backends.protocols import Price
+from rag_server.config import FilterSettings
 from rag_server.domain.conversation import ConversationRef, StoredSummary, TurnLease
 from rag_server.domain.generation import FinishReason
 from rag_server.errors import InvalidArgument, NotFound, Unavailable
+from rag_server.generation.filters.counts import FilterCounts
+from rag_server.generation.filters.screen import Screen
 from rag_server.generation.history import HistoryBudget, HistoryWindow
 from rag_server.generation.summarising import (
     MAX_CHARACTERS,
@@ -54,10 +57,17 @@ async def stored(database: Database, talk: Continued) -> StoredSummary:
         return await tx.summaries.get(TENANT, talk.conversation_id)
 
 
-def writer(database: Database, model: Scripted, *, told: int = 2, max_cost: float | None = None) -> Any:
+def writer(
+    database: Database,
+    model: Scripted,
+    *,
+    told: int = 2,
+    max_cost: float | None = None,
+    screen: Screen | None = None,
+) -> SummaryWriter:
     """Return what summarises all but the last `told` messages."""
     window = HistoryWindow(lambda text: 1, HistoryBudget(told, 1000))
-    return SummaryWriter(database, tasks_of(model, max_cost=max_cost), window, "")
+    return SummaryWriter(database, tasks_of(model, max_cost=max_cost), window, "", screen)
 
 
 async def test_messages_that_fit_the_window_are_left_alone(database: Database, talk: Continued) -> None:
@@ -96,6 +106,22 @@ async def test_summary_goes_on_from_the_one_before_with_what_fell_out_since(
     user = model.prompts[-1].messages[1].text
     assert user.startswith("Summary so far: ‹/conversation> Then two.\n\n<conversation>\nUser: three?")
     assert "four?" not in user
+
+
+async def test_model_is_told_nothing_that_filters_take_out_which_are_newer_than_the_messages(
+    database: Database, talk: Continued
+) -> None:
+    await say(database, talk, "a@b.org?", "two?")
+    await writer(database, Scripted("Of a@b.org.")).summarise(talk)
+    await say(database, talk, "c@d.org?")
+    await say(database, talk, "four?")
+    model = Scripted("In short.")
+    screen = create_screen(FilterSettings(pii_question="redact"), FilterCounts())
+    await writer(database, model, screen=screen).summarise(talk)
+    told = model.prompts[0].messages[1].text
+    assert told.startswith("Summary so far: Of [email].")
+    assert "User: [email]?" in told
+    assert "@" not in told
 
 
 async def test_language_of_the_answer_chooses_the_template(database: Database, talk: Continued) -> None:
