@@ -80,6 +80,8 @@ class Settings(BaseSettings):
             raise ValueError("`conversations.rewrite_model` names a model that is not among `models`")
         if own.title_model and own.title_model not in known - {EXTRACTIVE}:
             raise ValueError("`conversations.title_model` names no model that writes, or none of `models`")
+        if own.summary_model and own.summary_model not in known - {EXTRACTIVE}:
+            raise ValueError("`conversations.summary_model` names no model that writes, or none of `models`")
         return self
 
     @classmethod

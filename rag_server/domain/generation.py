@@ -8,7 +8,13 @@ from enum import StrEnum
 from typing import Self
 
 from rag_server.domain.assistant import Assistant, AssistantChoice
-from rag_server.domain.conversation import AnsweredBefore, ConversationRef, HistoryMessage, TurnInfo
+from rag_server.domain.conversation import (
+    AnsweredBefore,
+    ConversationRef,
+    HistoryMessage,
+    Summary,
+    TurnInfo,
+)
 from rag_server.domain.document import Span
 from rag_server.domain.expansion import QueryExpansion, SearchedWith
 from rag_server.domain.grounding import Grounding, GroundingOptions
@@ -134,6 +140,8 @@ class GenerationRequest:
     caching: AnswerCaching = AnswerCaching.REPEATABLE
     history: tuple[HistoryMessage, ...] = ()
     """What was said before, oldest first; for a stored conversation as much of it as the generator gets."""
+    summary: Summary | None = None
+    """What stands for older messages of a stored conversation; None: nothing does."""
     conversation: ConversationRef | None = None
     """The stored conversation that the question continues; None: nothing is stored."""
     asked: str = ""
@@ -184,6 +192,7 @@ class PromptReport:
     left_out_sources: tuple[int, ...]
     """0-based indices."""
     left_out_message_count: int
+    """Those that a summary stood for included, if it had no room."""
     template: str
     max_cost: float | None
     """Of the prompt and the longest answer; None: the model has no price."""

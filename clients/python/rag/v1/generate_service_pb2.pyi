@@ -563,7 +563,9 @@ class PromptReport(_message.Message):
     window_tokens: _builtins.int
     """window_tokens is the number of tokens that the model takes, prompt and answer together."""
     left_out_message_count: _builtins.int
-    """left_out_message_count is the number of messages of the history, the oldest, that there was no room for."""
+    """left_out_message_count is the number of messages of the history, the oldest, that there was no room for. A
+    summary of older ones is left out first; the messages that it stood for are counted.
+    """
     template: _builtins.str
     """template is the template of the prompt with its version and language, such as `answer/1/en`."""
     max_cost: _builtins.float
