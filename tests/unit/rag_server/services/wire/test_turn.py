@@ -56,7 +56,7 @@ def test_question_carries_what_it_continues() -> None:
 
 
 def test_turn_has_every_field() -> None:
-    turn = to_turn(TurnInfo("c", "q", "a", 4, 2, "words"))
+    turn = to_turn(TurnInfo("c", "q", "a", 4, 2, "words", 6))
     assert turn is not None
     assert absent(turn) == set()
     assert to_turn(None) is None

@@ -592,7 +592,7 @@ EVENTS: list[GenerationEvent] = [
     Started(
         "small",
         REPORT,
-        TurnInfo("conversation", "question", "answer", 4, 2, "q words"),
+        TurnInfo("conversation", "question", "answer", 4, 2, "q words", 6),
         AssistantChoice(Selection.EXAMPLE, "hr", 3, "How?", 0.5),
         SearchedWith("small", ("q", "other"), ("passage",)),
     ),
