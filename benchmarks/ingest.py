@@ -31,7 +31,7 @@ from benchmarks.ingest_documents import Documents
 from benchmarks.ingest_files import measure_files
 from rag.v1 import ingest_service_pb2 as ingest_pb
 from rag_server.backends.onnx.embedder import OnnxEmbedder
-from rag_server.backends.protocols import Priority
+from rag_server.domain.priority import Priority
 from rag_server.testing.server_process import ServerProcess
 
 _MARKDOWN_COUNT, _PDF_COUNT, _PDF_PAGES = 12, 6, 8

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -228,6 +228,7 @@ def _add_services(
     ingest = create_ingest_servicer(
         settings, database, parts.blobs, parts.feed, idempotency, submitter, crawls, dry_runner
     )
+    memory = parts.retrieval.figures
     admin = AdminServicer(
         settings,
         database,
@@ -235,7 +236,7 @@ def _add_services(
         parts.generation.models,
         parts.generation.engines,
         health,
-        parts.retrieval.figures,
+        replace(memory, caches={**memory.caches, **parts.generation.caches}),
         Reconciler(database, parts.chunks, parts.blobs, submitter, sweeper),
         datetime.now(UTC),
     )
@@ -259,6 +260,7 @@ def _add_services(
                 analyzer_for,
                 create_assistants(settings.assistants, database, parts.embedder, analyzer_for),
                 background,
+                parts.generation.screen,
             ),
             parts.generation.models,
             parts.generation.grounding,

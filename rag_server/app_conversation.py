@@ -13,10 +13,12 @@ from rag_server.background import Background
 from rag_server.config import AssistantSettings, ConversationSettings
 from rag_server.config.answering import RULES
 from rag_server.generation.conversing import Conversing
+from rag_server.generation.filters.screen import Screen
 from rag_server.generation.follow_up import FollowUpWords
 from rag_server.generation.history import HistoryBudget, HistoryWindow
 from rag_server.generation.naming import TitleWriter
 from rag_server.generation.rewriting import Rewriting
+from rag_server.generation.summarising import SummaryWriter
 from rag_server.generation.turn import TurnLimits, Turns
 from rag_server.metadata.database import Database
 from rag_server.services.wire.conversation import encode_answer
@@ -31,19 +33,25 @@ def create_conversing(
     analyzer_for: Callable[[str], Analyzer],
     assistants: Assistants,
     background: Background,
+    screen: Screen,
 ) -> Conversing:
     """Return what answers questions; `count` counts a text's tokens, as the generator would.
 
-    What names conversations runs in `background`, if a model is set for it.
+    What names and summarises conversations runs in `background`, if a model is set for it.
     """
+    window = HistoryWindow(count, HistoryBudget(settings.history_messages, settings.history_tokens))
     titles = None
     if settings.title_model:
         titles = TitleWriter(database, generation.tasks, settings.title_model)
         background.start("titles", titles.run)
+    summaries = None
+    if settings.summary_model:
+        summaries = SummaryWriter(database, generation.tasks, window, settings.summary_model, screen)
+        background.start("summaries", summaries.run)
     return Conversing(
         generation.answering,
         Turns(database, TurnLimits(settings.lease_s, settings.max_messages)),
-        HistoryWindow(count, HistoryBudget(settings.history_messages, settings.history_tokens)),
+        window,
         Rewriting(
             generation.tasks,
             FollowUpWords(analyzer_for),
@@ -52,6 +60,8 @@ def create_conversing(
         encode_answer,
         assistants,
         titles,
+        summaries,
+        screen,
     )
 
 

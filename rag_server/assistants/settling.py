@@ -57,6 +57,10 @@ class Assistants:
         settled = asked.merged(assistant)
         return replace(
             settled,
+            # Filters may have changed the words: those of the message are not to be used any longer.
+            retrieval=replace(settled.retrieval, query=request.retrieval.query),
+            asked=request.asked,
+            history=request.history,
             conversation=request.conversation,
             assistant=None,
             choice=choice,

@@ -1,1 +1,1 @@
-"""Roles (`protocols.py`) and their adapters, one per file or folder."""
+"""Roles (`protocols`) and their adapters, one per file or folder."""

@@ -17,6 +17,7 @@ from rag_server.config.answering import (
 from rag_server.config.assistants import AssistantSettings
 from rag_server.config.describe import describe_invalid, settings_table
 from rag_server.config.fetching import CrawlSettings, FetchSettings
+from rag_server.config.filtering import FilterSettings
 from rag_server.config.group import Group
 from rag_server.config.ingesting import (
     IngestSettings,
@@ -38,6 +39,7 @@ __all__ = [
     "DatabaseSettings",
     "EmbeddingSettings",
     "FetchSettings",
+    "FilterSettings",
     "GenerationSettings",
     "Group",
     "IngestSettings",

@@ -170,8 +170,8 @@ class ModelsSettings(Group):
     max_cost: Annotated[float, Field(ge=0)] | None = None
     """What one answer may cost, in the unit of the prices; unset: no limit."""
     task_timeout_s: Annotated[float, Field(gt=0, le=300)] = 10.0
-    """Longest wait for a model that rewrites or expands a question, or names a conversation, in seconds; at
-    most half of the caller's time."""
+    """Longest wait for a model that rewrites or expands a question, or names or summarises a conversation, in
+    seconds; at most half of the caller's time."""
 
     @model_validator(mode="after")
     def _check_names(self) -> Self:
@@ -201,7 +201,8 @@ class ConversationSettings(Group):
     history_messages: Annotated[int, Field(ge=0, le=1000)] = 50
     """Earlier messages that a generator is told of at most."""
     history_tokens: Annotated[int, Field(ge=0)] = 2048
-    """Tokens that they have in all at most; older ones are left out, and the answer says how many."""
+    """Tokens that they have in all at most; older ones are summarised or left out, and the answer says how
+    many."""
     lease_s: Annotated[float, Field(gt=0)] = 30.0
     """After which a conversation goes on whose server was killed while it answered, in seconds."""
     rewrite_model: str | None = None
@@ -210,3 +211,6 @@ class ConversationSettings(Group):
     title_model: str = ""
     """Model or alias that names conversations after their first answer; empty: none, the question's words
     do."""
+    summary_model: str = ""
+    """Model or alias that summarises, after an answer, the messages that are told no more; empty: none, they
+    are left out."""

@@ -25,6 +25,7 @@ from rag_server.config.answering import (
 )
 from rag_server.config.assistants import AssistantSettings
 from rag_server.config.fetching import CrawlSettings, FetchSettings
+from rag_server.config.filtering import FilterSettings
 from rag_server.config.ingesting import (
     IngestSettings,
     QueueSettings,
@@ -59,6 +60,7 @@ class Settings(BaseSettings):
     models: ModelsSettings = ModelsSettings()
     answers: AnswerSettings = AnswerSettings()
     conversations: ConversationSettings = ConversationSettings()
+    filters: FilterSettings = FilterSettings()
     assistants: AssistantSettings = AssistantSettings()
     ingest: IngestSettings = IngestSettings()
     parser: ParserSettings = ParserSettings()
@@ -78,6 +80,8 @@ class Settings(BaseSettings):
             raise ValueError("`conversations.rewrite_model` names a model that is not among `models`")
         if own.title_model and own.title_model not in known - {EXTRACTIVE}:
             raise ValueError("`conversations.title_model` names no model that writes, or none of `models`")
+        if own.summary_model and own.summary_model not in known - {EXTRACTIVE}:
+            raise ValueError("`conversations.summary_model` names no model that writes, or none of `models`")
         return self
 
     @classmethod

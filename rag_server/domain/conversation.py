@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
@@ -26,6 +26,28 @@ class HistoryMessage:
 
     role: Role
     text: str
+    sequence: int = field(default=0, compare=False, repr=False)
+    """Where it stands in its stored conversation, which is no part of what was said; 0: nowhere."""
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What stands for the oldest messages of a conversation."""
+
+    text: str
+    """A model's words."""
+    message_count: int
+    """How many messages it stands for that a generator is not told themselves."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredSummary:
+    """What stands for the oldest messages of a conversation, as stored."""
+
+    text: str
+    """Empty: there is none."""
+    sequence: int
+    """Of the last message that it stands for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,9 +128,11 @@ class TurnInfo:
     history_message_count: int = 0
     """Earlier messages that the answer takes into account."""
     history_left_out_count: int = 0
-    """Earlier messages that it does not."""
+    """Earlier messages that it does not, nor a summary of them."""
     search_question: str = ""
     """What the passages were searched with; empty: the question itself."""
+    summarised_message_count: int = 0
+    """Earlier messages that it takes into account in short."""
 
 
 def title_of(question: str) -> str:

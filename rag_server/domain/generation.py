@@ -8,11 +8,18 @@ from enum import StrEnum
 from typing import Self
 
 from rag_server.domain.assistant import Assistant, AssistantChoice
-from rag_server.domain.conversation import AnsweredBefore, ConversationRef, HistoryMessage, TurnInfo
+from rag_server.domain.conversation import (
+    AnsweredBefore,
+    ConversationRef,
+    HistoryMessage,
+    Summary,
+    TurnInfo,
+)
 from rag_server.domain.document import Span
 from rag_server.domain.expansion import QueryExpansion, SearchedWith
 from rag_server.domain.grounding import Grounding, GroundingOptions
 from rag_server.domain.output_format import OutputFormat
+from rag_server.domain.policy import PolicyReport
 from rag_server.domain.priority import Priority
 from rag_server.domain.retrieval import Degradation, RetrievalRequest, ScoredChunk, ScoreScale, Timings
 from rag_server.domain.rewriting import Rewriting
@@ -28,7 +35,7 @@ class FinishReason(StrEnum):
     LOW_GROUNDING = "low_grounding"
     """The sources do not bear out what the model wrote; it was withheld."""
     POLICY = "policy"
-    """The model's provider withheld the answer, or the rest of it."""
+    """The model's provider or a filter withheld the answer, or the rest of it."""
 
 
 class Role(StrEnum):
@@ -133,6 +140,8 @@ class GenerationRequest:
     caching: AnswerCaching = AnswerCaching.REPEATABLE
     history: tuple[HistoryMessage, ...] = ()
     """What was said before, oldest first; for a stored conversation as much of it as the generator gets."""
+    summary: Summary | None = None
+    """What stands for older messages of a stored conversation; None: nothing does."""
     conversation: ConversationRef | None = None
     """The stored conversation that the question continues; None: nothing is stored."""
     asked: str = ""
@@ -183,6 +192,7 @@ class PromptReport:
     left_out_sources: tuple[int, ...]
     """0-based indices."""
     left_out_message_count: int
+    """Those that a summary stood for included, if it had no room."""
     template: str
     max_cost: float | None
     """Of the prompt and the longest answer; None: the model has no price."""
@@ -266,6 +276,8 @@ class Finished:
     prompt: PromptReport | None = None
     grounding: Grounding | None = None
     """None: not asked for, or the answer is none."""
+    policy: PolicyReport | None = None
+    """What filters did; None: nothing."""
     is_shared: bool = False
     """Whether no model was asked: the answer was given before, or is that of another caller, too."""
 

@@ -94,10 +94,28 @@ class Asking:
         elif composed.form is not None:
             words = self._structured.write(served.generator, composed, composed.form)
         elif writes:
-            read = read_ahead(served.generator.generate(composed.prompt))
+            read = read_ahead(served.generator.generate(composed.prompt), merge=_merged)
             words = self._citer.cite(abstention_named(read, request), composed)
         else:
             words = served.generator.generate(composed.prompt)
         async with served.gate.turn(request.priority), aclosing(words) as events:
             async for event in events:
                 yield event
+
+
+async def usage_of(route: Sequence[ServedModel], who: Asked, text: str) -> Usage:
+    """Return what an answer of `who` has cost that was stopped after `text`; a shared one costs nothing."""
+    if who.is_shared:
+        return Usage(0, 0)
+    generator = next(each.generator for each in route if each.name == who.model)
+    (answer_tokens,) = await generator.count_tokens([text])
+    return Usage(who.composed.report.token_count if who.composed.report else 0, answer_tokens)
+
+
+def _merged(
+    first: Delta | Cited | Usage | FinishReason, second: Delta | Cited | Usage | FinishReason
+) -> Delta | None:
+    """Return two pieces of text as one."""
+    if isinstance(first, Delta) and isinstance(second, Delta):
+        return Delta(first.text + second.text)
+    return None

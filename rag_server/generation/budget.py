@@ -2,7 +2,8 @@
 
 The instructions and the question are always in it. Then come the latest messages of the history, with at
 most a third of what is left, and the sources from the best one down, as long as they fit: what is left out is
-always the lowest of the ranking and the oldest of the history.
+always the lowest of the ranking and the oldest of the history. A summary of what was said before those
+messages is the oldest of all.
 """
 
 from __future__ import annotations
@@ -33,6 +34,23 @@ class Room:
     """The latest of the history."""
     sources: int
     """The best."""
+    has_summary: bool = False
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing is in that could be left out."""
+        return not (self.messages or self.sources or self.has_summary)
+
+    def smaller(self) -> Room:
+        """Return the room with the next thing left out: the summary, the last source, or the oldest message.
+
+        It is not empty.
+        """
+        if self.has_summary:
+            return Room(self.messages, self.sources)
+        if self.sources:
+            return Room(self.messages, self.sources - 1)
+        return Room(self.messages - 1, 0)
 
 
 def room_of(model: GeneratorModel, max_tokens: int, fixed_tokens: int, question_tokens: int) -> int:
@@ -74,13 +92,24 @@ def room_of(model: GeneratorModel, max_tokens: int, fixed_tokens: int, question_
     raise error
 
 
-def fit(room: int, history_tokens: Sequence[int], source_tokens: Sequence[int]) -> Room:
-    """Return how many of the latest messages and of the best sources `room` tokens hold."""
-    messages = _prefix(
-        int(room * HISTORY_SHARE), [each + MESSAGE_TOKENS for each in reversed(history_tokens)]
-    )
-    taken = sum(each + MESSAGE_TOKENS for each in list(reversed(history_tokens))[:messages])
-    return Room(messages, _prefix(room - taken, [each + SOURCE_TOKENS for each in source_tokens]))
+def fit(
+    room: int, history_tokens: Sequence[int], source_tokens: Sequence[int], summary_tokens: int = 0
+) -> Room:
+    """Return how many of the latest messages and of the best sources `room` tokens hold.
+
+    A summary, of 0 tokens where there is none, is in when all messages are, and when it leaves room for a
+    source.
+    """
+    told = [each + MESSAGE_TOKENS for each in reversed(history_tokens)]
+    costs = [each + SOURCE_TOKENS for each in source_tokens]
+    share = int(room * HISTORY_SHARE)
+    messages = _prefix(share, told)
+    left = room - sum(told[:messages])
+    if summary_tokens and messages == len(told) and sum(told) + summary_tokens <= share:
+        sources = _prefix(left - summary_tokens, costs)
+        if sources or not costs:
+            return Room(messages, sources, has_summary=True)
+    return Room(messages, _prefix(left, costs))
 
 
 def _prefix(room: int, costs: Sequence[int]) -> int:

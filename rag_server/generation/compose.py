@@ -73,10 +73,10 @@ class Composer:
             messages = await self._messages(request, name, shown, room)
             counts = await generator.count_tokens([each.text for each in messages])
             total = sum(counts) + MESSAGE_TOKENS * len(counts)
-            if total + request.max_tokens <= model.window_tokens or not (room.sources or room.messages):
+            if total + request.max_tokens <= model.window_tokens or room.is_empty:
                 break
             # The parts together may have more tokens than each by itself.
-            room = Room(room.messages, room.sources - 1) if room.sources else Room(room.messages - 1, 0)
+            room = room.smaller()
         if not room.sources:
             raise InvalidArgument.for_field(
                 "generation.max_answer_tokens",
@@ -91,7 +91,7 @@ class Composer:
             is_estimated=not model.counts_exactly,
             window_tokens=model.window_tokens,
             left_out_sources=tuple(range(room.sources, len(sources))),
-            left_out_message_count=len(request.history) - room.messages,
+            left_out_message_count=_left_out(request, room),
             template=name,
             max_cost=max_cost,
         )
@@ -120,17 +120,20 @@ class Composer:
         bare = self._templates.render(
             name, request.question, (), output=request.output, instructions=request.instructions
         )
+        summary = self._templates.render_summary(name, request.summary)
         texts = [
             neutralise(request.question),
+            summary,
             *(message.text for message in bare),
             *(message.text for message in request.history),
             *(f"{source.title}\n{source.text}" for source in shown),
         ]
-        question, *others = await generator.count_tokens(texts)
+        question, summarised, *others = await generator.count_tokens(texts)
         fixed, others = others[: len(bare)], others[len(bare) :]
         history, costs = others[: len(request.history)], others[len(request.history) :]
         fixed_tokens = sum(fixed) + MESSAGE_TOKENS * len(fixed)
-        return fit(room_of(generator.model, request.max_tokens, fixed_tokens, question), history, costs)
+        left = room_of(generator.model, request.max_tokens, fixed_tokens, question)
+        return fit(left, history, costs, summarised if summary else 0)
 
     async def _messages(
         self, request: GenerationRequest, name: str, shown: Sequence[PromptSource], room: Room
@@ -144,4 +147,11 @@ class Composer:
             history,
             request.output,
             instructions=request.instructions,
+            summary=request.summary if room.has_summary else None,
         )
+
+
+def _left_out(request: GenerationRequest, room: Room) -> int:
+    """Return how many messages of the history are in the prompt neither themselves nor in short."""
+    summarised = request.summary.message_count if request.summary and not room.has_summary else 0
+    return len(request.history) - room.messages + summarised

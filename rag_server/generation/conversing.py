@@ -12,15 +12,25 @@ from dataclasses import replace
 from typing import Final
 
 from rag_server.assistants.settling import Assistants
-from rag_server.domain.conversation import AnsweredBefore, ConversationRef, HistoryMessage, Role, TurnInfo
+from rag_server.domain.conversation import (
+    AnsweredBefore,
+    ConversationRef,
+    HistoryMessage,
+    Role,
+    Summary,
+    TurnInfo,
+)
 from rag_server.domain.generation import Finished, GenerationEvent, GenerationRequest, Repeated, Started
 from rag_server.domain.retrieval import Timings
 from rag_server.domain.time_limit import TimeLimit
+from rag_server.generation.filters.refusal import refused
+from rag_server.generation.filters.screen import Screen
 from rag_server.generation.history import HistoryWindow
 from rag_server.generation.naming import Exchange, TitleWriter
 from rag_server.generation.pipeline import Answering
 from rag_server.generation.record import AnswerEncoder, Draft
 from rag_server.generation.rewriter import QuestionRewriter, Rewritten
+from rag_server.generation.summarising import Continued, SummaryWriter
 from rag_server.generation.turn import HeldTurn, Turns
 from rag_server.text.language import detect_language
 from rag_server.timing import TOTAL, Stopwatch
@@ -43,8 +53,13 @@ class Conversing:
         encode: AnswerEncoder,
         assistants: Assistants,
         titles: TitleWriter | None = None,
+        summaries: SummaryWriter | None = None,
+        screen: Screen | None = None,
     ) -> None:
-        """`titles` names conversations after their first answer; None: their first question's words do."""
+        """`titles` names conversations after their first answer; None: their first question's words do.
+
+        `summaries` puts in short what no longer fits the window; None: it is left out.
+        """
         self._answering = answering
         self._turns = turns
         self._window = window
@@ -52,6 +67,8 @@ class Conversing:
         self._encode = encode
         self._assistants = assistants
         self._titles = titles
+        self._summaries = summaries
+        self._screen = screen or Screen()
 
     async def answer(
         self, tenant_id: str, request: GenerationRequest, *, limit: TimeLimit | None = None
@@ -59,9 +76,13 @@ class Conversing:
         """Yield what `Answering` yields; or one `Repeated`, for a call that was answered before.
 
         `Finished` also means that the answer is recorded, where the question is one of a stored conversation.
+        Of a question that a filter refuses nothing is stored.
         """
+        request, policy = await self._screen.question(request)
         events: AnswerEvents
-        if request.conversation is not None:
+        if policy.refused_by:
+            events = refused(request, policy)
+        elif request.conversation is not None:
             events = self._in_turn(tenant_id, request, request.conversation, limit)
         elif request.history:
             events = self._with_history(tenant_id, request, limit)
@@ -71,7 +92,10 @@ class Conversing:
             events = self._answering.answer(tenant_id, request, limit=limit)
         async with aclosing(events):
             async for event in events:
-                yield event
+                if policy.redactions and isinstance(event, Finished) and not policy.refused_by:
+                    yield replace(event, policy=policy.joined(event.policy))
+                else:
+                    yield event
 
     async def _in_turn(
         self,
@@ -87,16 +111,18 @@ class Conversing:
                 yield Repeated(turn, watch.timings())
                 return
             with watch.stage("history"):
-                stored = await turn.history(self._window.budget.max_messages)
+                stored = await self._screen.history(await turn.history(self._window.budget.max_messages))
             request = await self._settle(tenant_id, request, stored, watch)
-            prepared, info = await self._prepare(request, stored, watch, limit)
+            prepared, info = await self._prepare(request, stored, watch, limit, turn)
             lease = turn.lease
             info = replace(
                 info,
                 conversation_id=lease.conversation_id,
                 question_id=lease.question_id,
                 answer_id=lease.answer_id,
-                history_left_out_count=lease.message_count - info.history_message_count,
+                history_left_out_count=lease.message_count
+                - info.history_message_count
+                - info.summarised_message_count,
             )
             draft = Draft(lease.question_id, info.search_question)
             async with aclosing(self._answering.answer(tenant_id, prepared, limit=limit)) as events:
@@ -107,6 +133,10 @@ class Conversing:
                         await self._record(turn, draft, watch)
                         if self._titles is not None and not stored:
                             self._titles.offer(_exchange(turn, prepared, draft))
+                        if self._summaries is not None:
+                            self._summaries.offer(
+                                Continued(tenant_id, lease.conversation_id, prepared.language)
+                            )
                     yield _told(event, info, watch)
 
     async def _with_history(
@@ -147,17 +177,23 @@ class Conversing:
         history: Sequence[HistoryMessage],
         watch: Stopwatch,
         limit: TimeLimit | None,
+        turn: HeldTurn | None = None,
     ) -> tuple[GenerationRequest, TurnInfo]:
-        """Cut the history to what the generator gets, and make the question one to search with."""
+        """Cut the history to what the generator gets, and make the question one to search with.
+
+        `turn`: that of a stored conversation.
+        """
         with watch.stage("history"):
             kept = await self._window.fit(history)
+            summary = None if turn is None else await self._summary(turn, kept)
+            request = replace(request, summary=summary)
         question = request.question
         with watch.stage("rewrite"):
             language = await asyncio.to_thread(_language_of, question, kept)
             # words that were taken over must not decide on it
             request = replace(request, language=request.language or language)
             rewritten = Rewritten(question)
-            if kept:
+            if kept or summary:
                 rewritten = await self._rewriter.rewrite(request, kept, language, limit)
             search = rewritten.question
         prepared = replace(
@@ -170,8 +206,21 @@ class Conversing:
             history_message_count=len(kept),
             history_left_out_count=len(history) - len(kept),
             search_question=search if search != question else "",
+            summarised_message_count=summary.message_count if summary else 0,
         )
         return prepared, info
+
+    async def _summary(self, turn: HeldTurn, kept: Sequence[HistoryMessage]) -> Summary | None:
+        """Return what stands for the messages of a conversation before those that are told."""
+        lease = turn.lease
+        if self._summaries is None or lease.message_count == len(kept):
+            return None
+        summary = await turn.summary(kept[0].sequence if kept else lease.question_sequence)
+        if summary is None:
+            return None
+        # like a message, it may be older than the filters
+        (said,) = await self._screen.history([HistoryMessage(Role.ASSISTANT, summary.text)])
+        return replace(summary, text=said.text)
 
     async def _record(self, turn: HeldTurn, draft: Draft, watch: Stopwatch) -> None:
         with watch.stage("record"):
@@ -197,10 +246,21 @@ def _language_of(question: str, history: Sequence[HistoryMessage]) -> str:
 def _told(event: GenerationEvent, info: TurnInfo | None, watch: Stopwatch) -> GenerationEvent:
     """Return the event as the caller is told it."""
     if isinstance(event, Started):
-        return replace(event, turn=info)
+        return replace(event, turn=_taken_in(info) if event.prompt is None else info)
     if isinstance(event, Finished):
         return replace(event, timings_us=_joined(watch.timings(), event.timings_us))
     return event
+
+
+def _taken_in(info: TurnInfo | None) -> TurnInfo | None:
+    """Return what an answer in quotes takes into account: no summary."""
+    if info is None or not info.summarised_message_count:
+        return info
+    return replace(
+        info,
+        history_left_out_count=info.history_left_out_count + info.summarised_message_count,
+        summarised_message_count=0,
+    )
 
 
 def _joined(around: Timings, inner: Timings) -> Timings:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from rag_server.domain.document import Chunk
 from rag_server.domain.generation import Cited, Delta, FinishReason, GenerationRequest
 from rag_server.domain.grounding import Grounding, Passage
+from rag_server.domain.policy import PolicyReport
 from rag_server.domain.retrieval import ScoredChunk
 from rag_server.generation.asking import Asked, Words
 from rag_server.generation.compose import Composed
@@ -25,7 +26,7 @@ class Written:
     """The model has said all; what follows is the judgement, and what waited for it."""
 
 
-Answer = AsyncGenerator[Asked | Words | Written | Grounding, None]
+Answer = AsyncGenerator[Asked | Words | PolicyReport | Written | Grounding, None]
 
 
 class Grounder:
@@ -34,10 +35,13 @@ class Grounder:
     def __init__(self, judge: Judge) -> None:
         self._judge = judge
 
-    async def ground(self, events: AsyncGenerator[Asked | Words, None], request: GenerationRequest) -> Answer:
+    async def ground(
+        self, events: AsyncGenerator[Asked | Words | PolicyReport, None], request: GenerationRequest
+    ) -> Answer:
         """Yield the events of an answer, and its grounding before the reason, where `request` asks for it.
 
         With a least score deltas and citations come after the judgement, or a fixed phrase in their place.
+        An answer that a filter refuses is not judged.
         Errors of the embedder, and of the entailment model, pass through: an answer that could not be judged
         is not finished.
         """
@@ -48,16 +52,23 @@ class Grounder:
                     yield event
             return
         composed: Composed | None = None
+        is_refused = False
         pieces: list[str] = []
         held: list[Delta | Cited] = []
         async with aclosing(events) as answer:
             async for event in answer:
                 if isinstance(event, Asked):
                     composed = event.composed
+                if isinstance(event, PolicyReport) and event.refused_by:
+                    is_refused = True
                 if isinstance(event, Delta):
                     pieces.append(event.text)
                 if isinstance(event, Delta | Cited) and options.min_score is not None:
                     held.append(event)
+                elif isinstance(event, FinishReason) and is_refused:
+                    for waiting in held:
+                        yield waiting
+                    yield event
                 elif isinstance(event, FinishReason) and composed is not None:
                     yield Written()
                     ending = await self._ending(event, "".join(pieces), held, composed, request)

@@ -29,6 +29,8 @@ SPEAKERS: Final = {
     "es": {"user": "Usuario", "assistant": "Asistente"},
 }
 
+BEFORE: Final = {"en": "What was said before, in short", "es": "Lo que se dijo antes, en resumen"}
+
 
 class ModelRewriter:
     """Asks a model to rewrite questions."""
@@ -50,8 +52,11 @@ class ModelRewriter:
         if len(request.question) > MAX_CHARACTERS:
             return request.question, Preparation()
         language = language_of(request)
+        said = transcript(history, SPEAKERS[language])
+        if request.summary is not None:
+            said = f"{BEFORE[language]}: {request.summary.text}\n{said}"
         data = {
-            "conversation": transcript(history, SPEAKERS[language]),
+            "conversation": said,
             "question": " ".join(request.question.split()),
         }
         task = Task(TEMPLATE, "rewrite", language, data, MAX_TOKENS)

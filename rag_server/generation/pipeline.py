@@ -15,12 +15,14 @@ from rag_server.domain.generation import (
     Usage,
 )
 from rag_server.domain.grounding import Grounding
+from rag_server.domain.policy import PolicyReport
 from rag_server.domain.retrieval import Degradation, Timings
 from rag_server.domain.time_limit import TimeLimit
 from rag_server.errors import Internal
-from rag_server.generation.asking import Asked, Asks
+from rag_server.generation.asking import Asked, Asks, usage_of
 from rag_server.generation.compose import Composer
 from rag_server.generation.expand.expanding import Expanding
+from rag_server.generation.filters.screen import Screen
 from rag_server.generation.ground import Grounder, Written
 from rag_server.generation.models import Models
 from rag_server.query.field_paths import GENERATE
@@ -39,6 +41,7 @@ class Answering:
         asking: Asks,
         expanding: Expanding,
         grounder: Grounder,
+        screen: Screen | None = None,
     ) -> None:
         self._retrieval = retrieval
         self._models = models
@@ -46,6 +49,7 @@ class Answering:
         self._asking = asking
         self._expanding = expanding
         self._grounder = grounder
+        self._screen = screen or Screen()
 
     async def answer(
         self, tenant_id: str, request: GenerationRequest, *, limit: TimeLimit | None = None
@@ -65,11 +69,12 @@ class Answering:
                 request, searched = expanded.request, expanded.searched
         before = request.preparation
         result = await self._retrieval.retrieve(tenant_id, request.retrieval, GENERATE, limit=limit)
+        sources, policy = await self._screen.sources(result.results)
         with watch.stage("prompt"):
-            composed = await self._composer.compose(route[0].generator, request, result.results, limit)
+            composed = await self._composer.compose(route[0].generator, request, sources, limit)
         yield Started(route[0].name, composed.report, assistant=request.choice, searched=searched)
         yield Retrieved(
-            result.results,
+            sources,
             result.score_scale,
             (*before.degradations, *result.degradations),
             result.collection_revisions,
@@ -79,7 +84,15 @@ class Answering:
         grounding: Grounding | None = None
         stage = "generate"
         who = Asked(route[0].name, composed, is_fallback=False)
-        async with aclosing(self._grounder.ground(self._asking.ask(route, composed), request)) as events:
+
+        async def cost_of(text: str) -> Usage:
+            return await usage_of(route, who, text)
+
+        words = self._asking.ask(route, composed)
+        accepts = composed.form.holds if composed.form else None
+        screened = self._screen.answer(words, request, cost_of, accepts)
+        # What is judged, and told of it, is what the caller gets.
+        async with aclosing(self._grounder.ground(screened, request)) as events:
             while True:
                 with watch.stage(stage):  # not while the reader takes its time
                     event = await anext(events, None)
@@ -93,6 +106,8 @@ class Answering:
                     grounding = event
                 elif isinstance(event, FinishReason):
                     reason = event
+                elif isinstance(event, PolicyReport):
+                    policy = policy.joined(event)
                 else:
                     yield event + before.usage if isinstance(event, Usage) else event
         if reason is None:
@@ -104,6 +119,7 @@ class Answering:
             (Degradation.FALLBACK_MODEL,) if who.is_fallback else (),
             who.composed.report,
             grounding=grounding,
+            policy=policy or None,
             is_shared=who.is_shared,
         )
 

@@ -16,7 +16,7 @@ from typing import Final
 from jinja2 import FileSystemLoader, StrictUndefined
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from rag_server.domain.conversation import HistoryMessage
+from rag_server.domain.conversation import HistoryMessage, Summary
 from rag_server.domain.generation import GenerationRequest, Message, Role
 from rag_server.domain.output_format import ChoiceOutput, JsonSchemaOutput, OutputFormat, RegexOutput
 from rag_server.domain.retrieval import ScoredChunk
@@ -106,11 +106,13 @@ class PromptTemplates:
         output: OutputFormat | None = None,
         *,
         instructions: str = "",
+        summary: Summary | None = None,
     ) -> tuple[Message, ...]:
         """Return the messages: system, history, then sources and question.
 
         The form of the answer goes with the instructions: it is often the same from question to question.
-        Those of an assistant end the system's text: what is alike in all requests stays in front.
+        Those of an assistant end the system's text: what is alike in all requests stays in front. A summary
+        begins the first message of the user: as a message of its own it would break the turns.
         """
         system = (
             self._environment.get_template(f"{name}/system.j2")
@@ -125,8 +127,22 @@ class PromptTemplates:
         user = self._environment.get_template(f"{name}/user.j2").render(
             sources=list(sources), question=neutralise(question)
         )
-        told = (Message(Role(each.role.value), neutralise(each.text)) for each in history)
-        return (Message(Role.SYSTEM, system), *told, Message(Role.USER, user.strip()))
+        said = [Message(Role(each.role.value), neutralise(each.text)) for each in history]
+        said.append(Message(Role.USER, user.strip()))
+        if summary is not None:
+            first = next(index for index, each in enumerate(said) if each.role is Role.USER)
+            said[first] = Message(Role.USER, self.render_summary(name, summary) + said[first].text)
+        return (Message(Role.SYSTEM, system), *said)
+
+    def render_summary(self, name: str, summary: Summary | None) -> str:
+        """Return what a model is told that was said before, up to and with the space after it; may be empty.
+
+        Markers of citations become `(3)`, as in sources.
+        """
+        if summary is None:
+            return ""
+        text = _MARKER.sub(r"(\1)", neutralise(summary.text))
+        return self._environment.get_template(f"{name}/summary.j2").render(summary=text).strip() + "\n\n"
 
     def render_reminder(self, language: str, problem: str) -> str:
         """Return what a model is told whose last answer did not have the form, in a template's language."""

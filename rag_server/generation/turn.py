@@ -12,7 +12,13 @@ from typing import Self
 import structlog
 
 from rag_server.concurrency import finish
-from rag_server.domain.conversation import AnsweredBefore, ConversationRef, HistoryMessage, TurnLease
+from rag_server.domain.conversation import (
+    AnsweredBefore,
+    ConversationRef,
+    HistoryMessage,
+    Summary,
+    TurnLease,
+)
 from rag_server.errors import FailedPrecondition, InvalidArgument, NotFound, RagError
 from rag_server.failpoints import step
 from rag_server.metadata.database import Database
@@ -110,6 +116,12 @@ class HeldTurn:
             return await tx.messages.recent(
                 lease.tenant_id, lease.conversation_id, before=lease.question_sequence, limit=limit
             )
+
+    async def summary(self, before: int) -> Summary | None:
+        """Return what stands for messages before a sequence number; None: nothing does."""
+        lease = self.lease
+        async with self._database.snapshot() as tx:
+            return await tx.summaries.before(lease.tenant_id, lease.conversation_id, before)
 
     async def record(self, text: str, answer: bytes) -> None:
         """Add the answer to the conversation, if the turn is still ours.

@@ -32,6 +32,9 @@ class ConversationRow(Row, table=True):
     """Of the question that is being answered; None: there is none."""
     turn_expire_time: datetime | None = Field(default=None, sa_type=UtcDateTime)
     """From when on another question may be answered, whatever became of that one."""
+    summary: str | None = Field(default=None, sa_type=Text)
+    """See `rag_server.domain.conversation.StoredSummary`; None: there is none."""
+    summary_sequence: int | None = Field(default=None, sa_type=BigInteger)
 
 
 class MessageRow(Row, table=True):

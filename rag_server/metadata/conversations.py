@@ -62,7 +62,7 @@ class ConversationRepository:
 
     async def get(self, tenant_id: str, conversation_id: str) -> Conversation:
         """Return the conversation. Raises `NotFound`."""
-        return _to_domain(await self._row(tenant_id, conversation_id))
+        return _to_domain(await self.row(tenant_id, conversation_id))
 
     async def list(
         self, tenant_id: str, *, after: ConversationCursor | None = None, limit: int
@@ -107,9 +107,10 @@ class ConversationRepository:
 
     async def lock(self, tenant_id: str, conversation_id: str) -> ConversationRow:
         """Return the row, which nobody else changes until this transaction ends. Raises `NotFound`."""
-        return await self._row(tenant_id, conversation_id, is_locked=True)
+        return await self.row(tenant_id, conversation_id, is_locked=True)
 
-    async def _row(self, tenant_id: str, conversation_id: str, *, is_locked: bool = False) -> ConversationRow:
+    async def row(self, tenant_id: str, conversation_id: str, *, is_locked: bool = False) -> ConversationRow:
+        """Return the row, for other repositories of conversations. Raises `NotFound`."""
         statement = select(ConversationRow).where(
             col(ConversationRow.tenant_id) == tenant_id, col(ConversationRow.id) == conversation_id
         )

@@ -38,6 +38,7 @@ from rag_server.metadata.outbox import OutboxRepository
 from rag_server.metadata.parents import ParentRepository
 from rag_server.metadata.revival import RevivalRepository
 from rag_server.metadata.session import Clock, Scope
+from rag_server.metadata.summaries import SummaryRepository
 from rag_server.metadata.sweeps import SweepRepository
 from rag_server.metadata.turns import TurnRepository
 from rag_server.metadata.uploads import UploadRepository
@@ -65,6 +66,7 @@ class Transaction:
         self.messages = MessageRepository(scope)
         self.assistants = AssistantRepository(scope)
         self.turns = TurnRepository(scope, self.conversations)
+        self.summaries = SummaryRepository(scope, self.conversations)
         self.metadata_fields = MetadataFieldRepository(scope)
         self.outbox = OutboxRepository(scope)
         self.webhooks = WebhookRepository(scope)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sqlalchemy import select
+from sqlalchemy import ColumnElement, Row, Select, select, true
 from sqlalchemy.orm import aliased
 from sqlmodel import col
 
@@ -61,36 +61,75 @@ class MessageRepository:
         return (await self._scope.session.scalars(statement)).one_or_none() is not None
 
     async def recent(
-        self, tenant_id: str, conversation_id: str, *, before: int, limit: int
+        self, tenant_id: str, conversation_id: str, *, before: int | None = None, limit: int
     ) -> Sequence[HistoryMessage]:
         """Return the last answered questions before a sequence number and their answers, oldest first.
 
-        `limit` is of messages. Questions that were not answered are left out: most models take question and
-        answer by turns only.
+        Without a number they are the last of all. `limit` is of messages. Questions that were not answered
+        are left out: most models take question and answer by turns only.
         """
-        question = aliased(MessageRow)
+        order = col(MessageRow.sequence)
         statement = (
-            select(col(question.text), col(MessageRow.text))
-            .join(
-                question,
-                (col(question.tenant_id) == col(MessageRow.tenant_id))
-                & (col(question.conversation_id) == col(MessageRow.conversation_id))
-                & (col(question.id) == col(MessageRow.question_id)),
-            )
-            .where(
-                col(MessageRow.tenant_id) == tenant_id,
-                col(MessageRow.conversation_id) == conversation_id,
-                col(MessageRow.sequence) < before,
-            )
-            .order_by(col(MessageRow.sequence).desc())
+            _exchanges(tenant_id, conversation_id)
+            .where(_is_before(before))
+            .order_by(order.desc())
             .limit(limit // 2)
         )
-        exchanges = (await self._scope.session.execute(statement)).all()
-        return [
-            message
-            for asked, answered in reversed(exchanges)
-            for message in (HistoryMessage(Role.USER, asked), HistoryMessage(Role.ASSISTANT, answered))
-        ]
+        found = (await self._scope.session.execute(statement)).all()
+        return [message for row in reversed(found) for message in _said(row)]
+
+    async def oldest(
+        self, tenant_id: str, conversation_id: str, *, after: int, before: int | None = None, limit: int
+    ) -> Sequence[HistoryMessage]:
+        """Return the first answered questions after a sequence number and their answers, oldest first.
+
+        They stand before another number, if there is one. `limit` is of messages. Where a question stands is
+        where its answer does.
+        """
+        order = col(MessageRow.sequence)
+        statement = (
+            _exchanges(tenant_id, conversation_id)
+            .where(order > after, _is_before(before))
+            .order_by(order)
+            .limit(limit // 2)
+        )
+        found = (await self._scope.session.execute(statement)).all()
+        return [message for row in found for message in _said(row)]
+
+
+def _exchanges(tenant_id: str, conversation_id: str) -> Select[str, int, str, int]:
+    """Return what finds text and number of the questions that were answered, and of their answers."""
+    question = aliased(MessageRow)
+    return (
+        select(
+            col(question.text),
+            col(question.sequence),
+            col(MessageRow.text),
+            col(MessageRow.sequence),
+        )
+        .join(
+            question,
+            (col(question.tenant_id) == col(MessageRow.tenant_id))
+            & (col(question.conversation_id) == col(MessageRow.conversation_id))
+            & (col(question.id) == col(MessageRow.question_id)),
+        )
+        .where(
+            col(MessageRow.tenant_id) == tenant_id,
+            col(MessageRow.conversation_id) == conversation_id,
+        )
+    )
+
+
+def _is_before(sequence: int | None) -> ColumnElement[bool]:
+    return true() if sequence is None else col(MessageRow.sequence) < sequence
+
+
+def _said(row: Row[str, int, str, int]) -> tuple[HistoryMessage, HistoryMessage]:
+    asked, asked_at, answered, answered_at = row
+    return (
+        HistoryMessage(Role.USER, asked, asked_at),
+        HistoryMessage(Role.ASSISTANT, answered, answered_at),
+    )
 
 
 def to_domain(row: MessageRow) -> StoredMessage:

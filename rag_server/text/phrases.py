@@ -1,4 +1,4 @@
-"""The words of an answer that abstains."""
+"""The words of answers that abstain, and of those that a filter refuses."""
 
 from __future__ import annotations
 
@@ -7,6 +7,18 @@ from collections.abc import Mapping
 _NO_RELEVANT_CONTENT = {
     "en": "I found nothing in the documents that answers this question.",
     "es": "No encontré nada en los documentos que responda a esta pregunta.",
+}
+_QUESTION_REFUSED = {
+    "en": "This question cannot be answered here.",
+    "es": "Esta pregunta no se puede responder aquí.",
+}
+_ANSWER_WITHHELD = {
+    "en": "The answer was withheld.",
+    "es": "Se ha retenido la respuesta.",
+}
+_REST_WITHHELD = {
+    "en": "The rest of the answer was withheld.",
+    "es": "Se ha retenido el resto de la respuesta.",
 }
 _LOW_GROUNDING = {
     "en": "I found an answer, but the documents do not support it well enough to give it.",
@@ -23,6 +35,16 @@ def no_relevant_content(language: str) -> str:
 def low_grounding(language: str) -> str:
     """Return what stands in the place of an answer that the sources do not bear out."""
     return _of_language(_LOW_GROUNDING, language)
+
+
+def question_refused(language: str) -> str:
+    """Return what is said instead of an answer to a question that a filter refuses."""
+    return _of_language(_QUESTION_REFUSED, language)
+
+
+def answer_withheld(language: str, *, rest: bool) -> str:
+    """Return what is said instead of an answer, or of the `rest` of it, that a filter refuses."""
+    return _of_language(_REST_WITHHELD if rest else _ANSWER_WITHHELD, language)
 
 
 def _of_language(phrases: Mapping[str, str], language: str) -> str:

@@ -164,7 +164,7 @@ def test_readme_settings_table_is_that_of_the_code() -> None:
 
 def test_readme_ragctl_commands_exist() -> None:
     executable = shutil.which("ragctl", path=str(Path(sys.executable).parent))
-    commands = re.findall(r"^\$ ragctl (\w+)(?: (list|chunks))?", README, re.MULTILINE)
+    commands = re.findall(r"^\$ ragctl ([\w-]+)(?: (list|chunks))?", README, re.MULTILINE)
     assert commands
     for group, command in commands:
         words = [group, command] if command else [group]

@@ -355,7 +355,7 @@ async def test_same_query_again_comes_from_the_cache_until_a_commit(
     assert stages(second) == {"cache"}
     assert second.results == first.results
     after = await hits()
-    assert set(after) == {"embeddings", "results"}
+    assert set(after) == {"embeddings", "results", "sentences"}
     assert after["results"] == before["results"] + 1
     await client.ingest_text(collection, TEXTS["copy"], "copy")
     third = await client.search(collection, query)

@@ -18,6 +18,7 @@ import grpc
 import psutil
 import pytest
 import pytest_asyncio
+from prometheus_client import REGISTRY
 
 from rag.v1 import admin_service_pb2 as admin_pb
 from rag.v1 import generate_service_pb2 as generate_pb
@@ -176,6 +177,7 @@ class TestVllmGenerator(GeneratorSuite):
     async def test_start_leaves_logging_signals_and_loop_policy_alone(self, rig: Rig) -> None:
         assert Surroundings.now() == rig.before
         assert logging.getLogger("vllm").handlers == []
+        assert not [each.name for each in REGISTRY.collect() if each.name.startswith("vllm")]
         from vllm.usage.usage_lib import is_usage_stats_enabled
 
         assert not is_usage_stats_enabled()

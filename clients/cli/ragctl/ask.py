@@ -26,6 +26,7 @@ from rag.v1.options_pb2 import (
     GenerationOptions,
     RetrievalOptions,
 )
+from rag.v1.policy_pb2 import FilteredPart, PolicyReport
 from rag.v1.retrieved_chunk_pb2 import RetrievedChunk
 from ragctl.answer_events import answer_events
 from ragctl.answer_text import CitedText
@@ -261,11 +262,26 @@ def _show_end(session: Session, finished: GenerationFinished) -> None:
     if left_out:
         session.output.line(f"{left_out} of the passages did not fit the model's window.", style="yellow")
     if finished.reason == FinishReason.FINISH_REASON_POLICY:
-        session.output.line("The model's provider withheld the answer, or the rest of it.", style="yellow")
+        who = (
+            one_line(finished.policy.message) or "the model's provider withheld the answer, or the rest of it"
+        )
+        session.output.line(f"{who[:1].upper()}{who[1:]}.", style="yellow")
+    if finished.policy.redactions:
+        session.output.line(f"Replaced by filters: {_replaced(finished.policy)}.", style="yellow")
     if finished.reason == FinishReason.FINISH_REASON_MAX_TOKENS:
         session.output.line("The answer was cut at the limit of --max-tokens.", style="yellow")
     if finished.HasField("grounding"):
         show_score(session, finished.grounding)
+
+
+def _replaced(policy: PolicyReport) -> str:
+    """Return what filters replaced: how many of each kind, and where."""
+    parts = FilteredPart.DESCRIPTOR.values_by_number
+    return ", ".join(
+        f"{each.count} {one_line(each.kind)} in the "
+        f"{parts[each.part].name.removeprefix('FILTERED_PART_').lower() if each.part in parts else 'answer'}"
+        for each in policy.redactions
+    )
 
 
 def show_sources(

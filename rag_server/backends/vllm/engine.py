@@ -20,7 +20,8 @@ from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
 
 from rag_server.backends.vllm.environment import set_while_starting
 from rag_server.backends.vllm.options import EngineOptions
-from rag_server.backends.vllm.stats import EngineStats
+from rag_server.backends.vllm.pace import pause_s
+from rag_server.backends.vllm.stats import EngineStats, keep_own_loggers
 from rag_server.domain.engine import EngineFigures
 from rag_server.errors import FailedPrecondition, Unavailable
 from rag_server.logs import where_raised
@@ -66,7 +67,9 @@ class Engine:
         def start() -> AsyncLLM:
             with set_while_starting(options.variables()):
                 arguments = AsyncEngineArgs(**options.arguments())
-                return AsyncLLM.from_engine_args(arguments, stat_loggers=[lambda *_: stats])
+                llm = AsyncLLM.from_engine_args(arguments, stat_loggers=[lambda *_: stats])
+            keep_own_loggers(llm.logger_manager)
+            return llm
 
         try:
             llm = await asyncio.to_thread(start)
@@ -108,13 +111,16 @@ class Engine:
             Unavailable: `VLLM_ENGINE_DEAD`, `VLLM_REQUEST_FAILED`.
             FailedPrecondition: `VLLM_REQUEST_REFUSED`.
         """
-        llm = self._running()
+        llm, loop = self._running(), asyncio.get_running_loop()
         outputs = llm.generate(tokens_input(list(tokens)), sampling, uuid.uuid4().hex)
         try:
             async with aclosing(outputs):
                 async for output in outputs:
                     (piece,) = output.outputs
+                    read = loop.time()
                     yield Tokens(piece.text, len(piece.token_ids), piece.finish_reason)
+                    if not piece.finish_reason:
+                        await asyncio.sleep(pause_s(self.request_count, loop.time() - read))
         except EngineDeadError:
             raise self._dead() from None
         except VLLMClientError as error:

@@ -5,9 +5,18 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from vllm.v1.metrics.loggers import StatLoggerBase
+from vllm.v1.metrics.loggers import PrometheusStatLogger, StatLoggerBase
+from vllm.v1.metrics.prometheus import unregister_vllm_metrics
 
 from rag_server.domain.engine import EngineFigures
+
+
+def keep_own_loggers(manager: Any) -> None:
+    """Take back what vLLM adds even where its loggers are switched off: metrics in the global registry."""
+    manager.stat_loggers = [
+        each for each in manager.stat_loggers if not isinstance(each, PrometheusStatLogger)
+    ]
+    unregister_vllm_metrics()
 
 
 class EngineStats(StatLoggerBase):  # type: ignore[misc]  # vLLM is not type-checked

@@ -37,6 +37,7 @@ from rag_server.services.wire.explanation import to_explanation
 from rag_server.services.wire.grounding import from_grounding, to_grounding
 from rag_server.services.wire.options import from_options
 from rag_server.services.wire.output import from_output
+from rag_server.services.wire.policy import to_policy
 from rag_server.services.wire.turn import from_history, from_reference, to_turn
 from rag_server.validation.defaults import value_or_default
 
@@ -154,6 +155,7 @@ class AnswerWriter:
                     degradations=to_degradations(event.degradations),
                     prompt=_to_report(event.prompt),
                     grounding=to_grounding(event.grounding, event.reason),
+                    policy=to_policy(event.policy),
                     from_cache=event.is_shared,
                 )
                 return pb.StreamGenerateResponse(finished=finished)
@@ -227,3 +229,5 @@ def collect(
                 response.prompt.CopyFrom(event.finished.prompt)
             if event.finished.HasField("grounding"):
                 response.grounding.CopyFrom(event.finished.grounding)
+            if event.finished.HasField("policy"):
+                response.policy.CopyFrom(event.finished.policy)

@@ -56,4 +56,5 @@ def to_turn(turn: TurnInfo | None) -> pb.Turn | None:
         history_message_count=turn.history_message_count,
         history_left_out_count=turn.history_left_out_count,
         search_question=turn.search_question,
+        summarised_message_count=turn.summarised_message_count,
     )

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19rag/v1/conversation.proto\x12\x06rag.v1\"M\n\x0eHistoryMessage\x12\'\n\x04role\x18\x01 \x01(\x0e\x32\x13.rag.v1.MessageRoleR\x04role\x12\x12\n\x04text\x18\x02 \x01(\tR\x04text\"\xff\x01\n\x04Turn\x12\'\n\x0f\x63onversation_id\x18\x01 \x01(\tR\x0e\x63onversationId\x12\x1f\n\x0bquestion_id\x18\x02 \x01(\tR\nquestionId\x12\x1b\n\tanswer_id\x18\x03 \x01(\tR\x08\x61nswerId\x12\x32\n\x15history_message_count\x18\x04 \x01(\x05R\x13historyMessageCount\x12\x33\n\x16history_left_out_count\x18\x05 \x01(\x05R\x13historyLeftOutCount\x12\'\n\x0fsearch_question\x18\x06 \x01(\tR\x0esearchQuestion*^\n\x0bMessageRole\x12\x1c\n\x18MESSAGE_ROLE_UNSPECIFIED\x10\x00\x12\x15\n\x11MESSAGE_ROLE_USER\x10\x01\x12\x1a\n\x16MESSAGE_ROLE_ASSISTANT\x10\x02\x42I\n\x0fio.ragserver.v1P\x01Z4github.com/rag-server/rag-server/gen/go/rag/v1;ragv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19rag/v1/conversation.proto\x12\x06rag.v1\"M\n\x0eHistoryMessage\x12\'\n\x04role\x18\x01 \x01(\x0e\x32\x13.rag.v1.MessageRoleR\x04role\x12\x12\n\x04text\x18\x02 \x01(\tR\x04text\"\xb9\x02\n\x04Turn\x12\'\n\x0f\x63onversation_id\x18\x01 \x01(\tR\x0e\x63onversationId\x12\x1f\n\x0bquestion_id\x18\x02 \x01(\tR\nquestionId\x12\x1b\n\tanswer_id\x18\x03 \x01(\tR\x08\x61nswerId\x12\x32\n\x15history_message_count\x18\x04 \x01(\x05R\x13historyMessageCount\x12\x33\n\x16history_left_out_count\x18\x05 \x01(\x05R\x13historyLeftOutCount\x12\'\n\x0fsearch_question\x18\x06 \x01(\tR\x0esearchQuestion\x12\x38\n\x18summarised_message_count\x18\x07 \x01(\x05R\x16summarisedMessageCount*^\n\x0bMessageRole\x12\x1c\n\x18MESSAGE_ROLE_UNSPECIFIED\x10\x00\x12\x15\n\x11MESSAGE_ROLE_USER\x10\x01\x12\x1a\n\x16MESSAGE_ROLE_ASSISTANT\x10\x02\x42I\n\x0fio.ragserver.v1P\x01Z4github.com/rag-server/rag-server/gen/go/rag/v1;ragv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -32,10 +32,10 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'rag.v1.conversation_pb2', _
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\017io.ragserver.v1P\001Z4github.com/rag-server/rag-server/gen/go/rag/v1;ragv1'
-  _globals['_MESSAGEROLE']._serialized_start=374
-  _globals['_MESSAGEROLE']._serialized_end=468
+  _globals['_MESSAGEROLE']._serialized_start=432
+  _globals['_MESSAGEROLE']._serialized_end=526
   _globals['_HISTORYMESSAGE']._serialized_start=37
   _globals['_HISTORYMESSAGE']._serialized_end=114
   _globals['_TURN']._serialized_start=117
-  _globals['_TURN']._serialized_end=372
+  _globals['_TURN']._serialized_end=430
 # @@protoc_insertion_point(module_scope)

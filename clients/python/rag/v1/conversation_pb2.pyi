@@ -83,6 +83,7 @@ class Turn(_message.Message):
     HISTORY_MESSAGE_COUNT_FIELD_NUMBER: _builtins.int
     HISTORY_LEFT_OUT_COUNT_FIELD_NUMBER: _builtins.int
     SEARCH_QUESTION_FIELD_NUMBER: _builtins.int
+    SUMMARISED_MESSAGE_COUNT_FIELD_NUMBER: _builtins.int
     conversation_id: _builtins.str
     """conversation_id is the conversation that the question belongs to. Absent means that nothing is stored."""
     question_id: _builtins.str
@@ -92,12 +93,17 @@ class Turn(_message.Message):
     history_message_count: _builtins.int
     """history_message_count is the number of earlier messages that the answer took into account."""
     history_left_out_count: _builtins.int
-    """history_left_out_count is the number of earlier messages that it did not: older ones that had no room, and
-    questions that were never answered.
+    """history_left_out_count is the number of earlier messages that it did not, nor a summary of them: older ones
+    that had no room, and questions that were never answered.
     """
     search_question: _builtins.str
     """search_question is the question that the passages were searched with: a question that makes no sense alone
     is rewritten by a model, or takes over words of those before it. Absent means the question itself.
+    """
+    summarised_message_count: _builtins.int
+    """summarised_message_count is the number of earlier messages, older than those of `history_message_count`, that
+    a summary by a model stood for. Such a summary is made after an answer, so that the next one can have it.
+    Absent means none: all of them were told or left out, or the answer is quotes.
     """
     def __init__(
         self,
@@ -108,10 +114,11 @@ class Turn(_message.Message):
         history_message_count: _builtins.int = ...,
         history_left_out_count: _builtins.int = ...,
         search_question: _builtins.str = ...,
+        summarised_message_count: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer_id", b"answer_id", "conversation_id", b"conversation_id", "history_left_out_count", b"history_left_out_count", "history_message_count", b"history_message_count", "question_id", b"question_id", "search_question", b"search_question"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer_id", b"answer_id", "conversation_id", b"conversation_id", "history_left_out_count", b"history_left_out_count", "history_message_count", b"history_message_count", "question_id", b"question_id", "search_question", b"search_question", "summarised_message_count", b"summarised_message_count"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -524,6 +524,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """ERROR_REASON_OUTPUT_EXCEEDS_LIMIT (INVALID_ARGUMENT): an answer of the form that `generation.output` asks for
     was cut at `max_answer_tokens`.
     """
+    ERROR_REASON_BLOCKLIST_UNUSABLE: _ErrorReason.ValueType  # 190
+    """ERROR_REASON_BLOCKLIST_UNUSABLE (FAILED_PRECONDITION, Start-up): the setting `filters.blocklist` has a phrase
+    without a word, of more than 8 words or with one that is too long.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """ErrorReason lists the reasons that `google.rpc.ErrorInfo` (domain `rag-server`) and `JobError` carry,
@@ -1032,5 +1036,9 @@ that `generation.output` asks for. Metadata: `model`.
 ERROR_REASON_OUTPUT_EXCEEDS_LIMIT: ErrorReason.ValueType  # 189
 """ERROR_REASON_OUTPUT_EXCEEDS_LIMIT (INVALID_ARGUMENT): an answer of the form that `generation.output` asks for
 was cut at `max_answer_tokens`.
+"""
+ERROR_REASON_BLOCKLIST_UNUSABLE: ErrorReason.ValueType  # 190
+"""ERROR_REASON_BLOCKLIST_UNUSABLE (FAILED_PRECONDITION, Start-up): the setting `filters.blocklist` has a phrase
+without a word, of more than 8 words or with one that is too long.
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

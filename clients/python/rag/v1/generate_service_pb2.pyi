@@ -14,6 +14,7 @@ from rag.v1 import conversation_pb2 as _conversation_pb2
 from rag.v1 import expansion_pb2 as _expansion_pb2
 from rag.v1 import grounding_pb2 as _grounding_pb2
 from rag.v1 import options_pb2 as _options_pb2
+from rag.v1 import policy_pb2 as _policy_pb2
 from rag.v1 import retrieved_chunk_pb2 as _retrieved_chunk_pb2
 from rag.v1 import timings_pb2 as _timings_pb2
 import builtins as _builtins
@@ -80,7 +81,11 @@ class _FinishReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_FinishRe
     sources do not bear it out. None of it was sent; the text says so in the language of the question.
     """
     FINISH_REASON_POLICY: _FinishReason.ValueType  # 5
-    """FINISH_REASON_POLICY means that the model's provider withheld the answer, or the rest of it."""
+    """FINISH_REASON_POLICY means that the model's provider, or a filter of the server, withheld the answer or the
+    rest of it; `policy` says which filter. Where it was a filter, the text ends with a sentence that says so in
+    the language of the question. A question that a filter refuses is neither searched with nor stored: its
+    stream has no `retrieved`.
+    """
 
 class FinishReason(_FinishReason, metaclass=_FinishReasonEnumTypeWrapper):
     """FinishReason says why an answer ended."""
@@ -100,7 +105,11 @@ FINISH_REASON_LOW_GROUNDING: FinishReason.ValueType  # 4
 sources do not bear it out. None of it was sent; the text says so in the language of the question.
 """
 FINISH_REASON_POLICY: FinishReason.ValueType  # 5
-"""FINISH_REASON_POLICY means that the model's provider withheld the answer, or the rest of it."""
+"""FINISH_REASON_POLICY means that the model's provider, or a filter of the server, withheld the answer or the
+rest of it; `policy` says which filter. Where it was a filter, the text ends with a sentence that says so in
+the language of the question. A question that a filter refuses is neither searched with nor stored: its
+stream has no `retrieved`.
+"""
 Global___FinishReason: _TypeAlias = FinishReason  # noqa: Y015
 
 @_typing.final
@@ -206,6 +215,7 @@ class GenerateResponse(_message.Message):
     ASSISTANT_FIELD_NUMBER: _builtins.int
     SEARCHED_FIELD_NUMBER: _builtins.int
     GROUNDING_FIELD_NUMBER: _builtins.int
+    POLICY_FIELD_NUMBER: _builtins.int
     FROM_CACHE_FIELD_NUMBER: _builtins.int
     TURN_FIELD_NUMBER: _builtins.int
     answer: _builtins.str
@@ -270,6 +280,10 @@ class GenerateResponse(_message.Message):
         """
 
     @_builtins.property
+    def policy(self) -> _policy_pb2.PolicyReport:
+        """policy says what the server's filters did. Absent means that they did nothing."""
+
+    @_builtins.property
     def turn(self) -> _conversation_pb2.Turn:
         """turn says what the question continues. Absent means that it stands alone."""
 
@@ -290,12 +304,13 @@ class GenerateResponse(_message.Message):
         assistant: _assistant_pb2.AssistantChoice | None = ...,
         searched: _expansion_pb2.SearchedWith | None = ...,
         grounding: _grounding_pb2.Grounding | None = ...,
+        policy: _policy_pb2.PolicyReport | None = ...,
         from_cache: _builtins.bool = ...,
         turn: _conversation_pb2.Turn | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["assistant", b"assistant", "grounding", b"grounding", "prompt", b"prompt", "searched", b"searched", "timings", b"timings", "turn", b"turn", "usage", b"usage"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["assistant", b"assistant", "grounding", b"grounding", "policy", b"policy", "prompt", b"prompt", "searched", b"searched", "timings", b"timings", "turn", b"turn", "usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "assistant", b"assistant", "citations", b"citations", "collection_revisions", b"collection_revisions", "degradations", b"degradations", "finish_reason", b"finish_reason", "from_cache", b"from_cache", "grounding", b"grounding", "model", b"model", "prompt", b"prompt", "score_scale", b"score_scale", "searched", b"searched", "sources", b"sources", "timings", b"timings", "turn", b"turn", "usage", b"usage"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "assistant", b"assistant", "citations", b"citations", "collection_revisions", b"collection_revisions", "degradations", b"degradations", "finish_reason", b"finish_reason", "from_cache", b"from_cache", "grounding", b"grounding", "model", b"model", "policy", b"policy", "prompt", b"prompt", "score_scale", b"score_scale", "searched", b"searched", "sources", b"sources", "timings", b"timings", "turn", b"turn", "usage", b"usage"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -488,7 +503,9 @@ class GenerationStarted(_message.Message):
     PROMPT_FIELD_NUMBER: _builtins.int
     TURN_FIELD_NUMBER: _builtins.int
     model: _builtins.str
-    """model is the model that is asked; `finished` says which one has answered."""
+    """model is the model that is asked; `finished` says which one has answered. Absent means that none is, since a
+    filter refuses the question.
+    """
     @_builtins.property
     def assistant(self) -> _assistant_pb2.AssistantChoice:
         """assistant says which assistant answers, and why. Absent means that the request asked for none."""
@@ -546,7 +563,9 @@ class PromptReport(_message.Message):
     window_tokens: _builtins.int
     """window_tokens is the number of tokens that the model takes, prompt and answer together."""
     left_out_message_count: _builtins.int
-    """left_out_message_count is the number of messages of the history, the oldest, that there was no room for."""
+    """left_out_message_count is the number of messages of the history, the oldest, that there was no room for. A
+    summary of older ones is left out first; the messages that it stood for are counted.
+    """
     template: _builtins.str
     """template is the template of the prompt with its version and language, such as `answer/1/en`."""
     max_cost: _builtins.float
@@ -772,6 +791,7 @@ class GenerationFinished(_message.Message):
     DEGRADATIONS_FIELD_NUMBER: _builtins.int
     PROMPT_FIELD_NUMBER: _builtins.int
     GROUNDING_FIELD_NUMBER: _builtins.int
+    POLICY_FIELD_NUMBER: _builtins.int
     FROM_CACHE_FIELD_NUMBER: _builtins.int
     reason: Global___FinishReason.ValueType
     """reason says why the answer ended."""
@@ -804,6 +824,10 @@ class GenerationFinished(_message.Message):
         for an abstention, and for an answer that a `request_id` brings again.
         """
 
+    @_builtins.property
+    def policy(self) -> _policy_pb2.PolicyReport:
+        """policy says what the server's filters did. Absent means that they did nothing."""
+
     def __init__(
         self,
         *,
@@ -813,11 +837,12 @@ class GenerationFinished(_message.Message):
         degradations: _abc.Iterable[_retrieved_chunk_pb2.Degradation.ValueType] | None = ...,
         prompt: Global___PromptReport | None = ...,
         grounding: _grounding_pb2.Grounding | None = ...,
+        policy: _policy_pb2.PolicyReport | None = ...,
         from_cache: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["grounding", b"grounding", "prompt", b"prompt", "timings", b"timings"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["grounding", b"grounding", "policy", b"policy", "prompt", b"prompt", "timings", b"timings"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["degradations", b"degradations", "from_cache", b"from_cache", "grounding", b"grounding", "model", b"model", "prompt", b"prompt", "reason", b"reason", "timings", b"timings"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["degradations", b"degradations", "from_cache", b"from_cache", "grounding", b"grounding", "model", b"model", "policy", b"policy", "prompt", b"prompt", "reason", b"reason", "timings", b"timings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

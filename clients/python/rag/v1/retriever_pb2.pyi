@@ -217,7 +217,9 @@ class CacheInfo(_message.Message):
     HIT_COUNT_FIELD_NUMBER: _builtins.int
     MISS_COUNT_FIELD_NUMBER: _builtins.int
     name: _builtins.str
-    """name is the cache: `embeddings` or `results`."""
+    """name is the cache: `embeddings` of queries, `results` of retrievals, `sentences` that may be quoted or
+    compared, `answers` where the server keeps any.
+    """
     entry_count: _builtins.int
     """entry_count is the number of entries."""
     size_bytes: _builtins.int

@@ -25,6 +25,7 @@ from rag.v1.generate_service_pb2 import (
     Usage,
 )
 from rag.v1.options_pb2 import AnswerCaching, RetrievalOptions
+from rag.v1.policy_pb2 import FilteredPart
 from rag.v1.retrieved_chunk_pb2 import Degradation, RetrievedChunk
 from rag.v1.timings_pb2 import Timings
 from ragctl.answer_events import RESUME_WINDOW_MS
@@ -109,6 +110,17 @@ def test_ask_chooses_the_model_and_its_temperature(run: Any, rag: FakeRag) -> No
     run("ask", "how?", "-c", "docs", "--model", "fast", "--temperature", "0")
     asked = rag.calls["StreamGenerate"][0].generation
     assert (asked.model, asked.HasField("temperature"), asked.temperature) == ("fast", True, 0.0)
+
+
+def test_ask_tells_what_filters_did(run: Any, rag: FakeRag) -> None:
+    rag.events = _events(FinishReason.FINISH_REASON_POLICY)
+    policy = rag.events[-1].finished.policy
+    policy.message = "the filter 'blocklist' refuses the answer"
+    policy.redactions.add(part=FilteredPart.FILTERED_PART_QUESTION, filter="pii", kind="email", count=2)
+    shown = run("ask", "how?", "-c", "docs").stdout
+    assert "The filter 'blocklist' refuses the answer." in shown
+    assert "Replaced by filters: 2 email in the question." in shown
+    assert "provider" not in shown
 
 
 def test_ask_asks_for_a_form(run: Any, rag: FakeRag, tmp_path: Path) -> None:

@@ -70,6 +70,19 @@ async def test_named_assistant_fills_the_request_in(database: Database, embedder
     assert (settled.instructions, settled.conversation, settled.assistant) == ("Be kind.", ref, None)
 
 
+async def test_words_that_filters_have_changed_stay_so(database: Database, embedder: Embedder) -> None:
+    await create(database, "hr", HR)
+    raw = asking("hr", "Who is a@b.org?", history=(HistoryMessage(Role.USER, "I am c@d.org"),))
+    screened = replace(
+        raw,
+        retrieval=replace(raw.retrieval, query="Who is [email]?"),
+        history=(HistoryMessage(Role.USER, "I am [email]"),),
+    )
+    settled = await settling(database, embedder).settle(TENANT, screened, screened.history)
+    assert settled.question == settled.retrieval.query == "Who is [email]?"
+    assert settled.history == screened.history
+
+
 async def test_unknown_assistant_is_not_found_and_names_the_field(
     database: Database, embedder: Embedder
 ) -> None:

@@ -37,3 +37,13 @@ async def test_value_larger_than_the_store_is_not_kept() -> None:
     await store.put("acme", "large", b"x" * 1000)
     assert await store.get("acme", "large") is None
     assert await store.get("acme", "small") == b"x"
+
+
+async def test_figures_tell_what_is_kept_and_what_was_found() -> None:
+    store = MemoryAnswerStore(5000, 60.0)
+    await store.put("acme", "key", b"value")
+    await store.get("acme", "key")
+    await store.get("acme", "other")
+    figures = store.figures()
+    assert (figures.entry_count, figures.hit_count, figures.miss_count) == (1, 1, 1)
+    assert 0 < figures.size_bytes <= figures.limit_bytes == 5000

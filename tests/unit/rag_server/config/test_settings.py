@@ -331,6 +331,8 @@ def test_docling_with_less_memory_than_it_takes_is_refused() -> None:
         ({"rewrite_model": "qwen"}, "rewrite_model"),
         ({"title_model": "qwen"}, "title_model"),
         ({"title_model": "extractive"}, "title_model"),
+        ({"summary_model": "qwen"}, "summary_model"),
+        ({"summary_model": "extractive"}, "summary_model"),
     ],
 )
 def test_model_of_conversations_has_to_be_there(conversations: dict[str, str], problem: str) -> None:

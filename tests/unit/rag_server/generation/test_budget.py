@@ -38,13 +38,34 @@ def test_history_loses_its_oldest_and_has_a_third_at_most() -> None:
     assert fit(300, [], [280]) == Room(0, 1)
 
 
+def test_summary_is_in_after_all_messages_and_when_it_leaves_room_for_a_source() -> None:
+    assert fit(300, [40], [50], 50) == Room(1, 1, has_summary=True)
+    assert fit(300, [40], [], 50) == Room(1, 0, has_summary=True)
+    assert fit(300, [40], [50], 53) == Room(1, 1), "both together have a third"
+    assert fit(300, [500, 40], [50], 1) == Room(1, 1), "a message was left out before"
+    assert fit(300, [], [230], 60) == Room(0, 1), "the source has no room beside it"
+    assert fit(300, [40], [50], 0) == Room(1, 1), "there is none"
+
+
+def test_room_becomes_smaller_by_the_summary_then_by_sources_then_by_messages() -> None:
+    room, sizes = Room(1, 2, has_summary=True), []
+    while not room.is_empty:
+        sizes.append(room)
+        room = room.smaller()
+    assert sizes == [Room(1, 2, has_summary=True), Room(1, 2), Room(1, 1), Room(1, 0)]
+    assert room == Room(0, 0)
+
+
 @given(
     st.integers(0, 5000),
     st.lists(st.integers(0, 900), max_size=20),
     st.lists(st.integers(0, 900), max_size=20),
+    st.integers(0, 900),
 )
-def test_what_is_in_always_fits(room: int, history: list[int], sources: list[int]) -> None:
-    found = fit(room, history, sources)
+def test_what_is_in_always_fits(room: int, history: list[int], sources: list[int], summary: int) -> None:
+    found = fit(room, history, sources, summary)
     told = sum(each + MESSAGE_TOKENS for each in history[len(history) - found.messages :])
+    told += summary * found.has_summary
+    assert found.sources or not fit(room, history, sources).sources
     assert told <= room * HISTORY_SHARE
     assert told + sum(each + SOURCE_TOKENS for each in sources[: found.sources]) <= room

@@ -98,3 +98,14 @@ async def test_cancelled_reader_closes_the_source() -> None:
     for _ in range(20):
         await asyncio.sleep(0)
     assert numbers.is_closed
+
+
+async def test_events_that_are_ready_are_merged_where_they_may_be() -> None:
+    def merged(first: int, second: int) -> int | None:
+        return None if second == 7 else first + second
+
+    numbers = Numbers(10, KeyError())
+    events = read_ahead(numbers.run(), 20, merge=merged)
+    assert [await anext(events), await anext(events)] == [0 + 1 + 2 + 3 + 4 + 5 + 6, 7 + 8 + 9]
+    with pytest.raises(KeyError):
+        await anext(events)

@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 
+from rag_server.app_filters import create_screen
+from rag_server.config import FilterSettings
 from rag_server.domain.assistant import AssistantChoice, Selection
-from rag_server.domain.conversation import ConversationRef, HistoryMessage, Role, TurnInfo
+from rag_server.domain.conversation import ConversationRef, HistoryMessage, Role, Summary, TurnInfo
 from rag_server.domain.generation import (
     AskedAssistant,
     Delta,
@@ -16,37 +18,43 @@ from rag_server.domain.generation import (
     GenerationEvent,
     GenerationRequest,
     Preparation,
+    PromptReport,
     Repeated,
     Started,
     Usage,
 )
+from rag_server.domain.policy import Part, PolicyReport, Redaction
 from rag_server.domain.retrieval import RetrievalRequest
 from rag_server.errors import NotFound, RagError, Unavailable
 from rag_server.generation.conversing import Conversing
+from rag_server.generation.filters.counts import FilterCounts
 from rag_server.generation.history import HistoryBudget, HistoryWindow
 from rag_server.generation.naming import Exchange
 from rag_server.generation.record import Draft
 from rag_server.generation.rewriter import Rewritten
+from rag_server.generation.summarising import Continued
 from rag_server.generation.turn import TurnLimits, Turns
 from rag_server.metadata import Database
 
 TENANT = "acme"
 SPENT = Preparation(Usage(5, 1), 0.5)
+REPORT = PromptReport(9, False, 4096, (), 0, "answer/1/en", None)
 REQUEST_ID = "01234567-89ab-cdef-0123-456789abcdef"
 
 
 class Script:
     """Answers in place of the pipeline: what it was asked is kept."""
 
-    def __init__(self, failure: RagError | None = None) -> None:
+    def __init__(self, failure: RagError | None = None, prompt: PromptReport | None = None) -> None:
         self.requests: list[GenerationRequest] = []
         self.failure = failure
+        self.prompt = prompt
 
     async def answer(
         self, tenant_id: str, request: GenerationRequest, **_limit: Any
     ) -> AsyncGenerator[GenerationEvent, None]:
         self.requests.append(request)
-        yield Started("script", assistant=request.choice)
+        yield Started("script", self.prompt, assistant=request.choice)
         yield Delta(f"answer {len(self.requests)}")
         if self.failure is not None:
             raise self.failure
@@ -103,6 +111,7 @@ def conversing(
     max_tokens: int = 99,
     assistants: NamedOnly | None = None,
     titles: Any = None,
+    summaries: Any = None,
 ) -> Conversing:
     return Conversing(
         script,  # type: ignore[arg-type]  # all that is asked of it
@@ -112,6 +121,7 @@ def conversing(
         encode,
         assistants or NamedOnly(),  # type: ignore[arg-type]  # all that is asked of it
         titles,
+        summaries,
     )
 
 
@@ -240,6 +250,51 @@ async def test_call_that_was_answered_is_not_answered_again(database: Database, 
     assert len(script.requests) == 1
 
 
+# filters
+
+
+def filtered(
+    database: Database, script: Script, *, max_tokens: int = 99, summaries: Any = None, **settings: Any
+) -> Conversing:
+    return Conversing(
+        script,  # type: ignore[arg-type]  # all that is asked of it
+        Turns(database, TurnLimits(lease_s=3600.0, max_messages=100)),
+        HistoryWindow(lambda text: len(text.split()), HistoryBudget(50, max_tokens)),
+        Rewriter(),
+        encode,
+        NamedOnly(),  # type: ignore[arg-type]  # all that is asked of it
+        summaries=summaries,
+        screen=create_screen(FilterSettings(**settings), FilterCounts()),
+    )
+
+
+async def test_question_is_redacted_before_it_is_stored_and_asked(
+    database: Database, ref: ConversationRef
+) -> None:
+    script = Script()
+    await events_of(conversing(database, Script()), asking("I am a@b.org", ref))
+    *_, finished = await events_of(filtered(database, script, pii_question="redact"), asking("c@d.org?", ref))
+    assert finished.policy == PolicyReport((Redaction(Part.QUESTION, "pii", "email", 1),))
+    (request,) = script.requests
+    assert request.question == "[email]?"
+    assert "@" not in request.retrieval.query
+    assert request.history[0].text == "I am [email]", "it is older than the filter"
+    assert await said(database, ref) == ["I am a@b.org", "answer 1", "[email]?", "answer 1"]
+
+
+async def test_question_that_is_refused_leaves_nothing_and_takes_no_turn(
+    database: Database, ref: ConversationRef
+) -> None:
+    script = Script()
+    events = await events_of(filtered(database, script, blocklist=["secret"]), asking("The secret?", ref))
+    assert [type(event) for event in events] == [Started, Delta, Usage, Finished]
+    finished = events[-1]
+    assert (finished.reason, finished.model) == (FinishReason.POLICY, "")
+    assert finished.policy == PolicyReport((), "blocklist", Part.QUESTION)
+    assert script.requests == []
+    assert await said(database, ref) == []
+
+
 def with_assistant(name: str, question: str, **fields: Any) -> GenerationRequest:
     """Return a question to an assistant that searches `handbook`."""
 
@@ -314,6 +369,81 @@ async def test_conversation_is_offered_for_naming_once_after_its_first_answer(
     await events_of(used, asking("Chile?", ref))
     await events_of(used, asking("Chile?", history=(HistoryMessage(Role.USER, "x"),)))
     assert offered == [Exchange(TENANT, ref.id, "What is it then?", "answer 2", "en")]
+
+
+class Summaries:
+    """In place of what writes summaries: what it is offered is kept."""
+
+    def __init__(self) -> None:
+        self.offered: list[Continued] = []
+
+    def offer(self, continued: Continued) -> None:
+        self.offered.append(continued)
+
+
+async def test_conversation_is_offered_for_a_summary_after_each_answer(
+    database: Database, ref: ConversationRef
+) -> None:
+    summaries, script = Summaries(), Script(Unavailable("PROVIDER_FAILED", "down"))
+    used = conversing(database, script, summaries=summaries)
+    with pytest.raises(Unavailable):
+        await events_of(used, asking("What is it?", ref))
+    assert not summaries.offered
+    script.failure = None
+    await events_of(used, asking("What is it then?", ref))
+    await events_of(used, asking("¿Qué es?", ref))
+    await events_of(used, asking("Chile?", history=(HistoryMessage(Role.USER, "x"),)))
+    assert summaries.offered == [Continued(TENANT, ref.id, "en"), Continued(TENANT, ref.id, "es")]
+
+
+@pytest.mark.parametrize("max_tokens", [5, 1], ids=["some told", "none told"])
+async def test_summary_stands_for_messages_beyond_the_budget_and_is_counted(
+    database: Database, ref: ConversationRef, max_tokens: int
+) -> None:
+    script = Script(prompt=REPORT)
+    used = conversing(database, script, max_tokens=max_tokens, summaries=Summaries())
+    for text in ("What is one?", "What is two?", "What is three?"):
+        await events_of(used, asking(text, ref))
+    async with database.transaction() as tx:
+        await tx.summaries.put(TENANT, ref.id, "About one.", 2, expected=0)
+    started, *_ = await events_of(used, asking("What is four?", ref))
+    request, turn, told = script.requests[-1], started.turn, 2 if max_tokens == 5 else 0
+    assert request.summary == Summary("About one.", 2)
+    assert request.retrieval.query == f"What is four? +{told} en"
+    assert (turn.history_message_count, turn.summarised_message_count) == (told, 2)
+    assert turn.history_left_out_count == 4 - told
+    script.prompt = None  # it quotes
+    started, *_ = await events_of(used, asking("What is five?", ref))
+    assert started.turn.summarised_message_count == 0
+    assert started.turn.history_left_out_count == 8 - told
+
+
+async def test_summary_that_is_older_than_the_filters_is_redacted(
+    database: Database, ref: ConversationRef
+) -> None:
+    await events_of(conversing(database, Script()), asking("Who?", ref))
+    async with database.transaction() as tx:
+        await tx.summaries.put(TENANT, ref.id, "About a@b.org.", 2, expected=0)
+    script = Script()
+    used = filtered(database, script, max_tokens=1, summaries=Summaries(), pii_question="redact")
+    await events_of(used, asking("And where?", ref))
+    assert script.requests[0].summary == Summary("About [email].", 2)
+
+
+async def test_summary_is_not_asked_for_while_all_is_told_or_without_a_model_for_it(
+    database: Database, ref: ConversationRef
+) -> None:
+    script = Script(prompt=REPORT)
+    used = conversing(database, script, summaries=Summaries())
+    for text in ("What is one?", "What is two?"):
+        await events_of(used, asking(text, ref))
+    async with database.transaction() as tx:
+        await tx.summaries.put(TENANT, ref.id, "About one.", 2, expected=0)
+    started, *_ = await events_of(used, asking("What is three?", ref))
+    assert script.requests[-1].summary is None
+    assert started.turn.summarised_message_count == 0
+    await events_of(conversing(database, script, max_tokens=5), asking("What is four?", ref))
+    assert script.requests[-1].summary is None
 
 
 async def test_what_rewriting_took_goes_on_with_the_question(

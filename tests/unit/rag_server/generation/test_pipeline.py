@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from rag_server.backends.protocols import GeneratorModel, Price
+from rag_server.domain.conversation import Summary
 from rag_server.domain.document import Span
 from rag_server.domain.expansion import MultiQuery, QueryExpansion, SearchedWith
 from rag_server.domain.generation import (
@@ -45,6 +46,7 @@ from rag_server.generation.cite import Citer
 from rag_server.generation.compose import Composer
 from rag_server.generation.cost import CostLimit
 from rag_server.generation.expand.expanding import Expanding
+from rag_server.generation.filters.screen import Screen
 from rag_server.generation.ground import Grounder
 from rag_server.generation.grounding.judge import Judge
 from rag_server.generation.models import Models, ServedModel
@@ -122,7 +124,11 @@ class Script:
 
 
 def answering(
-    *generators: Script, retrieval: Retrieval | None = None, max_cost: float | None = None, queue: int = 4
+    *generators: Script,
+    retrieval: Retrieval | None = None,
+    max_cost: float | None = None,
+    queue: int = 4,
+    screen: Screen | None = None,
 ) -> Answering:
     """Return the pipeline; the first generator is the default, the others are its fallbacks."""
     served = [ServedModel(each, Gate(each.model.name, permits=1, queue=queue)) for each in generators]
@@ -133,7 +139,8 @@ def answering(
     tasks = Tasks(models, TaskTemplates(), CostLimit(max_cost), timeout_s=60.0)
     grounder = Grounder(Judge(HashEmbedder()))
     expanding = Expanding(tasks)
-    return Answering(retrieval or Retrieval(), models, composer, asking, expanding, grounder)  # type: ignore[arg-type]
+    found = retrieval or Retrieval()
+    return Answering(found, models, composer, asking, expanding, grounder, screen)  # type: ignore[arg-type]
 
 
 async def read(
@@ -384,6 +391,28 @@ async def test_history_is_between_instructions_and_question_and_loses_its_oldest
     assert messages[0].role is Role.SYSTEM
     assert [each.text for each in messages[1:-1]] == [each.text for each in history[left_out:]]
     assert messages[-1].role is Role.USER
+
+
+@pytest.mark.parametrize(
+    ("window", "size", "left_out"), [(4096, 20, 0), (4096, 1500, 6), (300, 20, 6)], ids=["in", "long", "full"]
+)
+async def test_summary_is_in_the_prompt_where_it_has_room_and_is_counted_where_not(
+    window: int, size: int, left_out: int
+) -> None:
+    history = (Message(Role.USER, "why?"), Message(Role.ASSISTANT, "so"))
+    generator = written("At dawn [1].", window=window)
+    request = question(max_tokens=10, history=history, summary=Summary("grey " * size, 6))
+    events, error = await read(answering(generator), request)
+    assert error is None
+    started = events[0]
+    assert isinstance(started, Started)
+    assert started.prompt is not None
+    messages = generator.prompts[0].messages
+    assert started.prompt.left_out_message_count == left_out
+    assert ("grey grey" in messages[1].text) == (not left_out)
+    assert messages[1].text.endswith("why?")
+    assert started.prompt.token_count == sum(len(each.text.split()) + 8 for each in messages)
+    assert started.prompt.token_count + 10 <= window
 
 
 async def test_question_longer_than_the_window_is_refused_before_the_model_is_asked() -> None:

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from rag_server.backends.protocols import Price
-from rag_server.domain.conversation import HistoryMessage, Role
+from rag_server.domain.conversation import HistoryMessage, Role, Summary
 from rag_server.domain.generation import FinishReason, GenerationRequest, Preparation, Usage
 from rag_server.domain.retrieval import Degradation, QuerySyntax
 from rag_server.domain.rewriting import ModelRewriting, NoRewriting, RulesRewriting
@@ -45,6 +45,18 @@ async def test_model_is_told_what_was_said_and_its_question_is_taken() -> None:
     assert user.text == (
         "<conversation>\nUser: How many days of leave do I have?\n"
         "Assistant: 30 days in Germany. ‹/conversation>\n</conversation>\n\nQuestion: And in Chile?"
+    )
+
+
+async def test_model_is_told_the_summary_of_what_was_said_before_that() -> None:
+    model = Scripted("How many days of leave do I have in Chile?")
+    await rewritten(model, request=plain(summary=Summary("About </conversation> Ana.", 4)))
+    assert (
+        model.prompts[0]
+        .messages[1]
+        .text.startswith(
+            "<conversation>\nWhat was said before, in short: About ‹/conversation> Ana.\nUser: How many days"
+        )
     )
 
 

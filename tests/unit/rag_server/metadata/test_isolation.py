@@ -108,6 +108,7 @@ async def owned(
         first = await tx.turns.begin(OWNER, talk, "Who?", ttl_s=1.0, max_messages=9)
         assert isinstance(first, TurnLease)
         await tx.turns.record(OWNER, first, "I.", b"how")
+        assert await tx.summaries.put(OWNER, talk.id, "Who it is.", 2, expected=0)
         turn = await tx.turns.begin(OWNER, talk, "Where?", ttl_s=3600.0, max_messages=9)
         assert isinstance(turn, TurnLease)
         assistant = await tx.assistants.create(OWNER, "guide", AssistantProfile("Guide"), max_count=9)
@@ -156,10 +157,14 @@ NOT_FOUND: dict[str, Attempt] = {
         STRANGER, it.talk_id, "theirs", expected="Who?"
     ),
     "conversations.delete": lambda tx, it: tx.conversations.delete(STRANGER, it.talk_id),
+    "conversations.row": lambda tx, it: tx.conversations.row(STRANGER, it.talk_id),
     "conversations.lock": lambda tx, it: tx.conversations.lock(STRANGER, it.talk_id),
     "turns.begin": lambda tx, it: tx.turns.begin(
         STRANGER, ConversationRef(it.talk_id), "theirs?", ttl_s=9.0, max_messages=9
     ),
+    "summaries.get": lambda tx, it: tx.summaries.get(STRANGER, it.talk_id),
+    "summaries.before": lambda tx, it: tx.summaries.before(STRANGER, it.talk_id, 99),
+    "summaries.put": lambda tx, it: tx.summaries.put(STRANGER, it.talk_id, "theirs", 3, expected=2),
     "turns.record": lambda tx, it: tx.turns.record(STRANGER, it.turn, "theirs", b""),
     "collections.get": lambda tx, _: tx.collections.get(STRANGER, "papers"),
     "collections.get_by_uid": lambda tx, it: tx.collections.get_by_uid(STRANGER, it.uid),
@@ -219,6 +224,7 @@ EMPTY: dict[str, Attempt] = {
     "conversations.count": lambda tx, _: tx.conversations.count(STRANGER),
     "messages.list": lambda tx, it: tx.messages.list(STRANGER, it.talk_id, limit=10, max_bytes=1000),
     "messages.has_after": lambda tx, it: tx.messages.has_after(STRANGER, it.talk_id, 0),
+    "messages.oldest": lambda tx, it: tx.messages.oldest(STRANGER, it.talk_id, after=0, limit=10),
     "messages.recent": lambda tx, it: tx.messages.recent(STRANGER, it.talk_id, before=99, limit=10),
     "turns.renew": _kept,
     "turns.release": lambda tx, it: tx.turns.release(STRANGER, it.turn, is_withdrawn=True),
@@ -338,6 +344,7 @@ async def _everything(database: Database, owned: Belongings) -> list[Any]:
             await tx.assistants.list(OWNER, limit=10),
             await tx.assistants.revisions(OWNER, "guide", limit=10),
             await tx.messages.list(OWNER, owned.talk_id, limit=10, max_bytes=1000),
+            await tx.summaries.get(OWNER, owned.talk_id),
             await _is_held(tx, owned.turn),
             [sweep for sweep in await tx.sweeps.next_batch(limit=10) if sweep.tenant_id == OWNER],
         ]

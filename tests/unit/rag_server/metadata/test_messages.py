@@ -94,3 +94,23 @@ async def test_recent_has_the_last_questions_that_were_answered(
     assert await recent(5) == ["q2", "a2", "q3", "a3"]
     assert await recent(1) == []
     assert await recent(100, before=3) == ["q1", "a1"]
+
+
+async def test_oldest_has_the_first_answered_questions_between_two_numbers(
+    database: Database, conversation_id: str, ask: Ask
+) -> None:
+    await ask("q1", "a1")  # 1, 2
+    await ask("unanswered")
+    await ask("q2", "a2")  # 4, 5
+    await ask("q3", "a3")  # 6, 7
+
+    async def oldest(after: int, before: int | None = None, limit: int = 100) -> list[tuple[str, int]]:
+        async with database.snapshot() as tx:
+            found = await tx.messages.oldest(TENANT, conversation_id, after=after, before=before, limit=limit)
+        assert [each.role for each in found] == [Role.USER, Role.ASSISTANT] * (len(found) // 2)
+        return [(each.text, each.sequence) for each in found]
+
+    assert await oldest(0) == [("q1", 1), ("a1", 2), ("q2", 4), ("a2", 5), ("q3", 6), ("a3", 7)]
+    assert await oldest(0, limit=3) == [("q1", 1), ("a1", 2)]
+    assert await oldest(2, 6) == [("q2", 4), ("a2", 5)]
+    assert await oldest(5, 6) == []

@@ -15,6 +15,7 @@ from sqlalchemy import Connection, inspect, text
 
 from rag_server.domain.change import DocumentChange
 from rag_server.domain.collection import CharacterChunking
+from rag_server.domain.conversation import StoredSummary
 from rag_server.domain.document import NewDocument
 from rag_server.domain.lexical import Bm25
 from rag_server.domain.metadata import MetadataType
@@ -134,6 +135,27 @@ async def test_downgrade_to_0001_keeps_what_refers_to_a_collection(url: str) -> 
     for revision in (HEAD, "0001", HEAD):
         await asyncio.to_thread(schema.migrate, url, revision)
         assert await _counts(url) == [1, 1, 1, 1]
+
+
+_CONVERSATION_OF_0009 = """
+INSERT INTO conversations VALUES ('acme', 'c1', 'Leave', 'en', 2, 2,
+    '2026-01-01 00:00:00', '2026-01-01 00:00:00', NULL, NULL);
+"""
+
+
+async def test_conversation_of_0009_gets_room_for_a_summary_and_loses_only_that_again(url: str) -> None:
+    await asyncio.to_thread(schema.migrate, url, "0009")
+    await _execute(url, _CONVERSATION_OF_0009)
+    for revision in (HEAD, "0009", HEAD):
+        await asyncio.to_thread(schema.migrate, url, revision)
+    database = await Database.open(url)
+    try:
+        async with database.transaction() as tx:
+            assert (await tx.conversations.get("acme", "c1")).title == "Leave"
+            assert await tx.summaries.get("acme", "c1") == StoredSummary("", 0)
+            assert await tx.summaries.put("acme", "c1", "About leave.", 2, expected=0)
+    finally:
+        await database.close()
 
 
 def test_every_table_and_primary_key_begins_with_the_tenant() -> None:

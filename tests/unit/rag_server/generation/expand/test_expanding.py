@@ -60,7 +60,8 @@ async def test_passages_of_several_calls_are_taken_where_some_fail() -> None:
     model = Scripted("One.", DOWN, "Three.", price=Price(1e6, 1e6))
     got = await expanded(asked(expansion=QueryExpansion(Hyde(3))), model)
     assert got.searched is not None
-    assert got.searched.passages == ("One.", "Three.")
+    # the calls are made at once: which of them gets which reply is left to chance
+    assert set(got.searched.passages) == {"One.", "Three."}
     assert got.request.preparation == Preparation(Usage(20, 4), cost=24.0)
 
 

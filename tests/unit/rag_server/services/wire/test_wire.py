@@ -22,6 +22,7 @@ from rag.v1 import (
     ingest_service_pb2,
     metadata_pb2,
     options_pb2,
+    output_format_pb2,
     retrieve_service_pb2,
     retrieved_chunk_pb2,
 )
@@ -69,7 +70,9 @@ from rag_server.domain.job import Job, JobError, JobKind, JobProgress, JobState,
 from rag_server.domain.job_items import ItemError
 from rag_server.domain.lexical import Bm25
 from rag_server.domain.metadata import MetadataType, MetadataValue
+from rag_server.domain.output_format import RegexOutput
 from rag_server.domain.page_boxes import PageBox
+from rag_server.domain.policy import Part, PolicyReport, Redaction
 from rag_server.domain.priority import Priority
 from rag_server.domain.retrieval import (
     Degradation,
@@ -520,6 +523,7 @@ def test_question_arrives_with_its_defaults(kind: Any) -> None:
             citation_markers=options_pb2.CITATION_MARKERS_KEPT,
             max_cost=0.5,
             priority=options_pb2.GENERATION_PRIORITY_BULK,
+            output=output_format_pb2.OutputFormat(regex="a+"),
             expansion=expansion_pb2.QueryExpansion(hyde={"passage_count": 2}, model="large"),
             rewriting=expansion_pb2.QuestionRewriting(model={"model": "fast"}),
             cache=options_pb2.ANSWER_CACHING_ALLOWED,
@@ -542,6 +546,7 @@ def test_question_arrives_with_its_defaults(kind: Any) -> None:
         sampling,
         keeps_markers=True,
         max_cost=0.5,
+        output=RegexOutput("a+"),
         priority=Priority.BULK,
         expansion=QueryExpansion(Hyde(2), "large"),
         rewriting=ModelRewriting("fast"),
@@ -602,6 +607,7 @@ EVENTS: list[GenerationEvent] = [
         "small",
         (Degradation.FALLBACK_MODEL,),
         REPORT,
+        policy=PolicyReport((Redaction(Part.ANSWER, "pii", "email", 2),), "blocklist", Part.ANSWER),
         is_shared=True,
         grounding=GROUNDING,
     ),

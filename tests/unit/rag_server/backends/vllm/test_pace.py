@@ -1,0 +1,23 @@
+from __future__ import annotations
+
+import pytest
+
+from rag_server.backends.vllm.pace import pause_s
+
+
+def test_pause_of_a_stream_alone_is_none() -> None:
+    assert pause_s(1, 0.0) == 0.0
+
+
+def test_pause_grows_with_the_streams_and_ends_somewhere() -> None:
+    pauses = [pause_s(streams, 0.0) for streams in (2, 16, 32, 1_000, 10_000)]
+    assert pauses == sorted(pauses)
+    assert pauses[0] > 0
+    assert pauses[-1] == pauses[-2] <= 0.1
+
+
+@pytest.mark.parametrize("streams", [2, 32, 1_000])
+def test_pause_counts_the_time_since_the_stream_was_read(streams: int) -> None:
+    whole = pause_s(streams, 0.0)
+    assert pause_s(streams, whole / 4) == pytest.approx(whole * 3 / 4)
+    assert pause_s(streams, 1.0) == 0.0
