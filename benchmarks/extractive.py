@@ -1,11 +1,11 @@
 """How often the extractive generator quotes the answer, and how often it rightly says nothing.
 
-    python benchmarks/extractive.py SQUAD_JSON [--language en|es|mul] [--limit N]
+    python -m benchmarks.extractive SQUAD_JSON [--language en|es|mul] [--fusion adaptive|rrf] [--limit N]
 
 Every paragraph of a file in the SQuAD format is one chunk. Each question is asked twice: of the whole
 corpus, and of the corpus without the question's article, where the only right answer is to abstain.
-Retrieval is the server's in small: cosine and BM25 (rank-bm25) on the analyser's lexemes, fused by
-reciprocal rank, ten sources.
+Ten sources each time, as the server finds them by default (`adaptive`), or by a plainer retrieval that
+gets fewer of them right: cosine and BM25 (rank-bm25) fused by reciprocal rank, both alike (`rrf`).
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ import numpy as np
 import numpy.typing as npt
 from rank_bm25 import BM25Okapi
 
+from benchmarks.extractive_index import CANDIDATES, TOP_K, ServerIndex
 from rag_server.backends.extractive import ExtractiveGenerator
 from rag_server.backends.onnx.embedder import OnnxEmbedder
 from rag_server.backends.protocols import Embedder, EmbeddingModel, Embeddings, Tokenizer
@@ -32,8 +33,6 @@ from rag_server.domain.priority import Priority
 from rag_server.domain.retrieval import Leg, LegSignal, RetrievalRequest, ScoredChunk
 from rag_server.text.analyzer import Analyzer
 
-TOP_K = 10
-CANDIDATES = 50
 FUSION = RrfFusion()
 BATCH = 256
 
@@ -90,7 +89,7 @@ class CachedEmbedder:
 
 
 class HybridIndex:
-    """All paragraphs in memory."""
+    """All paragraphs in memory, found by cosine and BM25 and fused by reciprocal rank."""
 
     def __init__(
         self, chunks: list[Chunk], articles: list[int], vectors: Embeddings, analyzer: Analyzer
@@ -162,7 +161,7 @@ async def quotes(
     return quoted, abstained
 
 
-async def evaluate(embedder: Embedder, path: Path, language: str, limit: int | None) -> Tally:
+async def evaluate(embedder: Embedder, path: Path, language: str, fusion: str, limit: int | None) -> Tally:
     """Ask every question (or `limit` of them, evenly spread) with and without its article."""
     chunks, articles, questions = load(path)
     if limit is not None and limit < len(questions):
@@ -170,7 +169,12 @@ async def evaluate(embedder: Embedder, path: Path, language: str, limit: int | N
     cached = CachedEmbedder(embedder)
     vectors = await cached.embed([chunk.text for chunk in chunks], priority=Priority.BULK)
     asked = await cached.embed([question.text for question in questions], priority=Priority.BULK)
-    index = HybridIndex(chunks, articles, vectors, Analyzer.for_language(language))
+    analyzer = Analyzer.for_language(language)
+    index: HybridIndex | ServerIndex
+    if fusion == "rrf":
+        index = HybridIndex(chunks, articles, vectors, analyzer)
+    else:
+        index = ServerIndex(chunks, articles, vectors, analyzer, embedder.model)
     generator = ExtractiveGenerator(cached)
     talkative = ExtractiveGenerator(cached, min_confidence=-1.0)
 
@@ -201,11 +205,11 @@ def report(tally: Tally) -> None:
     print(f"{'questions':<42}{tally.questions:7}")
 
 
-async def run(path: Path, language: str, limit: int | None) -> None:
+async def run(path: Path, language: str, fusion: str, limit: int | None) -> None:
     """Evaluate with the server's embedder and print the report."""
     embedder = await OnnxEmbedder.create()
     try:
-        report(await evaluate(embedder, path, language, limit))
+        report(await evaluate(embedder, path, language, fusion, limit))
     finally:
         await embedder.close()
 
@@ -215,9 +219,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("squad_json", type=Path)
     parser.add_argument("--language", default="mul", help="analyser of the index: en, es, mul (default)")
+    parser.add_argument(
+        "--fusion", choices=("adaptive", "rrf"), default="adaptive", help="(default: adaptive)"
+    )
     parser.add_argument("--limit", type=int, help="ask only this many questions, evenly spread")
     arguments = parser.parse_args()
-    asyncio.run(run(arguments.squad_json, arguments.language, arguments.limit))
+    asyncio.run(run(arguments.squad_json, arguments.language, arguments.fusion, arguments.limit))
 
 
 if __name__ == "__main__":

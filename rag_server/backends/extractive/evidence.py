@@ -7,38 +7,73 @@ repeats the article's topic:
     dense   = cosine(sentence) / 2 + cosine(passage) / 2
     confidence = (lexical + dense) / 2
 
-where coverage is the share of the question's idf mass that occurs. All of them are shares of a
-whole, so nothing is fitted but the one threshold below which the generator abstains.
+where coverage is the share of the question's idf mass that occurs, words of the same family in part
+(`word_families.py`). All of them are shares of a whole. Between sentences that say as much, the one whose
+source retrieval ranked higher wins: `standings`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
 from rag_server.backends.extractive.candidates import CandidateSentence
+from rag_server.backends.extractive.word_families import RELATED_SHARE
 from rag_server.domain.retrieval import Leg, ScoredChunk
 
 Scores = npt.NDArray[np.float64]
 """Shape `(n,)`, one per candidate."""
 
 
-def coverage(weights: Mapping[str, float], lexemes: AbstractSet[str]) -> float:
-    """Return the share of the weight of all terms that those in `lexemes` have; 0 without terms."""
+_UNRELATED: Final[Mapping[str, AbstractSet[str]]] = {}
+
+
+def coverage(
+    weights: Mapping[str, float],
+    lexemes: AbstractSet[str],
+    related: Mapping[str, AbstractSet[str]] = _UNRELATED,
+) -> float:
+    """Return the share of the weight of all terms that those in `lexemes` have; 0 without terms.
+
+    A term that is not there counts `RELATED_SHARE` of its weight if one of the lexemes `related` to it is.
+    """
     total = sum(weights.values())
-    return sum(weight for term, weight in weights.items() if term in lexemes) / total if total else 0.0
+    if not total:
+        return 0.0
+    covered = 0.0
+    for term, weight in weights.items():
+        if term in lexemes:
+            covered += weight
+        elif (family := related.get(term)) is not None and not family.isdisjoint(lexemes):
+            covered += RELATED_SHARE * weight
+    return covered / total
 
 
-def lexical_evidence(weights: Mapping[str, float], candidates: Sequence[CandidateSentence]) -> Scores:
-    """Return the lexical view of each candidate, 0 to 1; `weights` are those of the question's terms."""
+def lexical_evidence(
+    weights: Mapping[str, float],
+    candidates: Sequence[CandidateSentence],
+    related: Mapping[str, AbstractSet[str]] = _UNRELATED,
+) -> Scores:
+    """Return the lexical view of each candidate, 0 to 1.
+
+    Args:
+        weights: of the question's terms.
+        candidates: the sentences.
+        related: to a term of the question, other lexemes of its family; see `related_lexemes`.
+    """
+    passages: dict[AbstractSet[str], float] = {}  # a passage has many sentences
+    for candidate in candidates:
+        if candidate.passage_lexemes not in passages:
+            passages[candidate.passage_lexemes] = coverage(weights, candidate.passage_lexemes, related)
     return np.array(
         [
-            coverage(weights, candidate.lexemes) / 2
-            + coverage(weights, candidate.context_lexemes) / 4
-            + coverage(weights, candidate.passage_lexemes) / 4
+            coverage(weights, candidate.lexemes, related) / 2
+            + coverage(weights, candidate.context_lexemes, related) / 4
+            + passages[candidate.passage_lexemes] / 4
             for candidate in candidates
         ],
         dtype=np.float64,
@@ -72,6 +107,16 @@ def passage_cosines(sources: Sequence[ScoredChunk]) -> Scores:
         ],
         dtype=np.float64,
     )
+
+
+def standings(sources: Sequence[ScoredChunk]) -> Scores:
+    """Return the score of each source as a share of the best one's, `(sources,)`; 0 where none is above 0.
+
+    Scores mean different things by method, and may be below 0 after reranking: such a source has none.
+    """
+    scores = np.array([max(source.score, 0.0) for source in sources], dtype=np.float64)
+    best = scores.max(initial=0.0)
+    return scores / best if best > 0 else scores
 
 
 def combine(lexical: Scores, dense: Scores, *, dense_weight: float = 1.0, has_terms: bool = True) -> Scores:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from rag_server.backends.extractive.evidence import (
     dense_evidence,
     lexical_evidence,
     passage_cosines,
+    standings,
 )
 from rag_server.domain.document import Span
 from rag_server.domain.retrieval import ScoredChunk
@@ -29,6 +31,12 @@ def test_coverage_is_the_share_of_the_weight() -> None:
     assert coverage({}, {"a"}) == 0.0
 
 
+def test_coverage_by_a_related_word_is_partial() -> None:
+    related = {"a": frozenset({"a2"})}
+    assert coverage({"a": 3.0, "b": 1.0}, {"a2"}, related) == pytest.approx(0.6)
+    assert coverage({"a": 3.0, "b": 1.0}, {"a", "a2"}, related) == 0.75
+
+
 def test_lexical_evidence_nearer_words_count_more() -> None:
     weights = {"a": 1.0}
     scores = lexical_evidence(
@@ -39,6 +47,12 @@ def test_lexical_evidence_nearer_words_count_more() -> None:
 
 def test_lexical_evidence_of_nothing_is_empty() -> None:
     assert lexical_evidence({"a": 1.0}, []).shape == (0,)
+
+
+def test_lexical_evidence_related_words_count_in_every_place() -> None:
+    candidates = [candidate("a2"), candidate("x", "a2"), candidate("x", "", "a2")]
+    scores = lexical_evidence({"a": 1.0}, candidates, {"a": frozenset({"a2"})})
+    assert scores.tolist() == pytest.approx([0.8, 0.4, 0.2])
 
 
 def test_dense_evidence_is_the_mean_with_the_passage() -> None:
@@ -54,6 +68,23 @@ def test_passage_cosines_missing_one_is_the_farthest_known(make_source: MakeSour
 
 def test_passage_cosines_without_dense_leg_are_unknown(make_source: MakeSource) -> None:
     assert np.isnan(passage_cosines([make_source("a", cosine=None)])).all()
+
+
+@pytest.mark.parametrize(
+    ("scores", "expected"),
+    [
+        ([0.8, 0.2], [1.0, 0.25]),
+        ([2.0, -1.0], [1.0, 0.0]),
+        ([-1.0, -2.0], [0.0, 0.0]),
+        ([0.0], [0.0]),
+        ([], []),
+    ],
+)
+def test_standings_are_shares_of_the_best_score(
+    make_source: MakeSource, scores: list[float], expected: list[float]
+) -> None:
+    sources = [replace(make_source("a"), score=score) for score in scores]
+    assert standings(sources).tolist() == expected
 
 
 def test_combine_weighs_the_views() -> None:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pytest
@@ -142,6 +142,31 @@ async def test_generate_number_asked_for_ranks_sentence_with_number_first(
     other = await answer(ExtractiveGenerator(embedder), "Why is the tower in Paris tall?", [source])
     assert "330" in result.citations[0].quote
     assert "330" not in other.citations[0].quote
+
+
+async def test_generate_related_word_outranks_an_unrelated_one(
+    embedder: WordEmbedder, make_source: MakeSource
+) -> None:
+    source = make_source("Bread was baked there in spring. The town was administered in spring.")
+    result = await answer(ExtractiveGenerator(embedder, min_confidence=0), "Which administrator?", [source])
+    assert result.citations[0].quote == "The town was administered in spring."
+
+
+async def test_generate_equal_sentences_the_better_source_goes_first(
+    embedder: WordEmbedder, make_source: MakeSource
+) -> None:
+    far = replace(make_source("Tesla died in Paris.", document="d1"), score=0.1)
+    near = replace(make_source("Tesla died in Milan.", document="d2"), score=0.9)
+    result = await answer(ExtractiveGenerator(embedder), "Where did Tesla die?", [far, near])
+    assert result.citations[0].quote == "Tesla died in Milan."
+
+
+async def test_generate_scores_of_sources_below_zero_do_not_make_it_abstain(
+    embedder: WordEmbedder, make_source: MakeSource
+) -> None:
+    source = replace(make_source(TESLA), score=-3.0)
+    result = await answer(ExtractiveGenerator(embedder), "Where did Tesla die?", [source])
+    assert result.citations[0].quote.startswith("Tesla died")
 
 
 async def test_generate_overlapping_chunks_quote_a_sentence_once(
