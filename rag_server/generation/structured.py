@@ -70,7 +70,7 @@ class StructuredWriter:
         usage, problem = Usage(0, 0), ""
         for _ in range(ATTEMPTS):
             draft = await _collected(generator, prompt)
-            usage = _sum(usage, draft.usage)
+            usage += draft.usage
             if draft.reason is FinishReason.COMPLETE and abstains(draft.text):
                 yield Delta(phrase_for(request))
                 yield usage
@@ -179,9 +179,3 @@ def _text_of(output: OutputFormat) -> str:
             return "\n".join(choices)
         case _:
             return ""
-
-
-def _sum(one: Usage, other: Usage) -> Usage:
-    return Usage(
-        one.prompt_token_count + other.prompt_token_count, one.answer_token_count + other.answer_token_count
-    )
