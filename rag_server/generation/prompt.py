@@ -80,6 +80,7 @@ def sandbox(folder: Path = _FOLDER) -> ImmutableSandboxedEnvironment:
     """Return what renders templates of `folder`; one that is given less than it names fails."""
     return ImmutableSandboxedEnvironment(
         loader=FileSystemLoader(folder),
+        auto_reload=False,  # they come with the package; a look at the file for each prompt is for nothing
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,

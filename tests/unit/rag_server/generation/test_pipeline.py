@@ -100,7 +100,7 @@ class Script:
         self.prompts: list[Prompt] = []
         self.is_closed = False
 
-    async def count_tokens(self, texts: Sequence[str]) -> list[int]:
+    def count_tokens(self, texts: Sequence[str]) -> list[int]:
         return [len(text.split()) for text in texts]
 
     async def generate(self, prompt: Prompt) -> AsyncGenerator[Any, None]:
