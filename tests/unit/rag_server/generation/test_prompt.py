@@ -107,6 +107,17 @@ def test_source_has_its_title_and_context() -> None:
 
 def test_footnotes_of_a_source_are_no_markers() -> None:
     assert prompt_source(1, source("At dawn.[3] See [note].")).text == "At dawn.(3) See [note]."
+    assert prompt_source(1, source("At dawn [1, 2], [4-6]【7】.")).text == "At dawn (1, 2), (4-6)(7)."
+    assert prompt_source(1, source("In [0, 1].")).text == "In [0, 1]."
+
+
+def test_code_of_a_source_stays_as_it_is() -> None:
+    code = "```js\nlet a = b[1];\n```\nSo `a[2]` is"
+    assert prompt_source(1, source(f"{code} it.[3]")).text == f"{code} it.(3)"
+
+
+def test_footnotes_after_the_end_of_code_that_began_before_a_source_are_no_markers() -> None:
+    assert prompt_source(1, source("a = 1\n```\nIt waits.[3]")).text == "a = 1\n```\nIt waits.(3)"
 
 
 @pytest.mark.parametrize(
