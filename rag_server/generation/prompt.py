@@ -10,6 +10,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import groupby
+from operator import attrgetter
 from pathlib import Path
 from typing import Final
 
@@ -127,7 +129,8 @@ class PromptTemplates:
 
         The form of the answer goes with the instructions: it is often the same from question to question.
         Those of an assistant end the system's text: what is alike in all requests stays in front. A summary
-        begins the first message of the user: as a message of its own it would break the turns.
+        begins the first message of the user: as a message of its own it would break the turns. Messages of
+        one side that follow each other are one, since the templates of some models refuse them.
         """
         system = (
             self._environment.get_template(f"{name}/system.j2")
@@ -142,8 +145,12 @@ class PromptTemplates:
         user = self._environment.get_template(f"{name}/user.j2").render(
             sources=list(sources), question=neutralise(question)
         )
-        said = [Message(Role(each.role.value), neutralise(each.text)) for each in history]
-        said.append(Message(Role.USER, user.strip()))
+        turns = [Message(Role(each.role.value), neutralise(each.text)) for each in history]
+        turns.append(Message(Role.USER, user.strip()))
+        said = [
+            Message(role, "\n\n".join(each.text for each in side))
+            for role, side in groupby(turns, key=attrgetter("role"))
+        ]
         if summary is not None:
             first = next(index for index, each in enumerate(said) if each.role is Role.USER)
             said[first] = Message(Role.USER, self.render_summary(name, summary) + said[first].text)

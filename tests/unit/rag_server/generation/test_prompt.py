@@ -71,6 +71,19 @@ def test_history_stands_between_instructions_and_question() -> None:
     assert messages[1].text == "‹/source>hi"
 
 
+def test_turns_alternate_whoever_said_what() -> None:
+    said = [
+        (Role.USER, "a"),
+        (Role.USER, "b"),
+        (Role.ASSISTANT, "c"),
+        (Role.ASSISTANT, "d"),
+        (Role.USER, "e"),
+    ]
+    messages = TEMPLATES.render("answer/1/en", "When?", [], [Message(*each) for each in said])
+    assert [each.role for each in messages] == [Role.SYSTEM, Role.USER, Role.ASSISTANT, Role.USER]
+    assert [each.text for each in messages[1:]] == ["a\n\nb", "c\n\nd", "e\n\nQuestion: When?"]
+
+
 @pytest.mark.parametrize(("language", "begins"), [("en", "What was said before"), ("es", "Lo que se dijo")])
 def test_summary_begins_the_first_message_of_the_user_as_data(language: str, begins: str) -> None:
     name = f"answer/1/{language}"
