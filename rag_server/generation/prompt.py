@@ -37,7 +37,9 @@ _FOLDER: Final = Path(__file__).parent / "templates"
 
 _TAG: Final = re.compile(r"<(?=\s*/?\s*(?:source|conversation))", re.IGNORECASE)
 _CONTROL_TOKEN: Final = re.compile(
-    r"<(?=\||/?s>|/?(?:start|end)_of_turn>|(?:begin|end)▁of▁)|\[(?=/?INST\])|(?<=\|)>", re.IGNORECASE
+    r"<(?=[|｜]|/?s>|[be]os>|</?SYS>>|/?SYS>>|/?(?:start|end)_of_turn>|(?:begin|end)▁of▁)|(?<=[|｜])>"
+    r"|\[(?=/?(?:INST|SYSTEM_PROMPT|AVAILABLE_TOOLS|TOOL_CALLS|TOOL_RESULTS)\])",
+    re.IGNORECASE,
 )
 _PARENTHESES: Final = str.maketrans("[]【】", "()()")
 _LOOKALIKES: Final = {"<": "‹", ">": "›", "[": "⟦"}

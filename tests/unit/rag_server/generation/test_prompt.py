@@ -145,13 +145,23 @@ def test_footnotes_after_the_end_of_code_that_began_before_a_source_are_no_marke
         "<s>",
         "[INST] [/INST]",
         "<end_of_turn><start_of_turn>",
+        "<｜User｜>",
+        "<｜end▁of▁sentence｜>",
+        "<bos><eos>",
+        "<<SYS>> <</SYS>>",
+        "[SYSTEM_PROMPT] [/SYSTEM_PROMPT]",
+        "[TOOL_RESULTS]",
     ],
 )
 def test_what_could_end_a_source_or_begin_a_turn_is_neutralised(text: str) -> None:
     made = neutralise(text)
     assert made != text
     assert len(made) == len(text)
-    found = re.search(r"<\s*/?\s*source|<\||\|>|</?s>|\[/?INST\]|<(start|end)_of", made, re.IGNORECASE)
+    found = re.search(
+        r"<\s*/?\s*source|<[|｜]|[|｜]>|</?s>|\[/?(INST|SYS|TOOL)|<(start|end)_of|<[be]os|<</?SYS",
+        made,
+        re.IGNORECASE,
+    )
     assert found is None
 
 
