@@ -99,6 +99,8 @@ class _Draft:
         """What waits until it is known whether a sentence ends before it."""
         self._last = ""
         """The end of what has been told."""
+        self._begins_line = False
+        """Whether a line has begun with a marker that was taken out: the space after it goes with it."""
         self._sent = 0
         """Code points of the answer that have been told."""
 
@@ -118,11 +120,16 @@ class _Draft:
     def _out(self, pieces: Iterable[str | Marker]) -> Iterator[Delta | CitedSentence]:
         for piece in pieces:
             if isinstance(piece, str):
-                yield from self._show(piece)
+                text = piece.lstrip(" ") if self._begins_line else piece
+                self._begins_line = self._begins_line and not text
+                if text:
+                    yield from self._show(text)
                 continue
             # A number that no source in the prompt has is the model's invention.
             numbers = tuple(number for number in piece.numbers if number - 1 in self._offered)
-            if numbers and self._keeps_markers:
+            is_shown = bool(numbers) and self._keeps_markers
+            self._begins_line = not is_shown and (self._last + self._held)[-1:] in {"", "\n"}
+            if is_shown:
                 yield from self._show(piece.space)
                 marker = f"[{', '.join(map(str, numbers))}]"
                 self._held += marker

@@ -10,6 +10,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import groupby
+from operator import attrgetter
 from pathlib import Path
 from typing import Final
 
@@ -20,6 +22,7 @@ from rag_server.domain.conversation import HistoryMessage, Summary
 from rag_server.domain.generation import GenerationRequest, Message, Role
 from rag_server.domain.output_format import ChoiceOutput, JsonSchemaOutput, OutputFormat, RegexOutput
 from rag_server.domain.retrieval import ScoredChunk
+from rag_server.generation.markers import MARKER, MarkerParser
 from rag_server.text.language import detect_language
 
 NO_ANSWER: Final = "NO_RELEVANT_CONTENT"
@@ -34,9 +37,11 @@ _FOLDER: Final = Path(__file__).parent / "templates"
 
 _TAG: Final = re.compile(r"<(?=\s*/?\s*(?:source|conversation))", re.IGNORECASE)
 _CONTROL_TOKEN: Final = re.compile(
-    r"<(?=\||/?s>|/?(?:start|end)_of_turn>|(?:begin|end)▁of▁)|\[(?=/?INST\])|(?<=\|)>", re.IGNORECASE
+    r"<(?=[|｜]|/?s>|[be]os>|</?SYS>>|/?SYS>>|/?(?:start|end)_of_turn>|(?:begin|end)▁of▁)|(?<=[|｜])>"
+    r"|\[(?=/?(?:INST|SYSTEM_PROMPT|AVAILABLE_TOOLS|TOOL_CALLS|TOOL_RESULTS)\])",
+    re.IGNORECASE,
 )
-_MARKER: Final = re.compile(r"\[(\d{1,3})\]")
+_PARENTHESES: Final = str.maketrans("[]【】", "()()")
 _LOOKALIKES: Final = {"<": "‹", ">": "›", "[": "⟦"}
 
 
@@ -65,9 +70,23 @@ def prompt_source(number: int, source: ScoredChunk) -> PromptSource:
     Footnotes such as `[3]` become `(3)`: copied into an answer they would name another source.
     """
     chunks = (*source.context_before, source.chunk, *source.context_after)
-    text = "\n".join(chunk.text for chunk in chunks)
+    text = "\n".join(without_markers(chunk.text) for chunk in chunks)
     title = " ".join(source.chunk.title.replace('"', "'").split())
-    return PromptSource(number, neutralise(title), _MARKER.sub(r"(\1)", neutralise(text)))
+    return PromptSource(number, neutralise(title), neutralise(text))
+
+
+def without_markers(text: str) -> str:
+    """Return `text` with parentheses for the brackets of what looks like a marker; code is left alone.
+
+    In a passage that begins or ends within code it is not known what is code: all of it counts as prose.
+    """
+    parser = MarkerParser()
+    found = [*parser.feed(text), *parser.end()]
+    if parser.is_in_code:
+        return MARKER.sub(lambda match: match.group().translate(_PARENTHESES), text)
+    return "".join(
+        each if isinstance(each, str) else each.space + each.text.translate(_PARENTHESES) for each in found
+    )
 
 
 def language_of(request: GenerationRequest) -> str:
@@ -113,7 +132,8 @@ class PromptTemplates:
 
         The form of the answer goes with the instructions: it is often the same from question to question.
         Those of an assistant end the system's text: what is alike in all requests stays in front. A summary
-        begins the first message of the user: as a message of its own it would break the turns.
+        begins the first message of the user: as a message of its own it would break the turns. Messages of
+        one side that follow each other are one, since the templates of some models refuse them.
         """
         system = (
             self._environment.get_template(f"{name}/system.j2")
@@ -128,8 +148,12 @@ class PromptTemplates:
         user = self._environment.get_template(f"{name}/user.j2").render(
             sources=list(sources), question=neutralise(question)
         )
-        said = [Message(Role(each.role.value), neutralise(each.text)) for each in history]
-        said.append(Message(Role.USER, user.strip()))
+        turns = [Message(Role(each.role.value), neutralise(each.text)) for each in history]
+        turns.append(Message(Role.USER, user.strip()))
+        said = [
+            Message(role, "\n\n".join(each.text for each in side))
+            for role, side in groupby(turns, key=attrgetter("role"))
+        ]
         if summary is not None:
             first = next(index for index, each in enumerate(said) if each.role is Role.USER)
             said[first] = Message(Role.USER, self.render_summary(name, summary) + said[first].text)
@@ -142,7 +166,7 @@ class PromptTemplates:
         """
         if summary is None:
             return ""
-        text = _MARKER.sub(r"(\1)", neutralise(summary.text))
+        text = neutralise(without_markers(summary.text))
         return self._environment.get_template(f"{name}/summary.j2").render(summary=text).strip() + "\n\n"
 
     def render_reminder(self, language: str, problem: str) -> str:

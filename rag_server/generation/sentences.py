@@ -77,15 +77,22 @@ class SentenceCutter:
         if count <= 0:
             return
         for index, span in enumerate(spans[:count]):
-            following = spans[index + 1].start if index + 1 < len(spans) else len(self._tail)
-            numbers = [number for place, each in self._marks if place <= following for number in each]
-            self._marks = [mark for mark in self._marks if mark[0] > following]
+            last = self._last_place(span, spans[index + 1] if index + 1 < len(spans) else None)
+            numbers = [number for place, each in self._marks if place <= last for number in each]
+            self._marks = [mark for mark in self._marks if mark[0] > last]
             yield CitedSentence(
                 Span(self._shown(span.start), self._shown(span.end, is_end=True)),
                 self._tail[span.start : span.end],
                 tuple(dict.fromkeys(numbers)),
             )
         self._forget(spans[count - 1].end)
+
+    def _last_place(self, sentence: Span, following: Span | None) -> int:
+        """Return the last place whose markers go with a sentence: before the line of the next one, or it."""
+        if following is None:
+            return len(self._tail)
+        line = self._tail.rfind("\n", sentence.end, following.start)
+        return following.start if line < 0 else line
 
     def _shown(self, place: int, *, is_end: bool = False) -> int:
         """Return where a place of the tail is in the answer; an end is before what stands there."""

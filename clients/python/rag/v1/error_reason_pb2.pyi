@@ -368,7 +368,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """
     ERROR_REASON_QUESTION_EXCEEDS_WINDOW: _ErrorReason.ValueType  # 141
     """ERROR_REASON_QUESTION_EXCEEDS_WINDOW (INVALID_ARGUMENT): the question and an answer of `max_answer_tokens` do
-    not fit the model's window, even without any source. Metadata: `model`, `window_tokens`, `question_tokens`.
+    not fit the model's window, even without any source, or the instructions alone do not: those of the assistant and
+    `generation.output` are part of them. Metadata: `model`, `window_tokens`, `question_tokens`.
     """
     ERROR_REASON_COST_LIMIT_EXCEEDED: _ErrorReason.ValueType  # 142
     """ERROR_REASON_COST_LIMIT_EXCEEDED (INVALID_ARGUMENT): the answer could cost more than the request, or the
@@ -881,7 +882,8 @@ ERROR_REASON_MODEL_UNKNOWN: ErrorReason.ValueType  # 140
 """
 ERROR_REASON_QUESTION_EXCEEDS_WINDOW: ErrorReason.ValueType  # 141
 """ERROR_REASON_QUESTION_EXCEEDS_WINDOW (INVALID_ARGUMENT): the question and an answer of `max_answer_tokens` do
-not fit the model's window, even without any source. Metadata: `model`, `window_tokens`, `question_tokens`.
+not fit the model's window, even without any source, or the instructions alone do not: those of the assistant and
+`generation.output` are part of them. Metadata: `model`, `window_tokens`, `question_tokens`.
 """
 ERROR_REASON_COST_LIMIT_EXCEEDED: ErrorReason.ValueType  # 142
 """ERROR_REASON_COST_LIMIT_EXCEEDED (INVALID_ARGUMENT): the answer could cost more than the request, or the
