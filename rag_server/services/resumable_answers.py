@@ -142,7 +142,7 @@ class ResumableAnswers:
         if self._has_peers and server_of(answer_id) not in {"", self._server_id}:
             return Unavailable(
                 "STREAM_ELSEWHERE",
-                "another server has the answer, if it still runs: call again to reach it, or ask without a cursor",
+                "another server has the answer, or had it: call again to reach it, or ask without a cursor",
                 retry_after_s=_ELSEWHERE_S,
             )
         return NotFound("STREAM_NOT_RESUMABLE", "the answer is not kept any longer: ask without a cursor")
