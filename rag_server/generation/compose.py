@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Final
 
 from rag_server.backends.protocols import Generator
-from rag_server.domain.conversation import HistoryMessage, Role
 from rag_server.domain.generation import GenerationRequest, Message, Prompt, PromptReport
 from rag_server.domain.retrieval import ScoredChunk
 from rag_server.domain.time_limit import TimeLimit
@@ -165,22 +164,14 @@ class Composer:
             name,
             request.question,
             shown[: room.sources],
-            _told(request, room),
+            request.history[len(request.history) - room.messages :],
             request.output,
             instructions=request.instructions,
             summary=request.summary if room.has_summary else None,
         )
 
 
-def _told(request: GenerationRequest, room: Room) -> tuple[HistoryMessage, ...]:
-    """Return the latest messages from a question on: some models refuse an answer that comes first."""
-    first = len(request.history) - room.messages
-    while first < len(request.history) and request.history[first].role != Role.USER:
-        first += 1
-    return request.history[first:]
-
-
 def _left_out(request: GenerationRequest, room: Room) -> int:
     """Return how many messages of the history are in the prompt neither themselves nor in short."""
     summarised = request.summary.message_count if request.summary and not room.has_summary else 0
-    return len(request.history) - len(_told(request, room)) + summarised
+    return len(request.history) - room.messages + summarised

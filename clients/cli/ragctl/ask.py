@@ -12,33 +12,34 @@ import typer
 from rag.v1.generate_service_pb2 import (
     Citation,
     CitationOrigin,
-    FinishReason,
     GenerationFinished,
     GenerationRetrieved,
-    GenerationStarted,
     StreamGenerateRequest,
     StreamGenerateResponse,
 )
 from rag.v1.generate_service_pb2_grpc import GenerateServiceStub
-from rag.v1.options_pb2 import (
-    ANSWER_CACHING_BYPASSED,
-    ANSWER_CACHING_UNSPECIFIED,
-    GenerationOptions,
-    RetrievalOptions,
-)
-from rag.v1.policy_pb2 import FilteredPart, PolicyReport
+from rag.v1.options_pb2 import RetrievalOptions
 from rag.v1.retrieved_chunk_pb2 import RetrievedChunk
 from ragctl.answer_events import answer_events
+from ragctl.answer_notes import show_end, show_start
+from ragctl.answer_options import (
+    Language,
+    MaxTokens,
+    MinGrounding,
+    Model,
+    NoCache,
+    Sources,
+    Temperature,
+    answer_options,
+)
 from ragctl.answer_text import CitedText
-from ragctl.assistants_commands import shown_choice
 from ragctl.errors import UNREACHABLE, CommandFailed, Problem, from_rpc, show, unreachable
-from ragctl.grounding import show_score
 from ragctl.moments import shown_timings
 from ragctl.options import command
 from ragctl.output import Output, one_line
 from ragctl.output_options import ChoiceOption, JsonSchemaOption, RegexOption, output_of
 from ragctl.places import heading, pages, title
-from ragctl.question_options import Expand, ExpandModel, add_question_options, show_searched
+from ragctl.question_options import Expand, ExpandModel, add_question_options
 from ragctl.ranking_options import ranked
 from ragctl.search import Filters, degradation_note, filter_of
 from ragctl.session import Session
@@ -68,35 +69,18 @@ def ask(
         str | None, typer.Argument(metavar="[QUESTION]", help="Without one, questions are read line by line.")
     ] = None,
     filters: Filters = None,
-    sources: Annotated[
-        int | None, typer.Option("--sources", help="Passages that the answer may draw on.")
-    ] = None,
-    max_tokens: Annotated[
-        int | None, typer.Option("--max-tokens", help="Upper bound of the answer, in tokens.")
-    ] = None,
-    language: Annotated[
-        str, typer.Option("--language", help="Language of fixed phrases; that of the question without it.")
-    ] = "",
-    model: Annotated[
-        str, typer.Option("--model", help="Name or alias of a model; the server's default without it.")
-    ] = "",
-    temperature: Annotated[
-        float | None, typer.Option("--temperature", help="0 to 2: how freely the model chooses its words.")
-    ] = None,
+    sources: Sources = None,
+    max_tokens: MaxTokens = None,
+    language: Language = "",
+    model: Model = "",
+    temperature: Temperature = None,
     expand: Expand = None,
     expand_model: ExpandModel = "",
-    min_grounding: Annotated[
-        float | None,
-        typer.Option(
-            "--min-grounding", help="0 to 1: withhold an answer whose sources support less of it than this."
-        ),
-    ] = None,
+    min_grounding: MinGrounding = None,
     json_schema: JsonSchemaOption = None,
     regex: RegexOption = "",
     choices: ChoiceOption = None,
-    no_cache: Annotated[
-        bool, typer.Option("--no-cache", help="Ask a model, even if it has answered the same before.")
-    ] = False,
+    no_cache: NoCache = False,
     ranking: RetrievalOptions,
 ) -> None:
     """Answer a question from what was ingested, with citations.
@@ -108,18 +92,12 @@ def ask(
         collection_ids=collections,
         assistant=assistant,
         retrieval=ranking,
-        generation=GenerationOptions(
-            max_answer_tokens=max_tokens,
-            language=language,
-            model=model,
-            temperature=temperature,
-            output=output_of(json_schema, regex, choices),
-            cache=ANSWER_CACHING_BYPASSED if no_cache else ANSWER_CACHING_UNSPECIFIED,
-        ),
+        generation=answer_options(max_tokens, language, model, temperature, min_grounding, no_cache=no_cache),
     )
     add_question_options(request.generation, expand, expand_model)
-    if min_grounding is not None:
-        request.generation.grounding.min_score = min_grounding
+    output = output_of(json_schema, regex, choices)
+    if output is not None:
+        request.generation.output.CopyFrom(output)
     if sources is not None:
         request.retrieval.top_k = sources
     wanted = filter_of(filters)
@@ -198,7 +176,7 @@ def answer(session: Session, request: StreamGenerateRequest) -> None:
     if view.finished is None:
         raise CommandFailed(Problem("ANSWER_BROKEN", "the answer broke off before its end"))
     if not output.is_json:
-        _show_end(session, view.finished)
+        show_end(session, view.finished)
         show_sources(session, view.sources, view.citations, view.text.numbers)
         output.line(f"server time {shown_timings(view.finished.timings)}", style="dim")
 
@@ -207,7 +185,6 @@ class _AnswerView:
     """Shows an answer as it comes, and keeps what its end is told by."""
 
     def __init__(self, session: Session) -> None:
-        self._session = session
         self._output = output = session.output
         self.sources: list[RetrievedChunk] = []
         self.citations: list[Citation] = []
@@ -225,8 +202,7 @@ class _AnswerView:
             return
         match event.WhichOneof("event"):
             case "started":
-                _show_start(self._session, event.started)
-                show_searched(self._output, event.started)
+                show_start(self._output, event.started)
             case "retrieved":
                 self.sources = list(event.retrieved.sources)
                 _show_degradations(self._output, event.retrieved)
@@ -241,47 +217,10 @@ class _AnswerView:
                 pass
 
 
-def _show_start(session: Session, started: GenerationStarted) -> None:
-    if started.HasField("assistant"):
-        session.output.line(f"assistant {shown_choice(started.assistant)}", style="dim")
-
-
 def _show_degradations(output: Output, retrieved: GenerationRetrieved) -> None:
     note = degradation_note(retrieved.degradations)
     if note:
         output.line(note, style="yellow")
-
-
-def _show_end(session: Session, finished: GenerationFinished) -> None:
-    note = degradation_note(finished.degradations)
-    if note:
-        session.output.line(f"{note}: answered by {one_line(finished.model)}", style="yellow")
-    if finished.from_cache:
-        session.output.line("This answer was given before: --no-cache asks a model again.", style="yellow")
-    left_out = len(finished.prompt.left_out_sources)
-    if left_out:
-        session.output.line(f"{left_out} of the passages did not fit the model's window.", style="yellow")
-    if finished.reason == FinishReason.FINISH_REASON_POLICY:
-        who = (
-            one_line(finished.policy.message) or "the model's provider withheld the answer, or the rest of it"
-        )
-        session.output.line(f"{who[:1].upper()}{who[1:]}.", style="yellow")
-    if finished.policy.redactions:
-        session.output.line(f"Replaced by filters: {_replaced(finished.policy)}.", style="yellow")
-    if finished.reason == FinishReason.FINISH_REASON_MAX_TOKENS:
-        session.output.line("The answer was cut at the limit of --max-tokens.", style="yellow")
-    if finished.HasField("grounding"):
-        show_score(session, finished.grounding)
-
-
-def _replaced(policy: PolicyReport) -> str:
-    """Return what filters replaced: how many of each kind, and where."""
-    parts = FilteredPart.DESCRIPTOR.values_by_number
-    return ", ".join(
-        f"{each.count} {one_line(each.kind)} in the "
-        f"{parts[each.part].name.removeprefix('FILTERED_PART_').lower() if each.part in parts else 'answer'}"
-        for each in policy.redactions
-    )
 
 
 def show_sources(

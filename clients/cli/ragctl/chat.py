@@ -15,7 +15,17 @@ from rag.v1.conversation_service_pb2 import (
 )
 from rag.v1.conversation_service_pb2_grpc import ConversationServiceStub
 from rag.v1.generate_service_pb2 import StreamGenerateRequest
-from rag.v1.options_pb2 import GenerationOptions, RetrievalOptions
+from rag.v1.options_pb2 import RetrievalOptions
+from ragctl.answer_options import (
+    Language,
+    MaxTokens,
+    MinGrounding,
+    Model,
+    NoCache,
+    Sources,
+    Temperature,
+    answer_options,
+)
 from ragctl.ask import (
     AskedCollections,
     AssistantName,
@@ -50,18 +60,16 @@ def chat(
         str, typer.Option("--title", help="Title of a new conversation; the first question without it.")
     ] = "",
     filters: Filters = None,
-    sources: Annotated[
-        int | None, typer.Option("--sources", help="Passages that an answer may draw on.")
-    ] = None,
-    max_tokens: Annotated[
-        int | None, typer.Option("--max-tokens", help="Upper bound of an answer, in tokens.")
-    ] = None,
-    language: Annotated[
-        str, typer.Option("--language", help="Language of fixed phrases; that of the question without it.")
-    ] = "",
+    sources: Sources = None,
+    max_tokens: MaxTokens = None,
+    language: Language = "",
+    model: Model = "",
+    temperature: Temperature = None,
     expand: Expand = None,
     expand_model: ExpandModel = "",
     rewrite: Rewrite = None,
+    min_grounding: MinGrounding = None,
+    no_cache: NoCache = False,
     ranking: RetrievalOptions,
 ) -> None:
     """Ask questions that follow each other; the server keeps them and their answers.
@@ -77,7 +85,7 @@ def chat(
         collection_ids=collections,
         assistant=assistant,
         retrieval=ranking,
-        generation=GenerationOptions(max_answer_tokens=max_tokens, language=language),
+        generation=answer_options(max_tokens, language, model, temperature, min_grounding, no_cache=no_cache),
     )
     add_question_options(request.generation, expand, expand_model, rewrite)
     if sources is not None:
