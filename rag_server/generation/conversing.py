@@ -21,6 +21,7 @@ from rag_server.domain.conversation import (
     TurnInfo,
 )
 from rag_server.domain.generation import Finished, GenerationEvent, GenerationRequest, Repeated, Started
+from rag_server.domain.policy import PolicyReport
 from rag_server.domain.retrieval import Timings
 from rag_server.domain.time_limit import TimeLimit
 from rag_server.generation.filters.refusal import refused
@@ -83,7 +84,7 @@ class Conversing:
         if policy.refused_by:
             events = refused(request, policy)
         elif request.conversation is not None:
-            events = self._in_turn(tenant_id, request, request.conversation, limit)
+            events = self._in_turn(tenant_id, request, request.conversation, policy, limit)
         elif request.history:
             events = self._with_history(tenant_id, request, limit)
         elif request.assistant is not None:
@@ -102,6 +103,7 @@ class Conversing:
         tenant_id: str,
         request: GenerationRequest,
         ref: ConversationRef,
+        policy: PolicyReport,
         limit: TimeLimit | None,
     ) -> AnswerEvents:
         watch = Stopwatch()
@@ -124,7 +126,7 @@ class Conversing:
                 - info.history_message_count
                 - info.summarised_message_count,
             )
-            draft = Draft(lease.question_id, info.search_question)
+            draft = Draft(lease.question_id, info.search_question, policy)
             async with aclosing(self._answering.answer(tenant_id, prepared, limit=limit)) as events:
                 async for event in events:
                     turn.check()

@@ -2,28 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
-from rag.v1.conversation_pb2 import Turn
 from rag.v1.generate_service_pb2 import (
     Citation,
     CitationOrigin,
-    FinishReason,
     GenerationFinished,
     GenerationRetrieved,
-    GenerationStarted,
     StreamGenerateResponse,
     Usage,
 )
-from rag.v1.policy_pb2 import FilteredPart, PolicyReport
 from rag.v1.retrieved_chunk_pb2 import RetrievedChunk
+from ragctl.answer_notes import show_end, show_start
 from ragctl.answer_text import CitedText
-from ragctl.assistants_commands import shown_choice
-from ragctl.grounding import show_score
 from ragctl.moments import shown_timings
 from ragctl.output import Output, one_line
 from ragctl.places import heading, pages, title
-from ragctl.question_options import show_searched
 from ragctl.search import degradation_note
 from ragctl.session import Session
 
@@ -39,7 +31,6 @@ class AnswerView:
         self._output = output = session.output
         self._sources: list[RetrievedChunk] = []
         self._citations: list[Citation] = []
-        self._turn = Turn()
         self._usage = Usage()
         self.finished: GenerationFinished | None = None
         self.text = CitedText(
@@ -57,8 +48,7 @@ class AnswerView:
             return
         match event.WhichOneof("event"):
             case "started":
-                self._turn = event.started.turn
-                _show_start(self._output, event.started)
+                show_start(self._output, event.started)
             case "retrieved":
                 self._sources = list(event.retrieved.sources)
                 _show_degradations(self._output, event.retrieved)
@@ -77,10 +67,7 @@ class AnswerView:
     def show_end(self, finished: GenerationFinished) -> None:
         """Tell what follows the words of an answer that is finished."""
         output = self._output
-        for remark in _remarks(finished, self._turn):
-            output.line(remark, style="yellow")
-        if finished.HasField("grounding"):
-            show_score(self._session, finished.grounding)
+        show_end(self._session, finished)
         show_sources(self._session, self._sources, self._citations, self.text.numbers)
         if self._usage != Usage():
             read, written = self._usage.prompt_token_count, self._usage.answer_token_count
@@ -88,52 +75,10 @@ class AnswerView:
         output.line(f"server time {shown_timings(finished.timings)}", style="dim")
 
 
-def _show_start(output: Output, started: GenerationStarted) -> None:
-    if started.HasField("assistant"):
-        output.line(f"assistant {shown_choice(started.assistant)}", style="dim")
-    show_searched(output, started)
-
-
 def _show_degradations(output: Output, retrieved: GenerationRetrieved) -> None:
     note = degradation_note(retrieved.degradations)
     if note:
         output.line(note, style="yellow")
-
-
-def _remarks(finished: GenerationFinished, turn: Turn) -> Iterator[str]:
-    """Yield what there is to know of an answer beside its words, a line each."""
-    note = degradation_note(finished.degradations)
-    if note:
-        yield f"{note}: answered by {one_line(finished.model)}"
-    if finished.from_cache:
-        yield "This answer was given before: --no-cache asks a model again."
-    left_out = len(finished.prompt.left_out_sources)
-    if left_out:
-        yield f"{left_out} of the passages did not fit the model's window."
-    forgotten = turn.history_left_out_count + finished.prompt.left_out_message_count
-    if forgotten:
-        yield f"{forgotten} earlier messages of the conversation were left out."
-    if turn.summarised_message_count:
-        yield f"A summary stood for {turn.summarised_message_count} earlier messages of the conversation."
-    if finished.reason == FinishReason.FINISH_REASON_POLICY:
-        who = (
-            one_line(finished.policy.message) or "the model's provider withheld the answer, or the rest of it"
-        )
-        yield f"{who[:1].upper()}{who[1:]}."
-    if finished.policy.redactions:
-        yield f"Replaced by filters: {_replaced(finished.policy)}."
-    if finished.reason == FinishReason.FINISH_REASON_MAX_TOKENS:
-        yield "The answer was cut at the limit of --max-tokens, or at the end of the model's window."
-
-
-def _replaced(policy: PolicyReport) -> str:
-    """Return what filters replaced: how many of each kind, and where."""
-    parts = FilteredPart.DESCRIPTOR.values_by_number
-    return ", ".join(
-        f"{each.count} {one_line(each.kind)} in the "
-        f"{parts[each.part].name.removeprefix('FILTERED_PART_').lower() if each.part in parts else 'answer'}"
-        for each in policy.redactions
-    )
 
 
 def show_sources(

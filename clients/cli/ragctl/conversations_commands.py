@@ -21,6 +21,7 @@ from rag.v1.conversation_service_pb2 import (
     UpdateConversationRequest,
 )
 from rag.v1.conversation_service_pb2_grpc import ConversationServiceStub
+from ragctl.answer_notes import show_kept
 from ragctl.answer_text import CitedText, has_markers
 from ragctl.answer_view import show_sources
 from ragctl.errors import CommandFailed
@@ -150,7 +151,7 @@ def _show_conversation(session: Session, conversation: Conversation) -> None:
 
 
 def _show_message(session: Session, message: Message) -> None:
-    """Write a question as it was asked, an answer as `ask` would."""
+    """Write a question as it was asked, an answer as `ask` would, with what was told of it."""
     output = session.output
     if message.role == MessageRole.MESSAGE_ROLE_USER:
         output.line(f"? {message.text}", style="bold")
@@ -166,4 +167,5 @@ def _show_message(session: Session, message: Message) -> None:
         text.cite(citation)
     text.flush()
     output.line()
+    show_kept(session, message.answer)
     show_sources(session, list(message.answer.sources), citations, text.numbers)

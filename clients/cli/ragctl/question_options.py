@@ -8,7 +8,6 @@ from typing import Annotated
 import typer
 
 from rag.v1.expansion_pb2 import QueryExpansion, SearchedWith
-from rag.v1.generate_service_pb2 import GenerationStarted
 from rag.v1.options_pb2 import GenerationOptions
 from ragctl.errors import CommandFailed
 from ragctl.output import Output, one_line
@@ -110,9 +109,9 @@ def add_rewriting(options: GenerationOptions, method: RewritingMethod | None, mo
         options.rewriting.model.model = model
 
 
-def show_searched(output: Output, started: GenerationStarted) -> None:
+def show_searched(output: Output, search_question: str, searched: SearchedWith) -> None:
     """Tell what was searched with, where that is not the question alone."""
-    for line in _lines(started.turn.search_question, started.searched):
+    for line in _lines(search_question, searched):
         output.line(line, style="dim")
 
 

@@ -269,14 +269,12 @@ class GenerateResponse(_message.Message):
 
     @_builtins.property
     def searched(self) -> _expansion_pb2.SearchedWith:
-        """searched says what the passages were searched with. Absent unless the question was expanded, and in an answer
-        that is given again.
-        """
+        """searched says what the passages were searched with. Absent unless the question was expanded."""
 
     @_builtins.property
     def grounding(self) -> _grounding_pb2.Grounding:
         """grounding is how far the answer says what its sources say. Absent unless `generation.grounding` asks for it,
-        for an abstention, and for an answer that a `request_id` brings again.
+        and for an abstention.
         """
 
     @_builtins.property
@@ -512,9 +510,7 @@ class GenerationStarted(_message.Message):
 
     @_builtins.property
     def searched(self) -> _expansion_pb2.SearchedWith:
-        """searched says what the passages were searched with. Absent unless the question was expanded, and in an answer
-        that is given again.
-        """
+        """searched says what the passages were searched with. Absent unless the question was expanded."""
 
     @_builtins.property
     def prompt(self) -> Global___PromptReport:
@@ -821,7 +817,7 @@ class GenerationFinished(_message.Message):
     @_builtins.property
     def grounding(self) -> _grounding_pb2.Grounding:
         """grounding is how far the answer says what its sources say. Absent unless `generation.grounding` asks for it,
-        for an abstention, and for an answer that a `request_id` brings again.
+        and for an abstention.
         """
 
     @_builtins.property

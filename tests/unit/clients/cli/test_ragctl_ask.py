@@ -209,17 +209,6 @@ def test_ask_that_keeps_the_markers_numbers_the_sources_as_they_do(run: Any, rag
     ]
 
 
-def test_ask_tells_of_messages_that_were_left_out_or_summarised(run: Any, rag: FakeRag) -> None:
-    rag.events = _events()
-    assert "earlier messages" not in run("ask", "how?", "-c", "docs").stdout
-    turn = rag.events[0].started.turn
-    turn.history_left_out_count, turn.summarised_message_count = 3, 8
-    rag.events[-1].finished.prompt.left_out_message_count = 2
-    shown = run("ask", "how?", "-c", "docs").stdout
-    assert "5 earlier messages of the conversation were left out." in shown
-    assert "A summary stood for 8 earlier messages of the conversation." in shown
-
-
 def test_ask_of_an_assistant_with_a_revision_to_wait_for_has_to_say_of_which_collection(run: Any) -> None:
     assert run("ask", "how?", "--assistant", "auto", "--min-revision", "3").exit_code == 2
 
