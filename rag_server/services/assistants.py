@@ -12,7 +12,7 @@ from rag.v1.assistant_pb2 import Assistant as AssistantMessage
 from rag_server.assistants.keywords import check_keywords
 from rag_server.config import AssistantSettings
 from rag_server.domain.assistant import Assistant
-from rag_server.errors import FieldViolation, NotFound
+from rag_server.errors import NotFound
 from rag_server.generation.models import Models
 from rag_server.interceptors.call import current_call
 from rag_server.metadata.database import Database, Transaction
@@ -159,10 +159,8 @@ class AssistantServicer(pb_grpc.AssistantServiceServicer):
 async def _check_collections(tx: Transaction, tenant_id: str, collection_ids: Sequence[str]) -> None:
     absent = await tx.collections.absent(tenant_id, collection_ids)
     if absent:
-        error = NotFound.for_resource("collection", absent[0])
         field = f"assistant.collection_ids[{list(collection_ids).index(absent[0])}]"
-        error.violations = (FieldViolation(field, error.message),)
-        raise error
+        raise NotFound.for_resource("collection", absent[0]).in_field(field)
 
 
 def _page(found: Sequence[Assistant], size: int) -> list[AssistantMessage]:

@@ -149,6 +149,15 @@ async def test_deleted_conversation_is_gone(client: RagClient, handbook: str) ->
         assert refused.metadata == {"resource": "conversation", "id": conversation.id}
 
 
+async def test_question_of_an_absent_conversation_names_the_field(client: RagClient, handbook: str) -> None:
+    for call in (
+        client.generate.Generate(asking(handbook, FIRST, conversation_id="none")),
+        streamed(client, handbook, FIRST, conversation_id="none"),
+    ):
+        refused = await failure(call)
+        assert (refused.reason, list(refused.violations)) == ("CONVERSATION_NOT_FOUND", ["conversation_id"])
+
+
 async def test_question_and_answer_are_recorded_as_they_were_told(client: RagClient, handbook: str) -> None:
     conversation = await created(client)
     response = await ask(client, handbook, FIRST, conversation_id=conversation.id)
