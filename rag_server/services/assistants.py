@@ -83,15 +83,14 @@ class AssistantServicer(pb_grpc.AssistantServiceServicer):
         """Change what the mask names."""
         tenant_id, new = current_call.get().tenant_id, request.assistant
         paths = set(request.update_mask.paths)
-        profile = from_assistant(new)
-        if "generation" in paths:
+        if paths & {"generation", "generation.model"}:
             self._check_model(new)
 
         async def update(tx: Transaction) -> pb.UpdateAssistantResponse:
             assistant = await tx.assistants.update(
                 tenant_id,
                 request.assistant_id,
-                lambda present: changed(present, profile, paths - {"is_default"}),
+                lambda present: changed(present, request),
                 kept=self._settings.kept_revisions,
             )
             if paths & {"keywords", "language"}:  # either decides what the other means

@@ -99,10 +99,10 @@ def read(
         paths.append(name)
     if model is not None:
         assistant.generation.model = model
-        paths.append("generation")
+        paths += [] if "generation" in paths else ["generation.model"]
     if sources is not None:
         assistant.retrieval.top_k = sources
-        paths.append("retrieval")
+        paths += [] if "retrieval" in paths else ["retrieval.top_k"]
     return Described(assistant, tuple(dict.fromkeys(paths)))
 
 
