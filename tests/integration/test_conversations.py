@@ -149,15 +149,6 @@ async def test_deleted_conversation_is_gone(client: RagClient, handbook: str) ->
         assert refused.metadata == {"resource": "conversation", "id": conversation.id}
 
 
-async def test_question_of_an_absent_conversation_names_the_field(client: RagClient, handbook: str) -> None:
-    for call in (
-        client.generate.Generate(asking(handbook, FIRST, conversation_id="none")),
-        streamed(client, handbook, FIRST, conversation_id="none"),
-    ):
-        refused = await failure(call)
-        assert (refused.reason, list(refused.violations)) == ("CONVERSATION_NOT_FOUND", ["conversation_id"])
-
-
 async def test_question_and_answer_are_recorded_as_they_were_told(client: RagClient, handbook: str) -> None:
     conversation = await created(client)
     response = await ask(client, handbook, FIRST, conversation_id=conversation.id)
@@ -364,6 +355,19 @@ async def failure_code(call: Any) -> grpc.StatusCode:
         await call
     code: grpc.StatusCode = caught.value.code()
     return code
+
+
+@pytest.mark.parametrize("call", ["Generate", "StreamGenerate"])
+async def test_question_of_an_absent_conversation_is_refused_naming_the_field(
+    client: RagClient, handbook: str, call: str
+) -> None:
+    request = {"Generate": generate_pb.GenerateRequest, "StreamGenerate": generate_pb.StreamGenerateRequest}[
+        call
+    ]
+    asked = request(collection_ids=[handbook], question=FIRST, conversation_id="absent")
+    refused = await failure(getattr(client.generate, call)(asked))
+    assert (refused.code, refused.reason) == (grpc.StatusCode.NOT_FOUND, "CONVERSATION_NOT_FOUND")
+    assert list(refused.violations) == ["conversation_id"]
 
 
 async def test_question_that_is_refused_leaves_no_message(client: RagClient) -> None:

@@ -415,8 +415,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     Metadata: `model`.
     """
     ERROR_REASON_STREAM_NOT_RESUMABLE: _ErrorReason.ValueType  # 156
-    """ERROR_REASON_STREAM_NOT_RESUMABLE (NOT_FOUND): the answer of a `resume_cursor` is not kept any longer, or not by
-    this server: ask again without one.
+    """ERROR_REASON_STREAM_NOT_RESUMABLE (NOT_FOUND): the answer of a `resume_cursor` is not kept any longer: ask again
+    without one.
     """
     ERROR_REASON_INVALID_RESUME_CURSOR: _ErrorReason.ValueType  # 157
     """ERROR_REASON_INVALID_RESUME_CURSOR (INVALID_ARGUMENT): a `resume_cursor` is none that StreamGenerate has sent
@@ -527,6 +527,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_BLOCKLIST_UNUSABLE: _ErrorReason.ValueType  # 190
     """ERROR_REASON_BLOCKLIST_UNUSABLE (FAILED_PRECONDITION, Start-up): the setting `filters.blocklist` has a phrase
     without a word, of more than 8 words or with one that is too long.
+    """
+    ERROR_REASON_STREAM_ELSEWHERE: _ErrorReason.ValueType  # 200
+    """ERROR_REASON_STREAM_ELSEWHERE (UNAVAILABLE): the answer of a `resume_cursor` is kept by another server, or was
+    until that one stopped: call again, which may reach it, or ask without a cursor.
     """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
@@ -928,8 +932,8 @@ ERROR_REASON_TOKENIZER_UNUSABLE: ErrorReason.ValueType  # 155
 Metadata: `model`.
 """
 ERROR_REASON_STREAM_NOT_RESUMABLE: ErrorReason.ValueType  # 156
-"""ERROR_REASON_STREAM_NOT_RESUMABLE (NOT_FOUND): the answer of a `resume_cursor` is not kept any longer, or not by
-this server: ask again without one.
+"""ERROR_REASON_STREAM_NOT_RESUMABLE (NOT_FOUND): the answer of a `resume_cursor` is not kept any longer: ask again
+without one.
 """
 ERROR_REASON_INVALID_RESUME_CURSOR: ErrorReason.ValueType  # 157
 """ERROR_REASON_INVALID_RESUME_CURSOR (INVALID_ARGUMENT): a `resume_cursor` is none that StreamGenerate has sent
@@ -1040,5 +1044,9 @@ was cut at `max_answer_tokens`.
 ERROR_REASON_BLOCKLIST_UNUSABLE: ErrorReason.ValueType  # 190
 """ERROR_REASON_BLOCKLIST_UNUSABLE (FAILED_PRECONDITION, Start-up): the setting `filters.blocklist` has a phrase
 without a word, of more than 8 words or with one that is too long.
+"""
+ERROR_REASON_STREAM_ELSEWHERE: ErrorReason.ValueType  # 200
+"""ERROR_REASON_STREAM_ELSEWHERE (UNAVAILABLE): the answer of a `resume_cursor` is kept by another server, or was
+until that one stopped: call again, which may reach it, or ask without a cursor.
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

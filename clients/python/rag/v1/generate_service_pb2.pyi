@@ -367,8 +367,8 @@ class StreamGenerateRequest(_message.Message):
     resume_cursor: _builtins.str
     """resume_cursor is the cursor of the last event that was seen of an answer to this same request, all other
     fields of which are as they were: the events after it follow, each once. A call that still reads the
-    answer ends with STREAM_TAKEN_OVER. Where the answer is not kept any longer, or not by this server, the call
-    gets STREAM_NOT_RESUMABLE. Not set without `resume_window_ms`. Absent means that the question is asked anew.
+    answer ends with STREAM_TAKEN_OVER. Where the answer is not kept any longer, the call gets
+    STREAM_NOT_RESUMABLE; where another server has it, STREAM_ELSEWHERE. Not set without `resume_window_ms`. Absent means that the question is asked anew.
     Length: 0 to 128 code points.
     """
     @_builtins.property

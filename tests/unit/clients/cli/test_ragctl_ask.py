@@ -385,6 +385,20 @@ def test_ask_goes_on_where_the_connection_broke_and_says_so(
     assert {each.resume_window_ms for each in asked} == {RESUME_WINDOW_MS}
 
 
+def test_ask_goes_on_until_it_reaches_the_server_that_has_its_answer(
+    run: Any, rag: FakeRag, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Retry, "wait_s", lambda *_: 0.0)
+    rag.events = _events()
+    rag.answer_breaks = [3, 8]
+    elsewhere = refusal(grpc.StatusCode.UNAVAILABLE, "not here", reason="STREAM_ELSEWHERE")
+    rag.refusals["StreamGenerate"] += [lambda context: None, elsewhere, elsewhere]
+    result = run("ask", "how?", "-c", "docs")
+    assert result.exit_code == 0
+    assert result.stdout.startswith("Charge it with USB.[1] Año dos.[2]\n")
+    assert [each.resume_cursor for each in rag.calls["StreamGenerate"]] == ["", "3", "3", "3"]
+
+
 def test_ask_whose_answer_cannot_be_resumed_shows_what_came_and_fails(
     run: Any, rag: FakeRag, monkeypatch: pytest.MonkeyPatch
 ) -> None:
