@@ -258,7 +258,9 @@ def _add_services(
                 parts.generation,
                 parts.embedder.tokenizer.count,
                 analyzer_for,
-                create_assistants(settings.assistants, database, parts.embedder, analyzer_for),
+                create_assistants(
+                    settings.assistants, database, parts.embedder, analyzer_for, parts.generation.models
+                ),
                 background,
                 parts.generation.screen,
             ),

@@ -17,6 +17,7 @@ from rag_server.generation.conversing import Conversing
 from rag_server.generation.filters.screen import Screen
 from rag_server.generation.follow_up import FollowUpWords
 from rag_server.generation.history import HistoryBudget, HistoryWindow
+from rag_server.generation.models import Models
 from rag_server.generation.naming import TitleWriter
 from rag_server.generation.rewriting import Rewriting
 from rag_server.generation.summarising import SummaryWriter
@@ -75,6 +76,7 @@ def create_assistants(
     database: Database,
     embedder: Embedder,
     analyzer_for: Callable[[str], Analyzer],
+    models: Models,
 ) -> Assistants:
     """Return what gives questions their assistants."""
     return Assistants(
@@ -86,4 +88,5 @@ def create_assistants(
             min_similarity_untrained=settings.min_similarity_untrained,
         ),
         FollowUpWords(analyzer_for),
+        models.knows,
     )

@@ -73,6 +73,10 @@ class Models:
         """Names of the models that are asked when the chosen one cannot answer."""
         return self._fallbacks
 
+    def knows(self, name: str) -> bool:
+        """Return whether there is a model, or an alias, of that name."""
+        return name in self._served or name in self._aliases
+
     def route(self, name: str, *, path: str = "generation.model") -> tuple[ServedModel, ...]:
         """Return the model for `name`, empty for the default, and the others to ask when it cannot answer.
 

@@ -18,7 +18,7 @@ from rag_server.interceptors.call import current_call
 from rag_server.metadata.database import Database, Transaction
 from rag_server.services.idempotency import Idempotency
 from rag_server.services.paging import Pager
-from rag_server.services.wire.assistant import changed, from_assistant, to_assistant
+from rag_server.services.wire.assistant import changed, from_assistant, named_models, to_assistant
 from rag_server.validation.defaults import value_or_default
 
 MAX_PAGE_BYTES = 2 * 1024 * 1024
@@ -42,7 +42,7 @@ class AssistantServicer(pb_grpc.AssistantServiceServicer):
         """Make an assistant."""
         tenant_id, new = current_call.get().tenant_id, request.assistant
         profile = from_assistant(new)
-        self._check_model(new)
+        self._check_models(new)
         await asyncio.to_thread(check_keywords, profile.keywords, profile.language)
 
         async def create(tx: Transaction) -> pb.CreateAssistantResponse:
@@ -83,8 +83,8 @@ class AssistantServicer(pb_grpc.AssistantServiceServicer):
         """Change what the mask names."""
         tenant_id, new = current_call.get().tenant_id, request.assistant
         paths = set(request.update_mask.paths)
-        if paths & {"generation", "generation.model"}:
-            self._check_model(new)
+        if any(path.partition(".")[0] == "generation" for path in paths):
+            self._check_models(new)
 
         async def update(tx: Transaction) -> pb.UpdateAssistantResponse:
             assistant = await tx.assistants.update(
@@ -149,10 +149,10 @@ class AssistantServicer(pb_grpc.AssistantServiceServicer):
 
         return await self._idempotency.once(request, pb.RestoreAssistantRevisionResponse, restore)
 
-    def _check_model(self, new: AssistantMessage) -> None:
-        """Refuse a model that this server does not have."""
-        if new.generation.model:
-            self._models.route(new.generation.model, path="assistant.generation.model")
+    def _check_models(self, new: AssistantMessage) -> None:
+        """Refuse models that this server does not have."""
+        for path, name in named_models(new.generation):
+            self._models.route(name, path=f"assistant.generation.{path}")
 
 
 async def _check_collections(tx: Transaction, tenant_id: str, collection_ids: Sequence[str]) -> None:

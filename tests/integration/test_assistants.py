@@ -144,6 +144,16 @@ async def test_call_that_is_repeated_gets_the_first_answer(rig: Rig) -> None:
             CODE.INVALID_ARGUMENT,
             "assistant.generation.model",
         ),
+        (
+            {"generation": options_pb2.GenerationOptions(expansion={"hyde": {}, "model": "none"})},
+            CODE.INVALID_ARGUMENT,
+            "assistant.generation.expansion.model",
+        ),
+        (
+            {"generation": options_pb2.GenerationOptions(rewriting={"model": {"model": "none"}})},
+            CODE.INVALID_ARGUMENT,
+            "assistant.generation.rewriting.model.model",
+        ),
         ({"instructions": "x" * 8193}, CODE.INVALID_ARGUMENT, "assistant.instructions"),
     ],
 )

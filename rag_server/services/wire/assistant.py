@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from google.protobuf.message import Message
 
@@ -70,6 +70,16 @@ def from_assistant(message: pb.Assistant) -> AssistantProfile:
         keywords=tuple(message.keywords),
         examples=tuple(message.examples),
     )
+
+
+def named_models(options: options_pb2.GenerationOptions) -> Iterator[tuple[str, str]]:
+    """Yield the models that options name, each after the path of its field."""
+    names = {
+        "model": options.model,
+        "expansion.model": options.expansion.model,
+        "rewriting.model.model": options.rewriting.model.model,
+    }
+    yield from ((path, name) for path, name in names.items() if name)
 
 
 def changed(profile: AssistantProfile, request: UpdateAssistantRequest) -> AssistantProfile:

@@ -532,6 +532,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """ERROR_REASON_STREAM_ELSEWHERE (UNAVAILABLE): the answer of a `resume_cursor` is kept by another server, or was
     until that one stopped: call again, which may reach it, or ask without a cursor.
     """
+    ERROR_REASON_ASSISTANT_MODEL_UNKNOWN: _ErrorReason.ValueType  # 201
+    """ERROR_REASON_ASSISTANT_MODEL_UNKNOWN (FAILED_PRECONDITION): the server does not have a model of the assistant any
+    longer: update the assistant, or name another model in the request. Metadata: `assistant`, `model`.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """ErrorReason lists the reasons that `google.rpc.ErrorInfo` (domain `rag-server`) and `JobError` carry,
@@ -1048,5 +1052,9 @@ without a word, of more than 8 words or with one that is too long.
 ERROR_REASON_STREAM_ELSEWHERE: ErrorReason.ValueType  # 200
 """ERROR_REASON_STREAM_ELSEWHERE (UNAVAILABLE): the answer of a `resume_cursor` is kept by another server, or was
 until that one stopped: call again, which may reach it, or ask without a cursor.
+"""
+ERROR_REASON_ASSISTANT_MODEL_UNKNOWN: ErrorReason.ValueType  # 201
+"""ERROR_REASON_ASSISTANT_MODEL_UNKNOWN (FAILED_PRECONDITION): the server does not have a model of the assistant any
+longer: update the assistant, or name another model in the request. Metadata: `assistant`, `model`.
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

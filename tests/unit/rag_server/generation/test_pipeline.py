@@ -389,7 +389,11 @@ async def test_history_is_between_instructions_and_question_and_loses_its_oldest
     assert 0 < left_out < len(history)
     messages = generator.prompts[0].messages
     assert messages[0].role is Role.SYSTEM
-    assert [each.text for each in messages[1:-1]] == [each.text for each in history[left_out:]]
+    # an answer that lost its question gets something to answer: user and assistant take turns
+    opening = ["…"] * (history[left_out].role is Role.ASSISTANT)
+    assert [each.text for each in messages[1:-1]] == [*opening, *(each.text for each in history[left_out:])]
+    assert {each.role for each in messages[1::2]} == {Role.USER}
+    assert {each.role for each in messages[2::2]} == {Role.ASSISTANT}
     assert messages[-1].role is Role.USER
 
 

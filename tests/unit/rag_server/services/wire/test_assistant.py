@@ -15,6 +15,7 @@ from rag_server.errors import InvalidArgument
 from rag_server.services.wire.assistant import (
     changed,
     from_assistant,
+    named_models,
     to_assistant,
     to_choice,
     with_assistant,
@@ -169,6 +170,18 @@ def test_fields_of_the_question_win_one_by_one_and_as_a_whole() -> None:
     assert (whole.generation.max_answer_tokens, whole.generation.model) == (99, "fast")
     assert (whole.generation.temperature, list(whole.generation.stop)) == (0.0, ["STOP"])
     assert whole.generation.language == "en"
+
+
+def test_models_that_options_name_come_with_their_fields() -> None:
+    options = options_pb2.GenerationOptions(model="small", expansion={"hyde": {}}, rewriting={"rules": {}})
+    assert list(named_models(options)) == [("model", "small")]
+    options.expansion.model = "fast"
+    options.rewriting.model.model = "large"
+    assert list(named_models(options)) == [
+        ("model", "small"),
+        ("expansion.model", "fast"),
+        ("rewriting.model.model", "large"),
+    ]
 
 
 def test_settings_that_do_not_go_together_are_refused_by_field() -> None:
