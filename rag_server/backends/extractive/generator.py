@@ -38,6 +38,7 @@ from rag_server.domain.generation import (
     GenerationRequest,
     Prompt,
     Usage,
+    Words,
 )
 from rag_server.domain.priority import Priority
 from rag_server.domain.retrieval import ScoredChunk
@@ -128,7 +129,7 @@ class ExtractiveGenerator:
     async def close(self) -> None:
         """Close nothing: the embedder is others', too."""
 
-    async def generate(self, prompt: Prompt) -> AsyncGenerator[Delta | Cited | Usage | FinishReason, None]:
+    async def generate(self, prompt: Prompt) -> AsyncGenerator[Words, None]:
         """Yield a delta and a citation per quote, then the usage and the reason.
 
         `MAX_TOKENS` when a chosen sentence did not fit `request.max_tokens` (none is ever cut; the
