@@ -69,7 +69,7 @@ class AnswerView:
         output = self._output
         show_end(self._session, finished)
         show_sources(self._session, self._sources, self._citations, self.text.numbers)
-        if self._usage != Usage():
+        if finished.HasField("prompt") and self._usage != Usage():  # a model that quotes costs nothing
             read, written = self._usage.prompt_token_count, self._usage.answer_token_count
             output.line(f"{one_line(finished.model)}: {read} tokens read, {written} written", style="dim")
         output.line(f"server time {shown_timings(finished.timings)}", style="dim")

@@ -82,7 +82,6 @@ def test_ask_prints_the_answer_with_markers_then_sources_and_time(run: Any, rag:
         "    “Charge it with USB.”",
         "[2] Zero",
         "    “Año\ufffd[2J dos.”",
-        "extractive: 5 tokens read, 7 written",
         "server time 3.1 ms",
     ]
 
@@ -113,6 +112,17 @@ def test_ask_chooses_the_model_and_its_temperature(run: Any, rag: FakeRag) -> No
     run("ask", "how?", "-c", "docs", "--model", "fast", "--temperature", "0")
     asked = rag.calls["StreamGenerate"][0].generation
     assert (asked.model, asked.HasField("temperature"), asked.temperature) == ("fast", True, 0.0)
+
+
+def test_ask_tells_what_a_model_that_writes_has_read_and_written(run: Any, rag: FakeRag) -> None:
+    rag.events = _events()
+    finished = rag.events[-1].finished
+    finished.model = "big\x1b[2J"
+    finished.prompt.window_tokens = 4096
+    lines = run("ask", "how?", "-c", "docs").stdout.splitlines()
+    assert lines[-2:] == ["big\ufffd[2J: 5 tokens read, 7 written", "server time 3.1 ms"]
+    rag.events[-2].usage.Clear()  # an answer that was given before
+    assert "tokens" not in run("ask", "how?", "-c", "docs").stdout
 
 
 def test_ask_tells_what_filters_did(run: Any, rag: FakeRag) -> None:
