@@ -9,15 +9,13 @@ from collections.abc import AsyncGenerator, Iterable, Iterator
 from contextlib import aclosing
 from typing import Final
 
-from rag_server.domain.generation import Citation, CitationOrigin, Cited, Delta, FinishReason, Usage
+from rag_server.domain.generation import Citation, CitationOrigin, Cited, Delta, Words
 from rag_server.generation.attribution import Attributor, SourceSentences, Support
 from rag_server.generation.compose import Composed
 from rag_server.generation.markdown import MarkdownCleaner
 from rag_server.generation.markers import Marker, MarkerParser
 from rag_server.generation.sentences import CitedSentence, SentenceCutter
 from rag_server.text.language import detect_language
-
-Words = Delta | Cited | Usage | FinishReason
 
 _END: Final = ".!?…"
 _CLOSING: Final = "\"'”’»)]"

@@ -23,6 +23,7 @@ from rag_server.domain.generation import (
     Prompt,
     Role,
     Usage,
+    Words,
 )
 from rag_server.domain.output_format import ChoiceOutput, JsonSchemaOutput, OutputFormat
 from rag_server.errors import InvalidArgument, Unavailable
@@ -33,8 +34,6 @@ from rag_server.generation.markdown import MarkdownCleaner, addresses_of
 from rag_server.generation.output.form import Clean, Form, FormError
 from rag_server.generation.prompt import PromptTemplates
 from rag_server.text.language import detect_language
-
-Words = Delta | Cited | Usage | FinishReason
 
 MAX_CLAIMS: Final = 32
 """Values of an answer, from the first on, for which a source is looked for."""

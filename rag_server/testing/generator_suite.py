@@ -28,6 +28,7 @@ from rag_server.domain.generation import (
     Prompt,
     Role,
     Usage,
+    Words,
 )
 from rag_server.domain.retrieval import Leg, LegSignal, RetrievalRequest, ScoredChunk
 
@@ -85,7 +86,7 @@ class Answer:
     reason: FinishReason | None = None
 
 
-async def collected(events: AsyncGenerator[Delta | Cited | Usage | FinishReason, None]) -> Answer:
+async def collected(events: AsyncGenerator[Words, None]) -> Answer:
     """Read an answer to its end, and check the order of its events."""
     answer = Answer()
     async for event in events:

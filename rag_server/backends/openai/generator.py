@@ -13,7 +13,7 @@ from rag_server.backends.openai.output_format import EnforcedBy, output_members
 from rag_server.backends.openai.provider import Provider
 from rag_server.backends.openai.token_counts import TokenCounter
 from rag_server.backends.protocols import GeneratorModel, Price
-from rag_server.domain.generation import Cited, Delta, FinishReason, Prompt, Sampling, Usage
+from rag_server.domain.generation import Delta, FinishReason, Prompt, Sampling, Usage, Words
 
 _CHARACTERS_PER_TOKEN = 32
 _MORE_CHARACTERS = 1024
@@ -70,7 +70,7 @@ class OpenAiGenerator:
         count = self._tokens.count
         return [count(text) for text in texts]
 
-    async def generate(self, prompt: Prompt) -> AsyncGenerator[Delta | Cited | Usage | FinishReason, None]:
+    async def generate(self, prompt: Prompt) -> AsyncGenerator[Words, None]:
         """Yield the deltas as they come, then the usage and the reason.
 
         The usage is the provider's; where it sends none, it is counted here.

@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from rag_server.domain.generation import Cited, Delta, FinishReason, Prompt, Usage
+from rag_server.domain.generation import Prompt, Words
 
 
 class AnswerStore(Protocol):
@@ -65,7 +65,7 @@ class Generator(Protocol):
         """
         ...
 
-    def generate(self, prompt: Prompt) -> AsyncGenerator[Delta | Cited | Usage | FinishReason, None]:
+    def generate(self, prompt: Prompt) -> AsyncGenerator[Words, None]:
         """Yield deltas, the citations they complete, then one `Usage` and one `FinishReason`.
 
         A generator that quotes and abstains yields its reason after a delta that says so in the caller's
