@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
@@ -92,9 +93,11 @@ class JsonForm:
 def _schema_of(text: str) -> dict[str, Any]:
     """Return the schema, without the name of its dialect."""
     try:
-        schema = _parsed(text)
+        schema = _read(text)
+        if _storable(schema) != schema:
+            raise _unusable("has half of a surrogate pair, which is no character")
     except (ValueError, RecursionError) as error:
-        raise _unusable("is not JSON") from error
+        raise _unusable("is not JSON, or has a number that is too large") from error
     if not isinstance(schema, dict):
         raise _unusable("is not a JSON object")
     if schema.pop("$schema", next(iter(_DIALECTS))) not in _DIALECTS:
@@ -150,11 +153,23 @@ def _walk(resource: Any, resolver: Any, *, depth: int) -> set[str]:
 
 def _parsed(text: str) -> Any:
     """Return the value; text without lone surrogates, which UTF-8 cannot write. Raises `ValueError`."""
-    return _storable(json.loads(text, parse_constant=_refuse_constant))
+    return _storable(_read(text))
+
+
+def _read(text: str) -> Any:
+    """Return the value, which JSON can write again. Raises `ValueError`."""
+    return json.loads(text, parse_constant=_refuse_constant, parse_float=_finite)
 
 
 def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is not JSON")
+
+
+def _finite(digits: str) -> float:
+    value = float(digits)
+    if math.isinf(value):
+        raise ValueError("a number is too large")
+    return value
 
 
 def _storable(value: Any) -> Any:
