@@ -121,7 +121,7 @@ async def running_server(settings: Settings) -> AsyncIterator[RunningServer]:
             CHUNKS: parts.chunks.check,
             EMBEDDER: lambda: check_embedder(parts.embedder),
             INGEST: background.check,
-            **parts.generation.checks,
+            **parts.generation.served.checks,
         }
         if is_distributed:  # no service needs it: without the broker jobs wait in the outbox
             checks[QUEUE] = parts.queue.check
@@ -233,8 +233,8 @@ def _add_services(
         settings,
         database,
         model,
-        parts.generation.models,
-        parts.generation.engines,
+        parts.generation.served.models,
+        parts.generation.served.engines,
         health,
         replace(memory, caches={**memory.caches, **parts.generation.caches}),
         Reconciler(database, parts.chunks, parts.blobs, submitter, sweeper),
@@ -262,7 +262,7 @@ def _add_services(
                 background,
                 parts.generation.screen,
             ),
-            parts.generation.models,
+            parts.generation.served.models,
             parts.generation.grounding,
             resumable,
         ),
@@ -275,7 +275,7 @@ def _add_services(
         server,
     )
     assistant_service_pb2_grpc.add_AssistantServiceServicer_to_server(
-        AssistantServicer(settings.assistants, database, idempotency, parts.generation.models), server
+        AssistantServicer(settings.assistants, database, idempotency, parts.generation.served.models), server
     )
     admin_service_pb2_grpc.add_AdminServiceServicer_to_server(admin, server)
     health_pb2_grpc.add_HealthServicer_to_server(health.servicer, server)
