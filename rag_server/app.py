@@ -172,8 +172,11 @@ async def running_server(settings: Settings) -> AsyncIterator[RunningServer]:
             upload_ttl_s=settings.ingest.upload_ttl_s,
         )
         background.start("expirer", expirer.run)
-        webhooks = create_webhook_relay(settings.webhooks, parts.database, event_body, registry)
-        background.start("webhooks", webhooks.run)
+        background.start(
+            "webhooks", create_webhook_relay(settings.webhooks, parts.database, event_body, registry).run
+        )
+        for name, watch in parts.generation.served.supervisors.items():
+            background.start(name, watch)
         await parts.retrieval.preload()
         await health.check()
         background.start("health", health.run)
