@@ -76,7 +76,9 @@ class Rig:
 
     @property
     def served(self) -> ServedModel:
-        return next(each for each in self.running.parts.generation.models.served if each.name == "tiny")
+        return next(
+            each for each in self.running.parts.generation.served.models.served if each.name == "tiny"
+        )
 
     @property
     def generator(self) -> VllmGenerator:

@@ -435,7 +435,11 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """
     ERROR_REASON_VLLM_ENGINE_DEAD: _ErrorReason.ValueType  # 162
     """ERROR_REASON_VLLM_ENGINE_DEAD (UNAVAILABLE): the engine that runs the model has ended, perhaps in the middle of
-    this answer. It has to be started again, with the server. Metadata: `model`.
+    this answer. The server starts it again, unless it has died too often. Metadata: `model`.
+    """
+    ERROR_REASON_VLLM_ENGINE_RESTARTING: _ErrorReason.ValueType  # 205
+    """ERROR_REASON_VLLM_ENGINE_RESTARTING (UNAVAILABLE): the engine that runs the model has ended and is being started
+    again; RetryInfo says when it should be back. Metadata: `model`.
     """
     ERROR_REASON_VLLM_REQUEST_FAILED: _ErrorReason.ValueType  # 163
     """ERROR_REASON_VLLM_REQUEST_FAILED (UNAVAILABLE): the engine broke off an answer, and goes on with the others.
@@ -957,7 +961,11 @@ the message what they may be about. Metadata: `model`.
 """
 ERROR_REASON_VLLM_ENGINE_DEAD: ErrorReason.ValueType  # 162
 """ERROR_REASON_VLLM_ENGINE_DEAD (UNAVAILABLE): the engine that runs the model has ended, perhaps in the middle of
-this answer. It has to be started again, with the server. Metadata: `model`.
+this answer. The server starts it again, unless it has died too often. Metadata: `model`.
+"""
+ERROR_REASON_VLLM_ENGINE_RESTARTING: ErrorReason.ValueType  # 205
+"""ERROR_REASON_VLLM_ENGINE_RESTARTING (UNAVAILABLE): the engine that runs the model has ended and is being started
+again; RetryInfo says when it should be back. Metadata: `model`.
 """
 ERROR_REASON_VLLM_REQUEST_FAILED: ErrorReason.ValueType  # 163
 """ERROR_REASON_VLLM_REQUEST_FAILED (UNAVAILABLE): the engine broke off an answer, and goes on with the others.
