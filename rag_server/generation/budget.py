@@ -13,14 +13,11 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import Final
 
-from rag_server.backends.protocols import GeneratorModel
+from rag_server.backends.protocols import MESSAGE_TOKENS, GeneratorModel
 from rag_server.errors import InvalidArgument
 
 HISTORY_SHARE: Final = 1 / 3
 """Of what instructions and question leave."""
-
-MESSAGE_TOKENS: Final = 8
-"""What the model's chat template adds to a message, at most."""
 
 SOURCE_TOKENS: Final = 16
 """What the tags around a source take."""

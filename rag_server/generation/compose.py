@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from rag_server.backends.protocols import Generator
+from rag_server.backends.protocols import MESSAGE_TOKENS, Generator
 from rag_server.domain.generation import GenerationRequest, Message, Prompt, PromptReport
 from rag_server.domain.retrieval import ScoredChunk
 from rag_server.domain.time_limit import TimeLimit
 from rag_server.errors import InvalidArgument
-from rag_server.generation.budget import MESSAGE_TOKENS, Room, fit, room_of
+from rag_server.generation.budget import Room, fit, room_of
 from rag_server.generation.cost import CostLimit
 from rag_server.generation.markdown import addresses_in
 from rag_server.generation.output.form import Form
@@ -104,8 +104,7 @@ class Composer:
         room = self._room(generator, request, name, shown)
         while True:
             messages = self._messages(request, name, shown, room)
-            counts = self._counts.of(generator, [each.text for each in messages])
-            total = sum(counts) + MESSAGE_TOKENS * len(counts)
+            total = generator.count_prompt(messages)
             if total + request.max_tokens <= model.window_tokens or room.is_empty:
                 break
             # The parts together may have more tokens than each by itself.

@@ -24,7 +24,6 @@ from rag_server.domain.generation import (
 from rag_server.domain.retrieval import RetrievalRequest
 from rag_server.domain.time_limit import TimeLimit
 from rag_server.errors import FailedPrecondition, InvalidArgument, ResourceExhausted, Unavailable
-from rag_server.generation.budget import MESSAGE_TOKENS
 from rag_server.generation.cost import CostLimit
 from rag_server.generation.models import Models, ServedModel
 from rag_server.generation.task_prompt import Task, TaskTemplates
@@ -100,8 +99,7 @@ class Tasks:
         self, served: ServedModel, task: Task, request: GenerationRequest, limit: TimeLimit
     ) -> Written:
         model = served.generator.model
-        messages, counts = await asyncio.to_thread(self._rendered, served, task)
-        total = sum(counts) + MESSAGE_TOKENS * len(counts)
+        messages, total = await asyncio.to_thread(self._rendered, served, task)
         if total + task.max_tokens > (model.window_tokens or 0):
             raise TaskFailed("WINDOW")
         self._costs.check(model, request, total, task.max_tokens)
@@ -128,7 +126,7 @@ class Tasks:
         text = _THOUGHT.sub("", "".join(pieces)).strip()
         return Written(text, reason is FinishReason.COMPLETE, Preparation(usage, cost))
 
-    def _rendered(self, served: ServedModel, task: Task) -> tuple[tuple[Message, ...], list[int]]:
-        """Return the messages of a task, and the tokens of each."""
+    def _rendered(self, served: ServedModel, task: Task) -> tuple[tuple[Message, ...], int]:
+        """Return the messages of a task, and their tokens."""
         messages = self._templates.render(task)
-        return messages, served.generator.count_tokens([each.text for each in messages])
+        return messages, served.generator.count_prompt(messages)

@@ -188,6 +188,12 @@ class GeneratorSuite:
         assert 1 <= one < many
         assert generator.count_tokens([]) == []
 
+    async def test_prompt_has_at_least_the_tokens_of_its_messages(self, generator: Generator) -> None:
+        messages = (Message(Role.SYSTEM, "Cite the sources."), Message(Role.USER, "When does it wait?"))
+        counts = generator.count_tokens([each.text for each in messages])
+        assert generator.count_prompt(messages) >= sum(counts) > 0
+        assert generator.count_prompt((*messages, *messages)) > generator.count_prompt(messages)
+
     async def test_check_of_a_generator_that_works_passes(self, generator: Generator) -> None:
         await generator.check()
 

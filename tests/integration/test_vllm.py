@@ -190,8 +190,12 @@ class TestVllmGenerator(GeneratorSuite):
         (counted,) = generator.count_tokens([answer.text])
         assert answer.usage is not None
         assert answer.usage.answer_token_count == counted + 1  # and the end
-        told = generator.count_tokens([each.text for each in prompt().messages])
-        assert sum(told) < answer.usage.prompt_token_count <= sum(told) + 8 * len(told)
+        assert generator.count_prompt(prompt().messages) == answer.usage.prompt_token_count
+
+    async def test_prompt_that_was_counted_is_asked_as_it_was(self, generator: VllmGenerator) -> None:
+        uncounted = await collected(generator.generate(prompt()))
+        generator.count_prompt(prompt().messages)
+        assert await collected(generator.generate(prompt())) == uncounted
 
     async def test_sampling_of_the_request_is_that_of_the_engine(self, generator: VllmGenerator) -> None:
         def asked(**sampling: Any) -> Prompt:

@@ -36,6 +36,7 @@ from rag_server.domain.generation import (
     Delta,
     FinishReason,
     GenerationRequest,
+    Message,
     Prompt,
     Usage,
     Words,
@@ -122,6 +123,10 @@ class ExtractiveGenerator:
         """Return the number of tokens of each text for the embedding model."""
         count = self._embedder.tokenizer.count
         return [count(text) for text in texts]
+
+    def count_prompt(self, messages: Sequence[Message]) -> int:
+        """Return the number of tokens of messages, which it does not read itself."""
+        return sum(self.count_tokens([each.text for each in messages]))
 
     async def check(self) -> None:
         """Ask nothing: the embedder has a check of its own."""

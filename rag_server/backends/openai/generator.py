@@ -12,15 +12,15 @@ from rag_server.backends.openai.failures import Failures
 from rag_server.backends.openai.output_format import EnforcedBy, output_members
 from rag_server.backends.openai.provider import Provider
 from rag_server.backends.openai.token_counts import TokenCounter
-from rag_server.backends.protocols import GeneratorModel, Price
-from rag_server.domain.generation import Delta, FinishReason, Prompt, Sampling, Usage, Words
+from rag_server.backends.protocols import MESSAGE_TOKENS, GeneratorModel, Price
+from rag_server.domain.generation import Delta, FinishReason, Message, Prompt, Sampling, Usage, Words
 
 _CHARACTERS_PER_TOKEN = 32
 _MORE_CHARACTERS = 1024
 """An answer with more than this, and so many for each token that it may have, is no answer any longer."""
 
-MESSAGE_TOKENS = 4
-"""What a chat template adds to each message, about."""
+_USUAL_MESSAGE_TOKENS = 4
+"""What a chat template adds to each message, about: for what was used, where the provider does not say."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +69,10 @@ class OpenAiGenerator:
         """Return the number of tokens of each text."""
         count = self._tokens.count
         return [count(text) for text in texts]
+
+    def count_prompt(self, messages: Sequence[Message]) -> int:
+        """Return the number of tokens of the messages, and of what any template adds to them."""
+        return sum(self.count_tokens([each.text for each in messages])) + MESSAGE_TOKENS * len(messages)
 
     async def generate(self, prompt: Prompt) -> AsyncGenerator[Words, None]:
         """Yield the deltas as they come, then the usage and the reason.
@@ -133,4 +137,4 @@ class OpenAiGenerator:
     async def _counted(self, prompt: Prompt, answer: str) -> Usage:
         texts = [*(each.text for each in prompt.messages), answer]
         *asked, answered = await asyncio.to_thread(self.count_tokens, texts)
-        return Usage(sum(asked) + MESSAGE_TOKENS * len(asked), answered)
+        return Usage(sum(asked) + _USUAL_MESSAGE_TOKENS * len(asked), answered)

@@ -10,10 +10,17 @@ from rag_server.backends.protocols.blobs import BlobStore, StagedBlob
 from rag_server.backends.protocols.chunks import ChunkStore
 from rag_server.backends.protocols.embedding import Embedder, EmbeddingModel, Embeddings, Offsets, Tokenizer
 from rag_server.backends.protocols.events import EventBus, ServerEvents
-from rag_server.backends.protocols.generation import AnswerStore, Generator, GeneratorModel, Price
+from rag_server.backends.protocols.generation import (
+    MESSAGE_TOKENS,
+    AnswerStore,
+    Generator,
+    GeneratorModel,
+    Price,
+)
 from rag_server.backends.protocols.jobs import Delivery, JobMessage, JobQueue
 
 __all__ = [
+    "MESSAGE_TOKENS",
     "AnswerStore",
     "BlobStore",
     "ChunkStore",

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 
-from rag_server.domain.generation import Prompt, Words
+from rag_server.domain.generation import Message, Prompt, Words
+
+MESSAGE_TOKENS: Final = 8
+"""What a model's chat template adds to a message, at most: for those who count texts only."""
 
 
 class AnswerStore(Protocol):
@@ -62,6 +65,13 @@ class Generator(Protocol):
         """Return the number of tokens of each text; at least that, where it `counts_exactly` not.
 
         Pure CPU, for any thread: ask off the event loop.
+        """
+        ...
+
+    def count_prompt(self, messages: Sequence[Message]) -> int:
+        """Return the number of tokens of a prompt, with what stands around its messages; as `count_tokens`.
+
+        Asked of one with a window only, which may keep what it finds out until it is asked to generate.
         """
         ...
 

@@ -40,8 +40,7 @@ class Chat:
             "|".join(re.escape(each) for each in reversed(controls) if each) or "(?!)"
         )
         self._takes_system = True
-        self.overhead_tokens = self._probe(name)
-        """What the template says before any message, about."""
+        self._probe(name)
 
     def count(self, text: str) -> int:
         """Return the number of tokens of `text`, without special tokens."""
@@ -64,14 +63,15 @@ class Chat:
         """Return `text` without the model's control tokens: what is data must not end a turn."""
         return self._controls.sub(lambda match: match.group()[:1] + _BREAK + match.group()[1:], text)
 
-    def _probe(self, name: str) -> int:
+    def _probe(self, name: str) -> None:
+        """Find out whether the template takes a system message."""
         messages = (Message(Role.SYSTEM, "a"), Message(Role.USER, "a"))
         try:
             try:
-                return len(self.encode(messages))
+                self.encode(messages)
             except Exception:  # noqa: BLE001 - templates refuse what they do not know by raising anything
                 self._takes_system = False
-                return len(self.encode(messages))
+                self.encode(messages)
         except Exception as error:
             raise FailedPrecondition(
                 "VLLM_NOT_STARTED",

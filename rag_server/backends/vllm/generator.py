@@ -13,6 +13,7 @@ from vllm.sampling_params import RequestOutputKind
 
 from rag_server.backends.protocols import GeneratorModel, Price
 from rag_server.backends.vllm.chat import Chat
+from rag_server.backends.vllm.encoded_prompts import EncodedPrompts
 from rag_server.backends.vllm.engine import Engine
 from rag_server.backends.vllm.output_format import structured_outputs
 from rag_server.domain.engine import EngineFigures
@@ -20,6 +21,7 @@ from rag_server.domain.generation import (
     Delta,
     FinishReason,
     GenerationRequest,
+    Message,
     Prompt,
     Sampling,
     Usage,
@@ -33,9 +35,6 @@ TEMPLATE_OPTIONS: Final = "chat_template_kwargs"
 _REASONS: Final = {"stop": FinishReason.COMPLETE, "length": FinishReason.MAX_TOKENS}
 _LEAST_TOP_P: Final = 1e-6
 """vLLM refuses 0, which says the same: only the likeliest."""
-_PROBED_MESSAGES: Final = 2
-_MESSAGE_TOKENS: Final = 8
-"""What prompts are reckoned with for a message, by who composes them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,11 +70,8 @@ class VllmGenerator:
         self._chat = chat
         self._window_tokens = window_tokens
         self._sampling = {**engine.default_sampling, **_arguments(options.defaults), **extra}
-        # Each message is reckoned with more than a template adds; what it says at the start is not.
-        at_start = max(0, chat.overhead_tokens - _PROBED_MESSAGES * _MESSAGE_TOKENS)
-        self._model = GeneratorModel(
-            options.name, options.provider, window_tokens - at_start, price=options.price
-        )
+        self._encoded = EncodedPrompts()
+        self._model = GeneratorModel(options.name, options.provider, window_tokens, price=options.price)
 
     @classmethod
     async def create(cls, options: VllmModelOptions, engine: Engine, window_tokens: int) -> VllmGenerator:
@@ -110,11 +106,19 @@ class VllmGenerator:
         count = self._chat.count
         return [count(text) for text in texts]
 
+    def count_prompt(self, messages: Sequence[Message]) -> int:
+        """Return the number of tokens of a prompt, which is kept to be asked."""
+        tokens = self._chat.encode(messages)
+        self._encoded.keep(messages, tokens)
+        return len(tokens)
+
     async def generate(self, prompt: Prompt) -> AsyncGenerator[Words, None]:
         """Yield the deltas as they come, then the usage and the reason."""
-        tokens = await asyncio.to_thread(self._chat.encode, prompt.messages)
+        tokens = self._encoded.take(prompt.messages)
+        if tokens is None:
+            tokens = await asyncio.to_thread(self._chat.encode, prompt.messages)
         room = self._window_tokens - len(tokens)
-        if room < 1:  # composed by the reckoning, which a template has outdone
+        if room < 1:  # of messages that nobody has counted
             raise InvalidArgument.for_field(
                 "question",
                 f"leaves no room for an answer in the window of the model {self._options.name!r}",

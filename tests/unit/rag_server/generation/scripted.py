@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, Sequence
 from typing import Any
 
 from rag_server.backends.protocols import GeneratorModel, Price
-from rag_server.domain.generation import Delta, FinishReason, GenerationRequest, Prompt, Usage
+from rag_server.domain.generation import Delta, FinishReason, GenerationRequest, Message, Prompt, Usage
 from rag_server.domain.retrieval import RetrievalRequest
 from rag_server.generation.admission import Gate
 from rag_server.generation.cost import CostLimit
@@ -39,6 +39,9 @@ class Scripted:
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         return [len(text.split()) for text in texts]
+
+    def count_prompt(self, messages: Sequence[Message]) -> int:
+        return sum(self.count_tokens([each.text for each in messages])) + 8 * len(messages)
 
     async def generate(self, prompt: Prompt) -> AsyncGenerator[Any, None]:
         self.prompts.append(prompt)

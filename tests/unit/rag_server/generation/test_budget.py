@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rag_server.backends.protocols import GeneratorModel
+from rag_server.backends.protocols import MESSAGE_TOKENS, GeneratorModel
 from rag_server.errors import InvalidArgument
-from rag_server.generation.budget import HISTORY_SHARE, MESSAGE_TOKENS, SOURCE_TOKENS, Room, fit, room_of
+from rag_server.generation.budget import HISTORY_SHARE, SOURCE_TOKENS, Room, fit, room_of
 
 MODEL = GeneratorModel("small", "local", 1000)
 

@@ -104,6 +104,9 @@ class Script:
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         return [len(text.split()) for text in texts]
 
+    def count_prompt(self, messages: Sequence[Message]) -> int:
+        return sum(self.count_tokens([each.text for each in messages])) + 8 * len(messages)
+
     async def generate(self, prompt: Prompt) -> AsyncGenerator[Any, None]:
         self.prompts.append(prompt)
         try:
