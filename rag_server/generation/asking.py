@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -106,7 +107,7 @@ async def usage_of(route: Sequence[ServedModel], who: Asked, text: str) -> Usage
     if who.is_shared:
         return Usage(0, 0)
     generator = next(each.generator for each in route if each.name == who.model)
-    (answer_tokens,) = await generator.count_tokens([text])
+    (answer_tokens,) = await asyncio.to_thread(generator.count_tokens, [text])
     return Usage(who.composed.report.token_count if who.composed.report else 0, answer_tokens)
 
 

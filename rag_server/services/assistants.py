@@ -121,7 +121,8 @@ class AssistantServicer(pb_grpc.AssistantServiceServicer):
         self, request: pb.ListAssistantRevisionsRequest, context: Any
     ) -> pb.ListAssistantRevisionsResponse:
         """List the kept revisions of an assistant, newest first."""
-        pager = Pager(value_or_default(request, "page_size"), request.page_token, request.assistant_id)
+        size = value_or_default(request, "page_size")
+        pager = Pager(size, request.page_token, request.assistant_id, key=(int,))
         async with self._database.snapshot() as tx:
             found = await tx.assistants.revisions(
                 current_call.get().tenant_id,

@@ -118,10 +118,10 @@ class ExtractiveGenerator:
         """The name that answers carry; there is no window."""
         return GeneratorModel(NAME)
 
-    async def count_tokens(self, texts: Sequence[str]) -> list[int]:
+    def count_tokens(self, texts: Sequence[str]) -> list[int]:
         """Return the number of tokens of each text for the embedding model."""
         count = self._embedder.tokenizer.count
-        return await asyncio.to_thread(lambda: [count(text) for text in texts])
+        return [count(text) for text in texts]
 
     async def check(self) -> None:
         """Ask nothing: the embedder has a check of its own."""

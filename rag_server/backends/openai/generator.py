@@ -65,10 +65,10 @@ class OpenAiGenerator:
             own.name, self._provider.name, own.window_tokens, self._tokens.is_exact, own.price
         )
 
-    async def count_tokens(self, texts: Sequence[str]) -> list[int]:
-        """Return the number of tokens of each text, off the event loop."""
+    def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        """Return the number of tokens of each text."""
         count = self._tokens.count
-        return await asyncio.to_thread(lambda: [count(text) for text in texts])
+        return [count(text) for text in texts]
 
     async def generate(self, prompt: Prompt) -> AsyncGenerator[Words, None]:
         """Yield the deltas as they come, then the usage and the reason.
@@ -131,5 +131,6 @@ class OpenAiGenerator:
         }
 
     async def _counted(self, prompt: Prompt, answer: str) -> Usage:
-        *asked, answered = await self.count_tokens([*(each.text for each in prompt.messages), answer])
+        texts = [*(each.text for each in prompt.messages), answer]
+        *asked, answered = await asyncio.to_thread(self.count_tokens, texts)
         return Usage(sum(asked) + MESSAGE_TOKENS * len(asked), answered)

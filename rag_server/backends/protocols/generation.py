@@ -58,8 +58,11 @@ class Generator(Protocol):
     @property
     def model(self) -> GeneratorModel: ...
 
-    async def count_tokens(self, texts: Sequence[str]) -> list[int]:
-        """Return the number of tokens of each text; at least that, where it `counts_exactly` not."""
+    def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        """Return the number of tokens of each text; at least that, where it `counts_exactly` not.
+
+        Pure CPU, for any thread: ask off the event loop.
+        """
         ...
 
     def generate(self, prompt: Prompt) -> AsyncGenerator[Words, None]:

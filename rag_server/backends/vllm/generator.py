@@ -105,10 +105,10 @@ class VllmGenerator:
         """Requests that this process has not done with."""
         return self._engine.request_count
 
-    async def count_tokens(self, texts: Sequence[str]) -> list[int]:
-        """Return the number of tokens of each text, off the event loop."""
+    def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        """Return the number of tokens of each text."""
         count = self._chat.count
-        return await asyncio.to_thread(lambda: [count(text) for text in texts])
+        return [count(text) for text in texts]
 
     async def generate(self, prompt: Prompt) -> AsyncGenerator[Words, None]:
         """Yield the deltas as they come, then the usage and the reason."""
