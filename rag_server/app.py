@@ -262,7 +262,11 @@ def _add_services(
                 parts.embedder.tokenizer.count,
                 analyzer_for,
                 create_assistants(
-                    settings.assistants, database, parts.embedder, analyzer_for, parts.generation.models
+                    settings.assistants,
+                    database,
+                    parts.embedder,
+                    analyzer_for,
+                    parts.generation.served.models,
                 ),
                 background,
                 parts.generation.screen,

@@ -426,7 +426,7 @@ async def test_history_gives_way_to_the_best_source() -> None:
     started = events[0]
     assert isinstance(started, Started)
     assert started.prompt is not None
-    assert (started.prompt.left_out_sources, started.prompt.left_out_message_count) == ((), 2)
+    assert (started.prompt.left_out_sources, started.prompt.left_out_message_count) == ((), 1)
 
 
 async def test_form_that_fills_the_window_is_named() -> None:
