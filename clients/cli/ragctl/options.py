@@ -58,7 +58,7 @@ Timeout = Annotated[
         "--timeout",
         metavar="SECONDS",
         min=0.001,
-        help="Deadline of each call. Default: 30 s; streams have none, `ask` 300 s.",
+        help="Deadline of each call. Default: 30 s; streams have none, `ask` and `chat` 300 s.",
         show_default=False,
         rich_help_panel=PANEL,
     ),
