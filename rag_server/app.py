@@ -147,7 +147,7 @@ async def running_server(settings: Settings) -> AsyncIterator[RunningServer]:
         serve_metrics(settings.metrics, registry, stack)
 
         if not is_distributed:
-            await _take_up_unfinished(parts.database)
+            await _take_up_unfinished(parts.database, is_shared=settings.database.is_shared)
         if not is_distributed or settings.queue.work_in_server:
             consumer, dead_letters = create_consumer(
                 settings,
@@ -262,7 +262,13 @@ def _add_services(
                 parts.generation,
                 parts.embedder.tokenizer.count,
                 analyzer_for,
-                create_assistants(settings.assistants, database, parts.embedder, analyzer_for),
+                create_assistants(
+                    settings.assistants,
+                    database,
+                    parts.embedder,
+                    analyzer_for,
+                    parts.generation.served.models,
+                ),
                 background,
                 parts.generation.screen,
             ),
@@ -286,15 +292,16 @@ def _add_services(
     add_reflection(server, [*NEEDS, HEALTH_SERVICE])
 
 
-async def _take_up_unfinished(database: Database) -> None:
+async def _take_up_unfinished(database: Database, *, is_shared: bool) -> None:
     """Have the jobs worked on that the last process left unfinished: the queue in memory knows none of them.
 
-    Conversations whose answers it left unfinished go on. This process has the data folder to itself, so
-    nobody can hold a lease.
+    Where the database is in a folder that this process has to itself nobody can hold a lease: conversations
+    whose answers were left unfinished go on at once. Where others may work on it, leases end by themselves.
     """
     async with database.transaction() as tx:
-        await tx.leases.release_all()
-        await tx.turns.release_all()
+        if not is_shared:
+            await tx.leases.release_all()
+            await tx.turns.release_all()
         count = await tx.outbox.add_unfinished()
         waiting = await tx.outbox.waiting(up_to=max(count, 1))
     if waiting:

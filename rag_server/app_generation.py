@@ -104,4 +104,4 @@ def create_resumable_answers(settings: Settings, registry: CollectorRegistry) ->
         settings.answers.resume_buffer_bytes,
         settings.server.default_stream_deadline_s,
     )
-    return ResumableAnswers(limits, registry)
+    return ResumableAnswers(limits, registry, has_peers=settings.database.is_shared)

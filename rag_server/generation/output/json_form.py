@@ -28,9 +28,13 @@ _DIALECTS: Final = frozenset(
 )
 _PROBES: Final[tuple[object, ...]] = (None, False, 0, "", [], {}, [None], {"a": None})
 """Values that a schema which refers to itself without end cannot tell anything about."""
-_FENCE: Final = re.compile(r"\s*```[A-Za-z]*[ \t]*\n(.*)\n[ \t]*```\s*", re.DOTALL)
+_FENCE: Final = re.compile(r"\s*```[A-Za-z]*[ \t]*\r?\n(.*)\n[ \t]*```\s*", re.DOTALL)
 _STRING: Final = re.compile(r'"((?:[^"\\]|\\.)*+)"(\s*+:)?+')
 _SHOWN: Final = 200
+
+
+class _Ambiguous(ValueError):
+    """JSON that two readers may take for different values; the text says why."""
 
 
 class JsonForm:
@@ -58,6 +62,8 @@ class JsonForm:
             cleaned = _cleaned(value, clean)
             if cleaned != value:
                 self._check(cleaned)
+        except _Ambiguous as ambiguous:
+            raise FormError(f"it {ambiguous}") from ambiguous
         except (ValueError, RecursionError) as error:
             raise FormError("it is not JSON") from error
         # Escapes could hide from whoever looks at the text what stands in it.
@@ -96,8 +102,10 @@ def _schema_of(text: str) -> dict[str, Any]:
         schema = _read(text)
         if _storable(schema) != schema:
             raise _unusable("has half of a surrogate pair, which is no character")
+    except _Ambiguous as ambiguous:
+        raise _unusable(str(ambiguous)) from ambiguous
     except (ValueError, RecursionError) as error:
-        raise _unusable("is not JSON, or has a number that is too large") from error
+        raise _unusable("is not JSON") from error
     if not isinstance(schema, dict):
         raise _unusable("is not a JSON object")
     if schema.pop("$schema", next(iter(_DIALECTS))) not in _DIALECTS:
@@ -152,13 +160,19 @@ def _walk(resource: Any, resolver: Any, *, depth: int) -> set[str]:
 
 
 def _parsed(text: str) -> Any:
-    """Return the value; text without lone surrogates, which UTF-8 cannot write. Raises `ValueError`."""
+    """Return the value; text without lone surrogates, which UTF-8 cannot write. Raises as `_read` does."""
     return _storable(_read(text))
 
 
 def _read(text: str) -> Any:
-    """Return the value, which JSON can write again. Raises `ValueError`."""
-    return json.loads(text, parse_constant=_refuse_constant, parse_float=_finite)
+    """Return the value, which JSON can write again.
+
+    Raises `ValueError`; of it `_Ambiguous`, since what is checked and cleaned is one reading of the text, and
+    what the caller gets is the text.
+    """
+    return json.loads(
+        text, parse_constant=_refuse_constant, parse_float=_finite, object_pairs_hook=_object_of
+    )
 
 
 def _refuse_constant(name: str) -> None:
@@ -168,7 +182,14 @@ def _refuse_constant(name: str) -> None:
 def _finite(digits: str) -> float:
     value = float(digits)
     if math.isinf(value):
-        raise ValueError("a number is too large")
+        raise _Ambiguous("has a number beyond those that readers of JSON can hold")
+    return value
+
+
+def _object_of(members: list[tuple[str, Any]]) -> dict[str, Any]:
+    value = dict(members)
+    if len(value) < len(members):
+        raise _Ambiguous("has an object with a member twice")
     return value
 
 

@@ -10,6 +10,7 @@ from pydantic import SecretStr, ValidationError
 
 from rag_server.config import (
     AnswerSettings,
+    DatabaseSettings,
     Group,
     ParserSettings,
     Settings,
@@ -147,6 +148,12 @@ def test_secrets_are_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "hunter2" not in repr(settings)
     assert "hunter2" not in settings.model_dump_json()
     assert settings.database.url.get_secret_value().endswith("hunter2")
+
+
+def test_database_may_be_shared_unless_it_is_in_the_data_folder() -> None:
+    assert not DatabaseSettings().is_shared
+    assert DatabaseSettings(url=SecretStr("postgresql://rag@db/rag")).is_shared
+    assert DatabaseSettings(url=SecretStr("sqlite+aiosqlite:////elsewhere/metadata.db")).is_shared
 
 
 @pytest.mark.parametrize(
