@@ -1,11 +1,16 @@
 from __future__ import annotations
 
-from typing import Any
+import importlib.util
+from contextlib import AsyncExitStack
+from typing import Any, cast
 
 import pytest
+from prometheus_client import CollectorRegistry
 
-from rag_server.app_answers import answer_settings
+from rag_server.app_answers import answer_settings, keep_answers
 from rag_server.config import Settings
+from rag_server.errors import FailedPrecondition
+from rag_server.generation.asking import Asking
 
 PROVIDER = {"base_url": "http://127.0.0.1:8000/v1", "api_key": "hunter2"}
 MODEL = {"provider": "local", "id": "org/small", "window_tokens": 4096}
@@ -42,3 +47,14 @@ def test_server_whose_answers_are_others_has_other_settings(other: dict[str, Any
 )
 def test_server_whose_answers_are_the_same_has_the_same_settings(other: dict[str, Any]) -> None:
     assert digest(**other) == digest()
+
+
+async def test_server_without_the_extra_does_not_start_with_redis(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    settings = Settings.model_validate({"answers": {"cache_url": "redis://:hunter2@127.0.0.1/0"}})
+    async with AsyncExitStack() as stack:
+        with pytest.raises(FailedPrecondition) as caught:
+            keep_answers(settings, cast("Asking", None), CollectorRegistry(), stack)
+    assert caught.value.reason == "EXTRA_NOT_INSTALLED"
+    assert caught.value.metadata == {"settings": "RAG_ANSWERS__CACHE_URL", "extra": "redis"}
+    assert "hunter2" not in caught.value.message
