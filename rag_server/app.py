@@ -122,6 +122,7 @@ async def running_server(settings: Settings) -> AsyncIterator[RunningServer]:
             EMBEDDER: lambda: check_embedder(parts.embedder),
             INGEST: background.check,
             **parts.generation.served.checks,
+            **parts.generation.checks,
         }
         if is_distributed:  # no service needs it: without the broker jobs wait in the outbox
             checks[QUEUE] = parts.queue.check

@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry
 
+from rag_server.app_answers import keep_answers
 from rag_server.app_filters import create_screen
 from rag_server.app_models import ModelParts, open_models
 from rag_server.app_retrieval import RetrievalParts
 from rag_server.backends.extractive.generator import ExtractiveGenerator
-from rag_server.backends.memory_answer_store import MemoryAnswerStore
 from rag_server.backends.onnx.entailment import OnnxEntailment
 from rag_server.backends.protocols import ChunkStore
 from rag_server.backends.sentence_cache import SentenceCache
 from rag_server.config import Settings
 from rag_server.domain.cache import CacheFigures
-from rag_server.generation.asking import Asking, Asks
+from rag_server.generation.asking import Asking
 from rag_server.generation.attribution import Attributor
-from rag_server.generation.cached_asking import CachedAsking
 from rag_server.generation.check import GroundingCheck
 from rag_server.generation.cite import Citer
 from rag_server.generation.compose import Composer
@@ -48,6 +47,8 @@ class GenerationParts:
     tasks: Tasks
     grounding: GroundingCheck
     screen: Screen
+    checks: Mapping[str, Callable[[], Awaitable[None]]]
+    """Health of the store of answers, by name; no service needs it."""
     caches: Mapping[str, Callable[[], CacheFigures]]
     """By name."""
 
@@ -72,22 +73,17 @@ async def open_generation(
     models, own = served.models, settings.models
     templates, attributor = PromptTemplates(), Attributor(sentences)
     composer = Composer(templates, max_cost=own.max_cost)
-    caches = {"sentences": sentences.figures}
     models_in_turn = Asking(composer, Citer(attributor), StructuredWriter(templates, attributor))
-    asking: Asks = models_in_turn
-    if settings.answers.cache_bytes:
-        store = MemoryAnswerStore(settings.answers.cache_bytes, settings.answers.cache_ttl_s)
-        caches["answers"] = store.figures
-        greedy = [name for name, model in own.models.items() if model.temperature == 0]
-        asking = CachedAsking(models_in_turn, store, greedy_models=greedy, registry=registry)
+    answers = keep_answers(settings, models_in_turn, registry, stack)
     tasks = Tasks(models, TaskTemplates(), CostLimit(own.max_cost), timeout_s=own.task_timeout_s)
     judge = Judge(sentences, entailment=await _open_entailment(settings, stack))
     check = GroundingCheck(judge, retrieval.retrieval, retrieval.directory, retrieval.directory, chunks)
     screen = create_screen(settings.filters, FilterCounts(registry))
     answering = Answering(
-        retrieval.retrieval, models, composer, asking, Expanding(tasks), Grounder(judge), screen
+        retrieval.retrieval, models, composer, answers.asking, Expanding(tasks), Grounder(judge), screen
     )
-    return GenerationParts(answering, served, tasks, check, screen, caches)
+    caches = {"sentences": sentences.figures, **answers.caches}
+    return GenerationParts(answering, served, tasks, check, screen, answers.checks, caches)
 
 
 async def _open_entailment(settings: Settings, stack: AsyncExitStack) -> OnnxEntailment | None:

@@ -39,8 +39,10 @@ def may_be_shared(request: GenerationRequest, model: GeneratorModel, *, is_greed
     )
 
 
-def answer_key(tenant_id: str, model: GeneratorModel, composed: Composed) -> str:
+def answer_key(tenant_id: str, model: GeneratorModel, composed: Composed, *, settings: str = "") -> str:
     """Return a digest of everything that an answer depends on.
+
+    `settings` stands for those of the server, which others that share its answers may have set otherwise.
 
     Of the request that is all but what decides on passages, which are in it themselves, turns, costs, and
     which assistant it is whose settings were taken over.
@@ -61,6 +63,7 @@ def answer_key(tenant_id: str, model: GeneratorModel, composed: Composed) -> str
     quotes = model.window_tokens is None
     facts = (
         _VERSION,
+        settings,
         tenant_id,
         model.name,
         asked,

@@ -44,9 +44,19 @@ class CachedAsking:
         store: AnswerStore,
         *,
         greedy_models: Collection[str] = (),
+        settings: str = "",
         registry: CollectorRegistry | None = None,
     ) -> None:
-        """`greedy_models`: those whose own temperature is 0; `registry`: where requests are counted."""
+        """Keep answers in `store`.
+
+        Args:
+            asking: Asks the models.
+            store: Where answers are kept.
+            greedy_models: Those whose own temperature is 0.
+            settings: A digest of the settings that answers depend on.
+            registry: Where requests are counted.
+        """
+        self._settings = settings
         self._asking = asking
         self._store = store
         self._greedy_models = frozenset(greedy_models)
@@ -69,7 +79,7 @@ class CachedAsking:
             return
 
         tenant_id = sources[0].chunk.tenant_id
-        key = answer_key(tenant_id, model, first)
+        key = answer_key(tenant_id, model, first, settings=self._settings)
         kept = await self._kept(tenant_id, key)
         if kept is not None:
             self._requests.labels("kept").inc()

@@ -6,6 +6,7 @@ import asyncio
 import uuid
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -16,6 +17,7 @@ from rag.v1 import conversation_service_pb2 as conversation_pb
 from rag.v1 import generate_service_pb2 as pb
 from rag.v1 import options_pb2
 from rag_server.app import running_server
+from tests.caches import REDIS_URL, own_keys
 from tests.conftest import make_settings
 from tests.faults.polling import until
 from tests.openai_server import OpenAiServer, Stream
@@ -51,17 +53,21 @@ class Rig:
         return response
 
 
+def models_of(provider: OpenAiServer, **model: Any) -> dict[str, Any]:
+    """Return the settings of one model at `provider`; `model`: further ones of its own."""
+    return {
+        "providers": {"local": {"base_url": provider.base_url, "attempts": 1}},
+        "models": {"small": {"provider": "local", "id": "org/small", "window_tokens": 4096, **model}},
+        "aliases": {"default": {"small": 1.0}},
+    }
+
+
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def shared(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Rig]:
     async with OpenAiServer() as provider:
-        models = {
-            "providers": {"local": {"base_url": provider.base_url, "attempts": 1}},
-            "models": {"small": {"provider": "local", "id": "org/small", "window_tokens": 4096}},
-            "aliases": {"default": {"small": 1.0}},
-        }
         made = make_settings(
             tmp_path_factory.mktemp("server"),
-            models=models,
+            models=models_of(provider),
             answers={"cache_bytes": 1_000_000},
             server={"health_interval_s": 3600.0},
         )
@@ -167,3 +173,40 @@ async def test_question_of_a_conversation_is_recorded_though_no_model_is_asked(r
         )
         assert [message.text for message in listed.messages] == [QUESTION, WHOLE]
     assert [each.from_cache for each in answers] == [False, True]
+
+
+async def test_answer_in_redis_outlives_the_server_and_is_not_taken_where_settings_differ(
+    tmp_path: Path,
+) -> None:
+    async with own_keys() as (prefix, _), OpenAiServer(Stream.of(*TOKENS)) as provider:
+        answers = {"cache_url": REDIS_URL, "cache_prefix": prefix, "cache_timeout_s": 10.0}
+        found = []
+        for temperature in (0.0, 0.0, 0.5):
+            made = make_settings(
+                tmp_path, models=models_of(provider, temperature=temperature), answers=answers
+            )
+            async with running_server(made) as running, RagClient(running.address) as client:
+                if not found:
+                    await client.create_collection("birds")
+                    await client.ingest_text("birds", HERON, "heron.txt")
+                assert "answers" in {each.name for each in running.health.components() if each.is_serving}
+                response = await Rig(client, provider, "birds").answer()
+                found.append((response.answer, response.from_cache))
+        assert found == [(WHOLE, False), (WHOLE, True), (WHOLE, False)]
+        assert len(provider.bodies) == 2
+
+
+async def test_models_answer_while_redis_is_gone(tmp_path: Path) -> None:
+    async with OpenAiServer() as no_redis:
+        url = f"redis://127.0.0.1:{no_redis.port}/0"
+    async with OpenAiServer(Stream.of(*TOKENS)) as provider:
+        made = make_settings(tmp_path, models=models_of(provider), answers={"cache_url": url})
+        async with running_server(made) as running, RagClient(running.address) as client:
+            await client.create_collection("birds")
+            await client.ingest_text("birds", HERON, "heron.txt")
+            components = {each.name: each.is_serving for each in running.health.components()}
+            assert not components["answers"]
+            for _ in range(5):
+                response = await Rig(client, provider, "birds").answer()
+                assert (response.answer, response.from_cache) == (WHOLE, False)
+        assert len(provider.bodies) == 5

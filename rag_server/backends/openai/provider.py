@@ -17,7 +17,7 @@ from typing import Any
 import httpx
 import stamina
 
-from rag_server.backends.openai.breaker import Breaker, Passage, Suspended
+from rag_server.backends.breaker import Breaker, Passage, Suspended
 from rag_server.backends.openai.completion import DONE
 from rag_server.backends.openai.event_stream import EventStream, EventTooLarge
 from rag_server.backends.openai.failures import Failures, ProviderFailure

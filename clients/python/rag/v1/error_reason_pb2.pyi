@@ -441,6 +441,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """ERROR_REASON_VLLM_ENGINE_RESTARTING (UNAVAILABLE): the engine that runs the model has ended and is being started
     again; RetryInfo says when it should be back. Metadata: `model`.
     """
+    ERROR_REASON_ANSWER_STORE_UNAVAILABLE: _ErrorReason.ValueType  # 206
+    """ERROR_REASON_ANSWER_STORE_UNAVAILABLE (UNAVAILABLE): Redis, where servers share answers that are kept, does not
+    answer; health shows it. Calls do not get it: models are asked meanwhile.
+    """
     ERROR_REASON_VLLM_REQUEST_FAILED: _ErrorReason.ValueType  # 163
     """ERROR_REASON_VLLM_REQUEST_FAILED (UNAVAILABLE): the engine broke off an answer, and goes on with the others.
     Metadata: `model`.
@@ -966,6 +970,10 @@ this answer. The server starts it again, unless it has died too often. Metadata:
 ERROR_REASON_VLLM_ENGINE_RESTARTING: ErrorReason.ValueType  # 205
 """ERROR_REASON_VLLM_ENGINE_RESTARTING (UNAVAILABLE): the engine that runs the model has ended and is being started
 again; RetryInfo says when it should be back. Metadata: `model`.
+"""
+ERROR_REASON_ANSWER_STORE_UNAVAILABLE: ErrorReason.ValueType  # 206
+"""ERROR_REASON_ANSWER_STORE_UNAVAILABLE (UNAVAILABLE): Redis, where servers share answers that are kept, does not
+answer; health shows it. Calls do not get it: models are asked meanwhile.
 """
 ERROR_REASON_VLLM_REQUEST_FAILED: ErrorReason.ValueType  # 163
 """ERROR_REASON_VLLM_REQUEST_FAILED (UNAVAILABLE): the engine broke off an answer, and goes on with the others.

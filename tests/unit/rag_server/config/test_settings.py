@@ -9,6 +9,7 @@ import pytest
 from pydantic import SecretStr, ValidationError
 
 from rag_server.config import (
+    AnswerSettings,
     DatabaseSettings,
     Group,
     ParserSettings,
@@ -340,6 +341,41 @@ def test_models_that_do_not_agree_are_refused_without_showing_a_key(
     described = describe_invalid(caught.value)
     assert told in described
     assert "RAG_MODELS" in described
+    assert "hunter2" not in described
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://127.0.0.1",
+        "redis://127.0.0.1:6379/0",
+        "rediss://user:hunter2@cache.example:6380/3",
+        "redis://:hunter2@[::1]/",
+    ],
+)
+def test_address_of_redis_is_taken_and_not_shown(url: str) -> None:
+    settings = AnswerSettings(cache_url=SecretStr(url))
+    assert settings.cache_url.get_secret_value() == url
+    assert "hunter2" not in repr(settings)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://hunter2",
+        "redis://",
+        "redis://h:hunter2",
+        "redis://h/hunter2",
+        "redis://h:99999",
+        "redis://h?password=hunter2",
+        "127.0.0.1:6379",
+    ],
+)
+def test_what_is_no_address_of_redis_is_refused_without_showing_it(url: str) -> None:
+    with pytest.raises(ValidationError) as caught:
+        Settings.model_validate({"answers": {"cache_url": url}})
+    described = describe_invalid(caught.value)
+    assert "RAG_ANSWERS__CACHE_URL: " in described
     assert "hunter2" not in described
 
 

@@ -40,8 +40,10 @@ def key(
     model: GeneratorModel = WRITES,
     sources: Any = tuple(SOURCES),
     messages: tuple[Message, ...] = MESSAGES,
+    settings: str = "",
 ) -> str:
-    return answer_key(tenant, model, Composed(Prompt(request, sources, messages, TimeLimit(1.0, True))))
+    composed = Composed(Prompt(request, sources, messages, TimeLimit(1.0, True)))
+    return answer_key(tenant, model, composed, settings=settings)
 
 
 OTHERS: dict[str, Any] = {
@@ -95,6 +97,7 @@ def test_key_depends_on_tenant_model_prompt_and_passages() -> None:
     keys = [
         key(),
         key(tenant="other"),
+        key(settings="of another server"),
         key(model=GeneratorModel("large", "local", 4096)),
         key(messages=(Message(PromptRole.USER, "why not?"),)),
         key(sources=tuple(reversed(SOURCES))),

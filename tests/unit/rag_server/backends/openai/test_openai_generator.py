@@ -314,7 +314,7 @@ async def test_provider_that_keeps_failing_is_suspended_and_probed_later(
     now = 1000.0
     clock = SimpleNamespace(time=lambda: now)
     monkeypatch.setattr("purgatory.domain.model.time", clock)
-    monkeypatch.setattr("rag_server.backends.openai.breaker.time", clock)
+    monkeypatch.setattr("rag_server.backends.breaker.time", clock)
     server.script(Status(500), Status(500), Status(500))
     generator = make_generator(attempts=1, breaker_failures=2, breaker_open_s=30.0)
     for _ in range(2):
@@ -415,7 +415,7 @@ async def test_probe_that_is_being_answered_lets_other_requests_through(
     clock = SimpleNamespace(time=lambda: now)
     now = 1000.0
     monkeypatch.setattr("purgatory.domain.model.time", clock)
-    monkeypatch.setattr("rag_server.backends.openai.breaker.time", clock)
+    monkeypatch.setattr("rag_server.backends.breaker.time", clock)
     server.script(Status(500), Stream.of("It ", "waits ", hangs=True))
     generator = make_generator(attempts=1, breaker_failures=1, breaker_open_s=30.0)
     assert (await error_of(generator))[0].reason == "PROVIDER_FAILED"
@@ -431,7 +431,7 @@ async def test_probe_whose_answer_makes_no_sense_fails(
     clock = SimpleNamespace(time=lambda: now)
     now = 1000.0
     monkeypatch.setattr("purgatory.domain.model.time", clock)
-    monkeypatch.setattr("rag_server.backends.openai.breaker.time", clock)
+    monkeypatch.setattr("rag_server.backends.breaker.time", clock)
     server.script(Status(500), Status(500), Stream.of(raw=event({"error": {"message": "hunter2"}})))
     generator = make_generator(attempts=1, breaker_failures=2, breaker_open_s=30.0)
     for _ in range(2):

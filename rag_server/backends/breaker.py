@@ -1,4 +1,4 @@
-"""Stops asking a provider that keeps failing, and finds out when it works again.
+"""Stops asking a provider, or a store, that keeps failing, and finds out when it works again.
 
 The states are those of purgatory: closed, opened after failures in a row, half-opened after a while. Two
 things are added. Half-open, one request at a time probes the provider, while the others are refused; and a

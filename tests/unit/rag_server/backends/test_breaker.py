@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from rag_server.backends.openai.breaker import Breaker, Suspended
+from rag_server.backends.breaker import Breaker, Suspended
 
 FAILURE = RuntimeError()
 
@@ -18,7 +18,7 @@ class Clock:
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
     monkeypatch.setattr("purgatory.domain.model.time", clock)
-    monkeypatch.setattr("rag_server.backends.openai.breaker.time", clock)
+    monkeypatch.setattr("rag_server.backends.breaker.time", clock)
     return clock
 
 
