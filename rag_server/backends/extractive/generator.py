@@ -13,11 +13,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
 from rag_server.backends.extractive.candidates import REMEMBERED, CandidateReader, CandidateSentence
 from rag_server.backends.extractive.choice import choose
+from rag_server.backends.extractive.courtesies import without_courtesies
 from rag_server.backends.extractive.evidence import Scores, has_cosines
 from rag_server.backends.extractive.reading import Reading, read
 from rag_server.backends.extractive.selection import fit
@@ -29,9 +31,9 @@ from rag_server.domain.generation import (
     Cited,
     Delta,
     FinishReason,
-    GenerationRequest,
     Prompt,
     Usage,
+    Words,
 )
 from rag_server.domain.priority import Priority
 from rag_server.domain.retrieval import ScoredChunk
@@ -62,6 +64,17 @@ word (some 4 ms per sentence on two cores), and costs 0.1 points of accuracy on 
 
 SEPARATOR = "\n"
 """Between two quotes."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What is to be answered."""
+
+    prompt: Prompt
+    question: str
+    """Without courtesies."""
+    language: str
+    """That of the question; empty: not recognised."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,10 +124,10 @@ class ExtractiveGenerator:
         """The name that answers carry; there is no window."""
         return GeneratorModel(NAME)
 
-    async def count_tokens(self, texts: Sequence[str]) -> list[int]:
+    def count_tokens(self, texts: Sequence[str]) -> list[int]:
         """Return the number of tokens of each text for the embedding model."""
         count = self._embedder.tokenizer.count
-        return await asyncio.to_thread(lambda: [count(text) for text in texts])
+        return [count(text) for text in texts]
 
     async def check(self) -> None:
         """Ask nothing: the embedder has a check of its own."""
@@ -122,7 +135,7 @@ class ExtractiveGenerator:
     async def close(self) -> None:
         """Close nothing: the embedder is others', too."""
 
-    async def generate(self, prompt: Prompt) -> AsyncGenerator[Delta | Cited | Usage | FinishReason, None]:
+    async def generate(self, prompt: Prompt) -> AsyncGenerator[Words, None]:
         """Yield a delta and a citation per quote, then the usage and the reason.
 
         `MAX_TOKENS` when a chosen sentence did not fit `request.max_tokens` (none is ever cut; the
@@ -130,15 +143,15 @@ class ExtractiveGenerator:
         sent whole whatever the limit.
         """
         question = prompt.request.question
-        language = detect_language(question)
-        draft = await asyncio.to_thread(self._by_words, prompt, language)
+        asked = _Asked(prompt, without_courtesies(question), detect_language(question))
+        draft = await asyncio.to_thread(self._by_words, asked)
         if isinstance(draft, Reading):
-            texts = [question, *(candidate.text for candidate in draft.candidates)]
+            texts = [asked.question, *(candidate.text for candidate in draft.candidates)]
             vectors = await self._embedder.embed(texts, priority=Priority.INTERACTIVE)
             cosines = (vectors[1:] @ vectors[0]).astype(np.float64)
-            draft = await asyncio.to_thread(self._by_meaning, prompt, language, draft, cosines)
+            draft = await asyncio.to_thread(self._by_meaning, asked, draft, cosines)
         if draft.reason is FinishReason.NO_RELEVANT_CONTENT:
-            phrase = no_relevant_content(prompt.request.language or language)
+            phrase = no_relevant_content(prompt.request.language or asked.language)
             yield Delta(phrase)
             yield Usage(draft.prompt_tokens, await asyncio.to_thread(self._embedder.tokenizer.count, phrase))
             yield draft.reason
@@ -154,37 +167,38 @@ class ExtractiveGenerator:
         yield Usage(draft.prompt_tokens, sum(tokens for _, tokens in draft.quotes))
         yield draft.reason
 
-    def _by_words(self, prompt: Prompt, language: str) -> _Draft | Reading:
+    def _by_words(self, asked: _Asked) -> _Draft | Reading:
         """Return the answer where the words decide, else the sentences that the model is to look at."""
-        sources = prompt.sources
+        sources = asked.prompt.sources
         if not sources:
-            return self._draft(prompt, [])
-        first = self._read(prompt.request, sources[:SOURCES_READ_FIRST], language)
+            return self._draft(asked.prompt, [])
+        first = self._read(asked, sources[:SOURCES_READ_FIRST])
         is_decided = first.lexical.max(initial=0.0) >= DECISIVE_EVIDENCE and has_cosines(sources)
-        if is_decided and (sentences := self._confident(prompt, language, first)):
-            return self._draft(prompt, sentences)
-        shortlist = self._read(prompt.request, sources, language).shortlist(MAX_EMBEDDED_SENTENCES)
-        return shortlist if shortlist.candidates else self._draft(prompt, [])
+        if is_decided and (sentences := self._confident(asked, first)):
+            return self._draft(asked.prompt, sentences)
+        shortlist = self._read(asked, sources).shortlist(MAX_EMBEDDED_SENTENCES)
+        return shortlist if shortlist.candidates else self._draft(asked.prompt, [])
 
-    def _by_meaning(self, prompt: Prompt, language: str, shortlist: Reading, cosines: Scores) -> _Draft:
+    def _by_meaning(self, asked: _Asked, shortlist: Reading, cosines: Scores) -> _Draft:
         """Return the answer of a shortlist; `cosines`: of the question and each of its sentences."""
-        return self._draft(prompt, self._confident(prompt, language, shortlist, cosines))
+        return self._draft(asked.prompt, self._confident(asked, shortlist, cosines))
 
-    def _read(self, request: GenerationRequest, sources: Sequence[ScoredChunk], language: str) -> Reading:
-        analyzer = self._analyzer_for(language or MULTILINGUAL)
-        return read(request, sources, analyzer=analyzer, reader=self._reader, statistics=self._statistics)
+    def _read(self, asked: _Asked, sources: Sequence[ScoredChunk]) -> Reading:
+        statistics = partial(self._statistics, asked.prompt.request)
+        analyzer = self._analyzer_for(asked.language or MULTILINGUAL)
+        return read(asked.question, sources, analyzer=analyzer, reader=self._reader, statistics=statistics)
 
     def _confident(
-        self, prompt: Prompt, language: str, reading: Reading, cosines: Scores | None = None
+        self, asked: _Asked, reading: Reading, cosines: Scores | None = None
     ) -> list[CandidateSentence]:
         """Return the sentences to quote, best first; none where the best is too weak. See `choose`."""
         choice = choose(
-            prompt.request.question,
+            asked.question,
             reading,
             cosines,
-            prompt.sources,
+            asked.prompt.sources,
             # a language that was not recognised counts as known
-            is_spoken=not language or language in self._embedder.model.languages,
+            is_spoken=not asked.language or asked.language in self._embedder.model.languages,
             limit=self._max_sentences,
         )
         return choice.sentences if choice.confidence >= self._min_confidence else []

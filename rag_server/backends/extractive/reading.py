@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,9 +11,8 @@ import numpy as np
 from rag_server.backends.extractive.candidates import CandidateReader, CandidateSentence
 from rag_server.backends.extractive.evidence import Scores, lexical_evidence
 from rag_server.backends.extractive.selection import rank
-from rag_server.backends.extractive.statistics import StatisticsSource
+from rag_server.backends.extractive.statistics import TermStatistics
 from rag_server.backends.extractive.word_families import related_lexemes
-from rag_server.domain.generation import GenerationRequest
 from rag_server.domain.retrieval import ScoredChunk
 from rag_server.text.analyzer import Analyzer
 
@@ -37,25 +37,25 @@ class Reading:
 
 
 def read(
-    request: GenerationRequest,
+    question: str,
     sources: Sequence[ScoredChunk],
     *,
     analyzer: Analyzer,
     reader: CandidateReader,
-    statistics: StatisticsSource,
+    statistics: Callable[[Sequence[AbstractSet[str]]], TermStatistics],
 ) -> Reading:
     """Return the quotable sentences of `sources`. Pure CPU: some 0.3 ms a passage that `reader` has not met.
 
     Args:
-        request: Whose question it is.
+        question: Without courtesies.
         sources: Best first.
         analyzer: Of the question's language, which decides on stop words and stems.
         reader: Cuts the passages.
-        statistics: What the question's words weigh.
+        statistics: Makes, of the lexemes of each sentence, what the question's words weigh.
     """
-    terms = dict.fromkeys(analyzer.analyze(request.question))
+    terms = dict.fromkeys(analyzer.analyze(question))
     candidates = reader.find(sources, analyzer)
-    known = statistics(request, [candidate.lexemes for candidate in candidates])
+    known = statistics([candidate.lexemes for candidate in candidates])
     vocabulary = frozenset().union(*{candidate.passage_lexemes for candidate in candidates})
     weights = {term: known.idf(term) for term in terms}
     lexical = lexical_evidence(weights, candidates, related_lexemes(terms, vocabulary))

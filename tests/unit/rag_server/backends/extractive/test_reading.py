@@ -7,8 +7,7 @@ import pytest
 from rag_server.backends.extractive.candidates import CandidateReader
 from rag_server.backends.extractive.reading import Reading, read
 from rag_server.backends.extractive.statistics import SentenceStatistics
-from rag_server.domain.generation import GenerationRequest
-from rag_server.domain.retrieval import RetrievalRequest, ScoredChunk
+from rag_server.domain.retrieval import ScoredChunk
 from rag_server.text.analyzer import Analyzer
 
 MakeSource = Callable[..., ScoredChunk]
@@ -16,11 +15,11 @@ MakeSource = Callable[..., ScoredChunk]
 
 def reading_of(question: str, *sources: ScoredChunk) -> Reading:
     return read(
-        GenerationRequest(RetrievalRequest(("c",), question)),
+        question,
         sources,
         analyzer=Analyzer.for_language("en"),
         reader=CandidateReader(),
-        statistics=SentenceStatistics.of_sources,
+        statistics=SentenceStatistics,
     )
 
 
