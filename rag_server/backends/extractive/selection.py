@@ -14,7 +14,7 @@ On XQuAD it spares the reader every sixth quote and loses 0.1 to 0.4 points of t
 
 ESTIMATED_SUPPORT_RATIO = 0.65
 """The same where the model was not asked: estimates lie closer together than what they are estimates of. So
-answers of both kinds have as many quotes."""
+answers of both kinds have about as many quotes."""
 
 
 def rank(scores: Scores) -> list[int]:
