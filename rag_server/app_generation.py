@@ -12,6 +12,7 @@ from rag_server.app_answers import keep_answers
 from rag_server.app_filters import create_screen
 from rag_server.app_models import ModelParts, open_models
 from rag_server.app_retrieval import RetrievalParts
+from rag_server.backends.extractive.candidates import REMEMBERED
 from rag_server.backends.extractive.generator import ExtractiveGenerator
 from rag_server.backends.onnx.entailment import OnnxEntailment
 from rag_server.backends.protocols import ChunkStore
@@ -65,9 +66,13 @@ async def open_generation(
     Raises `FailedPrecondition` (`TOKENIZER_UNUSABLE`, `BLOCKLIST_UNUSABLE`, those of `start_engine`). No
     provider is asked: one that is down is no reason not to start. Engines are started.
     """
-    sentences = SentenceCache(retrieval.embedder, max_bytes=settings.generation.sentence_cache_bytes)
+    sentence_bytes = settings.generation.sentence_cache_bytes
+    sentences = SentenceCache(retrieval.embedder, max_bytes=sentence_bytes)
     quoting = ExtractiveGenerator(
-        sentences, Analyzer.for_language, max_sentences=settings.generation.max_quotes
+        sentences,
+        Analyzer.for_language,
+        max_sentences=settings.generation.max_quotes,
+        max_passages=REMEMBERED if sentence_bytes else 0,
     )
     served = await open_models(settings, quoting, registry, stack)
     models, own = served.models, settings.models

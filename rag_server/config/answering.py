@@ -65,7 +65,8 @@ class GenerationSettings(Group):
     max_quotes: Annotated[int, Field(ge=1, le=20)] = 3
     """Sentences that an extractive answer quotes at most."""
     sentence_cache_bytes: Annotated[int, Field(ge=0)] = 64 * 1024**2
-    """Memory for the vectors of sentences that answers were made of or judged by; 0: none are kept."""
+    """Memory for the vectors of sentences that answers were made of or judged by; 0: none are kept, nor what
+    was read of the passages."""
     entailment_model: str = ""
     """Model of natural language inference that judges grounding, a sentence-transformers CrossEncoder by
     name or folder; empty: none, embeddings and words judge."""

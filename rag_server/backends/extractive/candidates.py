@@ -57,6 +57,7 @@ class CandidateReader:
     """
 
     def __init__(self, max_passages: int = REMEMBERED) -> None:
+        """Remember at most `max_passages`; 0: none."""
         self._read: LRUCache[Hashable, list[CandidateSentence]] = LRUCache(max_passages)
         self._lock = threading.Lock()
 
@@ -71,7 +72,8 @@ class CandidateReader:
         if known is None:
             known = _sentences_of(chunk, analyzer.analyze)
             with self._lock:
-                self._read[key] = known
+                if self._read.maxsize:
+                    self._read[key] = known
         return known
 
 

@@ -29,6 +29,10 @@ Scores = npt.NDArray[np.float64]
 """Shape `(n,)`, one per candidate."""
 
 
+PASSAGE_SHARE: Final = 0.75
+"""Of the passage's cosine in what its sentence's is estimated to be; the rest is the lexical evidence. Least
+squares give 0.68 and 0.24 on XQuAD in English, 0.84 and 0.16 in Spanish."""
+
 _UNRELATED: Final[Mapping[str, AbstractSet[str]]] = {}
 
 
@@ -92,6 +96,15 @@ def dense_evidence(cosines: Scores, candidates: Sequence[CandidateSentence], pas
     return (cosines + np.where(np.isnan(context), cosines, context)) / 2
 
 
+def estimated_cosines(lexical: Scores, candidates: Sequence[CandidateSentence], passages: Scores) -> Scores:
+    """Return about what the model would find between the question and each candidate, `(n,)`.
+
+    Takes its arguments as `dense_evidence`; `lexical` is that of each candidate.
+    """
+    context = passages[[candidate.source_index for candidate in candidates]]
+    return PASSAGE_SHARE * context + (1 - PASSAGE_SHARE) * lexical
+
+
 def passage_cosines(sources: Sequence[ScoredChunk]) -> Scores:
     """Return the cosine of the question and each source as the dense leg found it.
 
@@ -107,6 +120,11 @@ def passage_cosines(sources: Sequence[ScoredChunk]) -> Scores:
         ],
         dtype=np.float64,
     )
+
+
+def has_cosines(sources: Sequence[ScoredChunk]) -> bool:
+    """Whether the dense leg found any of `sources`."""
+    return any(Leg.DENSE in source.signals for source in sources)
 
 
 def standings(sources: Sequence[ScoredChunk]) -> Scores:

@@ -1,9 +1,11 @@
 """The extractive generator: quotes the sentences that answer the question, and invents nothing.
 
-    candidates -> lexical evidence -> shortlist -> embed -> dense evidence -> select -> confident?
-               -> fit the budget -> quote
+    the best sources -> candidates -> lexical evidence -> do the words decide? -> choose -> quote
+    otherwise, all sources -> candidates -> lexical evidence -> shortlist -> embed -> choose -> confident?
+                           -> quote
 
-What a document says is data: it is scored and quoted, never interpreted.
+Embedding sentences takes ten times as long as all the rest, and changes little where one sentence has most of
+the question's words. What a document says is data: it is scored and quoted, never interpreted.
 """
 
 from __future__ import annotations
@@ -11,31 +13,24 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
-from rag_server.backends.extractive.answer_type import asks_for_number, has_number
-from rag_server.backends.extractive.candidates import CandidateReader, CandidateSentence
+from rag_server.backends.extractive.candidates import REMEMBERED, CandidateReader, CandidateSentence
+from rag_server.backends.extractive.choice import choose
 from rag_server.backends.extractive.courtesies import without_courtesies
-from rag_server.backends.extractive.evidence import (
-    Scores,
-    combine,
-    dense_evidence,
-    lexical_evidence,
-    passage_cosines,
-    standings,
-)
-from rag_server.backends.extractive.selection import fit, rank, select
+from rag_server.backends.extractive.evidence import Scores, has_cosines
+from rag_server.backends.extractive.reading import Reading, read
+from rag_server.backends.extractive.selection import fit
 from rag_server.backends.extractive.statistics import SentenceStatistics, StatisticsSource
-from rag_server.backends.extractive.word_families import related_lexemes
-from rag_server.backends.protocols import Embedder, Embeddings, GeneratorModel
+from rag_server.backends.protocols import Embedder, GeneratorModel
 from rag_server.domain.document import Span
 from rag_server.domain.generation import (
     Citation,
     Cited,
     Delta,
     FinishReason,
-    GenerationRequest,
     Message,
     Prompt,
     Usage,
@@ -56,32 +51,41 @@ MIN_CONFIDENCE = 0.43
 """Below it the generator abstains. On XQuAD fewer than one answerable question in ten then goes unanswered
 in either language, however the passages were ranked (`benchmarks/extractive.py`)."""
 
+SOURCES_READ_FIRST = 4
+"""Sources, the best ones, in which the words may decide. To read a passage for the first time takes longer
+than to retrieve one."""
+
+DECISIVE_EVIDENCE = 0.45
+"""Lexical evidence of one sentence from which on the words decide, as they do for three questions of four of
+XQuAD, which are then answered no worse than with the model (docs/decisions/0034-words-first.md)."""
+
 MAX_EMBEDDED_SENTENCES = 12
 """Sentences that the model looks at; a lexical preselection decides. It bounds the time to the first
-word (some 15 ms per sentence on two cores), and costs 0.1 points of accuracy on XQuAD."""
-
-UNSPOKEN_WEIGHT = 0.5
-"""What the model's word counts for in ranking when the question is in a language it was not trained for."""
-
-NUMBER_BONUS = 0.0625
-"""Added in ranking to a sentence with a number when the question asks for one: what a quarter of the
-question's words in it would add."""
-
-STANDING_WEIGHT = 0.2
-"""What a sentence loses in ranking by the share of the best source's score that its own source lacks.
-Confidence does without it: something always comes first."""
+word (some 4 ms per sentence on two cores), and costs 0.1 points of accuracy on XQuAD."""
 
 SEPARATOR = "\n"
 """Between two quotes."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Shortlist:
-    """The question's candidates that are worth embedding."""
+class _Asked:
+    """What is to be answered."""
 
-    candidates: list[CandidateSentence]
-    lexical: Scores
-    has_terms: bool
+    prompt: Prompt
+    question: str
+    """Without courtesies."""
+    language: str
+    """That of the question; empty: not recognised."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Draft:
+    """An answer before it is told."""
+
+    quotes: list[tuple[CandidateSentence, int]]
+    """With the tokens of each."""
+    prompt_tokens: int
+    reason: FinishReason
 
 
 class ExtractiveGenerator:
@@ -104,7 +108,9 @@ class ExtractiveGenerator:
         statistics: StatisticsSource = SentenceStatistics.of_sources,
         max_sentences: int = MAX_SENTENCES,
         min_confidence: float = MIN_CONFIDENCE,
+        max_passages: int = REMEMBERED,
     ) -> None:
+        """Remember what was read of at most `max_passages`; 0: of none."""
         if max_sentences < 1:
             raise ValueError("max_sentences must be at least 1")
         self._embedder = embedder
@@ -112,7 +118,7 @@ class ExtractiveGenerator:
         self._statistics = statistics
         self._max_sentences = max_sentences
         self._min_confidence = min_confidence
-        self._reader = CandidateReader()
+        self._reader = CandidateReader(max_passages)
 
     @property
     def model(self) -> GeneratorModel:
@@ -141,86 +147,73 @@ class ExtractiveGenerator:
         answer is empty when not even one fits), `NO_RELEVANT_CONTENT` after the fixed phrase, which is
         sent whole whatever the limit.
         """
-        request, sources = prompt.request, prompt.sources
-        question = request.question
-        language = detect_language(question)
-        chosen = await self._choose(request, sources, language)
-        count = self._embedder.tokenizer.count
-        prompt_tokens = await asyncio.to_thread(count, question)
-        prompt_tokens += sum(source.chunk.token_count for source in sources)
-        if not chosen:
-            phrase = no_relevant_content(request.language or language)
+        question = prompt.request.question
+        asked = _Asked(prompt, without_courtesies(question), detect_language(question))
+        draft = await asyncio.to_thread(self._by_words, asked)
+        if isinstance(draft, Reading):
+            texts = [asked.question, *(candidate.text for candidate in draft.candidates)]
+            vectors = await self._embedder.embed(texts, priority=Priority.INTERACTIVE)
+            cosines = (vectors[1:] @ vectors[0]).astype(np.float64)
+            draft = await asyncio.to_thread(self._by_meaning, asked, draft, cosines)
+        if draft.reason is FinishReason.NO_RELEVANT_CONTENT:
+            phrase = no_relevant_content(prompt.request.language or asked.language)
             yield Delta(phrase)
-            yield Usage(prompt_tokens, await asyncio.to_thread(count, phrase))
-            yield FinishReason.NO_RELEVANT_CONTENT
+            yield Usage(draft.prompt_tokens, await asyncio.to_thread(self._embedder.tokenizer.count, phrase))
+            yield draft.reason
             return
 
-        quotes, all_fit = await asyncio.to_thread(fit, chosen, request.max_tokens, count)
         length = 0
-        for candidate, _ in quotes:
+        for candidate, _ in draft.quotes:
             separator = SEPARATOR if length else ""
             start = length + len(separator)
             length = start + len(candidate.text)
             yield Delta(separator + candidate.text)
             yield Cited(Citation(candidate.source_index, Span(start, length), candidate.span, candidate.text))
-        yield Usage(prompt_tokens, sum(tokens for _, tokens in quotes))
-        yield FinishReason.COMPLETE if all_fit else FinishReason.MAX_TOKENS
+        yield Usage(draft.prompt_tokens, sum(tokens for _, tokens in draft.quotes))
+        yield draft.reason
 
-    async def _choose(
-        self, request: GenerationRequest, sources: Sequence[ScoredChunk], language: str
-    ) -> list[CandidateSentence]:
-        """Return the sentences to quote, best first; none means: abstain."""
+    def _by_words(self, asked: _Asked) -> _Draft | Reading:
+        """Return the answer where the words decide, else the sentences that the model is to look at."""
+        sources = asked.prompt.sources
         if not sources:
-            return []
-        question = without_courtesies(request.question)
-        shortlist = await asyncio.to_thread(self._shortlist, request, question, sources, language)
-        if not shortlist.candidates:
-            return []
-        texts = [question, *(candidate.text for candidate in shortlist.candidates)]
-        vectors = await self._embedder.embed(texts, priority=Priority.INTERACTIVE)
-        return self._pick(question, language, shortlist, vectors, sources)
+            return self._draft(asked.prompt, [])
+        first = self._read(asked, sources[:SOURCES_READ_FIRST])
+        is_decided = first.lexical.max(initial=0.0) >= DECISIVE_EVIDENCE and has_cosines(sources)
+        if is_decided and (sentences := self._confident(asked, first)):
+            return self._draft(asked.prompt, sentences)
+        shortlist = self._read(asked, sources).shortlist(MAX_EMBEDDED_SENTENCES)
+        return shortlist if shortlist.candidates else self._draft(asked.prompt, [])
 
-    def _shortlist(
-        self, request: GenerationRequest, question: str, sources: Sequence[ScoredChunk], language: str
-    ) -> _Shortlist:
-        """Find the candidates and keep those with the most lexical evidence and the best sources."""
-        analyzer = self._analyzer_for(language or MULTILINGUAL)
-        terms = dict.fromkeys(analyzer.analyze(question))
-        candidates = self._reader.find(sources, analyzer)
-        statistics = self._statistics(request, [candidate.lexemes for candidate in candidates])
-        vocabulary = frozenset().union(*{candidate.passage_lexemes for candidate in candidates})
-        weights = {term: statistics.idf(term) for term in terms}
-        lexical = lexical_evidence(weights, candidates, related_lexemes(terms, vocabulary))
-        # The rank of the source decides where words do not: between languages, above all.
-        prior = np.array([0.5 / (1 + candidate.source_index) for candidate in candidates])
-        kept = sorted(rank(lexical + prior)[:MAX_EMBEDDED_SENTENCES])
-        return _Shortlist([candidates[i] for i in kept], lexical[kept], bool(terms))
+    def _by_meaning(self, asked: _Asked, shortlist: Reading, cosines: Scores) -> _Draft:
+        """Return the answer of a shortlist; `cosines`: of the question and each of its sentences."""
+        return self._draft(asked.prompt, self._confident(asked, shortlist, cosines))
 
-    def _pick(
-        self,
-        question: str,
-        language: str,
-        shortlist: _Shortlist,
-        vectors: Embeddings,
-        sources: Sequence[ScoredChunk],
+    def _read(self, asked: _Asked, sources: Sequence[ScoredChunk]) -> Reading:
+        statistics = partial(self._statistics, asked.prompt.request)
+        analyzer = self._analyzer_for(asked.language or MULTILINGUAL)
+        return read(asked.question, sources, analyzer=analyzer, reader=self._reader, statistics=statistics)
+
+    def _confident(
+        self, asked: _Asked, reading: Reading, cosines: Scores | None = None
     ) -> list[CandidateSentence]:
-        """Rank the shortlist by both views and return what to quote, unless the best is too weak."""
-        cosines = (vectors[1:] @ vectors[0]).astype(np.float64)
-        dense = dense_evidence(cosines, shortlist.candidates, passage_cosines(sources))
-        lexical, has_terms = shortlist.lexical, shortlist.has_terms
-        weight = 1.0 if self._is_spoken(language) else UNSPOKEN_WEIGHT
-        scores = combine(lexical, dense, dense_weight=weight, has_terms=has_terms)
-        lacking = 1.0 - standings(sources)
-        scores = scores - STANDING_WEIGHT * lacking[[each.source_index for each in shortlist.candidates]]
-        if asks_for_number(question):
-            numbers = [has_number(candidate.text) for candidate in shortlist.candidates]
-            scores = scores + NUMBER_BONUS * np.array(numbers, dtype=np.float64)
-        chosen = select(scores, self._max_sentences)
-        confidence = combine(lexical, dense, has_terms=has_terms)[chosen[0]]
-        if confidence < self._min_confidence:
-            return []
-        return [shortlist.candidates[i] for i in chosen]
+        """Return the sentences to quote, best first; none where the best is too weak. See `choose`."""
+        choice = choose(
+            asked.question,
+            reading,
+            cosines,
+            asked.prompt.sources,
+            # a language that was not recognised counts as known
+            is_spoken=not asked.language or asked.language in self._embedder.model.languages,
+            limit=self._max_sentences,
+        )
+        return choice.sentences if choice.confidence >= self._min_confidence else []
 
-    def _is_spoken(self, language: str) -> bool:
-        """Whether the model knows the question's language; one that was not recognised counts as known."""
-        return not language or language in self._embedder.model.languages
+    def _draft(self, prompt: Prompt, sentences: Sequence[CandidateSentence]) -> _Draft:
+        """Return the answer that quotes as many of `sentences` as fit; of none, the one that abstains."""
+        count = self._embedder.tokenizer.count
+        prompt_tokens = count(prompt.request.question)
+        prompt_tokens += sum(source.chunk.token_count for source in prompt.sources)
+        if not sentences:
+            return _Draft([], prompt_tokens, FinishReason.NO_RELEVANT_CONTENT)
+        quotes, all_fit = fit(sentences, prompt.request.max_tokens, count)
+        return _Draft(quotes, prompt_tokens, FinishReason.COMPLETE if all_fit else FinishReason.MAX_TOKENS)

@@ -19,7 +19,8 @@ def markup_spans(text: str) -> list[Span]:
     A passage may begin or end in the middle of a block: a first fence without a language, when their
     number is odd, closes a block whose beginning the passage does not show.
     """
-    return [*_fenced(text), *(Span(*match.span()) for match in _TABLE_HEAD.finditer(text))]
+    heads = _TABLE_HEAD.finditer(text) if "|" in text else ()  # most passages have none
+    return [*_fenced(text), *(Span(*match.span()) for match in heads)]
 
 
 def _fenced(text: str) -> list[Span]:

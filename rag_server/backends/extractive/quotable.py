@@ -5,6 +5,10 @@ from __future__ import annotations
 import re
 
 _WORD = re.compile(r"[^\W_]+")
+_WORDS = re.compile(r"(?:[\W_]*+[^\W_]++){3}")
+"""The beginning of what has `_MIN_WORDS` or more."""
+_UNWRITTEN = re.compile(r"[^\w\s]+|_+")
+"""What is neither letter nor digit nor space."""
 _CLOSING = "\"'”’»)] "
 _MIN_WORDS = 3
 """Fewer words, unless they are closed like a sentence, are captions, cell contents, labels."""
@@ -21,12 +25,12 @@ def is_quotable(sentence: str) -> bool:
     ending = sentence.rstrip(_CLOSING)[-1:]
     if sentence.startswith("#") or ending in "?؟？":
         return False
-    words = _WORD.findall(sentence)
-    unspaced = sum(len(word) > 1 and not word[0].isascii() and _is_unspaced(word[0]) for word in words)
-    least = _MIN_CLOSED_WORDS if ending in ".!" else _MIN_WORDS
-    if len(words) < least and not unspaced:
-        return False
-    written = sum(len(word) for word in words) + sum(char.isspace() for char in sentence)
+    if _WORDS.match(sentence) is None:  # fewer: seldom, so that only these are counted
+        words = _WORD.findall(sentence)
+        least = _MIN_CLOSED_WORDS if ending in ".!" else _MIN_WORDS
+        if len(words) < least and not any(len(word) > 1 and _is_unspaced(word[0]) for word in words):
+            return False
+    written = len(sentence) - sum(map(len, _UNWRITTEN.findall(sentence)))
     return written >= _MIN_WORD_SHARE * len(sentence)
 
 

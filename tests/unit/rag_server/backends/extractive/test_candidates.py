@@ -92,6 +92,13 @@ def test_reader_finds_the_same_when_it_knows_a_passage_in_each_language_and_plac
             assert reader.find(sources, analyzer) == find_candidates(sources, analyzer.analyze)
 
 
+def test_reader_that_remembers_nothing_finds_the_same(make_source: MakeSource) -> None:
+    analyzer, reader = Analyzer.for_language("en"), CandidateReader(max_passages=0)
+    source = make_source("The heron waits by the river.")
+    for _ in range(2):
+        assert reader.find([source], analyzer) == find_candidates([source], analyzer.analyze)
+
+
 def test_reader_tells_passages_apart_by_what_stands_above_them(make_source: MakeSource) -> None:
     analyzer, reader = Analyzer.for_language("en"), CandidateReader()
     text = "The heron waits by the river."

@@ -11,6 +11,8 @@ from rag_server.backends.extractive.evidence import (
     combine,
     coverage,
     dense_evidence,
+    estimated_cosines,
+    has_cosines,
     lexical_evidence,
     passage_cosines,
     standings,
@@ -68,6 +70,19 @@ def test_passage_cosines_missing_one_is_the_farthest_known(make_source: MakeSour
 
 def test_passage_cosines_without_dense_leg_are_unknown(make_source: MakeSource) -> None:
     assert np.isnan(passage_cosines([make_source("a", cosine=None)])).all()
+
+
+def test_estimated_cosines_go_by_the_passage_first_and_by_the_words_within_it() -> None:
+    candidates = [candidate("a"), candidate("b"), candidate("c", source_index=1)]
+    estimated = estimated_cosines(np.array([0.8, 0.4, 0.8]), candidates, np.array([0.6, 0.2]))
+    assert estimated.tolist() == pytest.approx([0.65, 0.55, 0.35])
+
+
+def test_has_cosines_takes_one_source_that_the_dense_leg_found(make_source: MakeSource) -> None:
+    found, other = make_source("a", cosine=0.7), make_source("b", cosine=None)
+    assert has_cosines([other, found])
+    assert not has_cosines([other])
+    assert not has_cosines([])
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from rag_server.backends.extractive import ExtractiveGenerator
-from rag_server.backends.extractive.generator import MAX_EMBEDDED_SENTENCES
+from rag_server.backends.extractive.generator import MAX_EMBEDDED_SENTENCES, SOURCES_READ_FIRST
 from rag_server.backends.protocols import EmbeddingModel, Embeddings, GeneratorModel, Offsets
 from rag_server.domain.generation import (
     Citation,
@@ -271,12 +271,56 @@ async def test_generate_many_sentences_embeds_the_question_and_a_shortlist_inter
 ) -> None:
     fillers = [f"Filler sentence number {n} says nothing." for n in range(200)]
     source = make_source(" ".join([*fillers, "Tesla died in New York."]))
-    result = await answer(ExtractiveGenerator(embedder), "Where did Tesla die, in New York?", [source])
+    question = "In which city did the life of the inventor end, in New York?"
+    result = await answer(ExtractiveGenerator(embedder, min_confidence=0), question, [source])
     ((texts, priority),) = embedder.calls
-    assert texts[0] == "Where did Tesla die, in New York?"
+    assert texts[0] == question
     assert len(texts) == 1 + MAX_EMBEDDED_SENTENCES
     assert priority is Priority.INTERACTIVE
     assert result.citations[0].quote == "Tesla died in New York."
+
+
+async def test_generate_sentence_with_the_questions_words_is_quoted_without_embedding(
+    embedder: WordEmbedder, make_source: MakeSource
+) -> None:
+    result = await answer(
+        ExtractiveGenerator(embedder), "When did Tesla die in New York?", [make_source(TESLA)]
+    )
+    assert result.citations[0].quote == "Tesla died in New York on 7 January 1943."
+    assert embedder.calls == []
+
+
+async def test_generate_words_in_a_passage_of_another_subject_do_not_decide(
+    embedder: WordEmbedder, make_source: MakeSource
+) -> None:
+    source = make_source(TESLA, cosine=-0.5)
+    result = await answer(ExtractiveGenerator(embedder), "When did Tesla die in New York?", [source])
+    assert result.citations[0].quote == "Tesla died in New York on 7 January 1943."
+    assert len(embedder.calls) == 1
+
+
+async def test_generate_without_dense_leg_words_do_not_decide(
+    embedder: WordEmbedder, make_source: MakeSource
+) -> None:
+    source = make_source(TESLA, cosine=None)
+    result = await answer(ExtractiveGenerator(embedder), "When did Tesla die in New York?", [source])
+    assert result.citations[0].quote == "Tesla died in New York on 7 January 1943."
+    assert len(embedder.calls) == 1
+
+
+@pytest.mark.parametrize("place", range(SOURCES_READ_FIRST + 2))
+async def test_generate_answer_in_any_source_is_found(
+    embedder: WordEmbedder, make_source: MakeSource, place: int
+) -> None:
+    sources = [
+        make_source(f"Bread number {n} is baked from flour.", document=str(n))
+        for n in range(SOURCES_READ_FIRST + 2)
+    ]
+    sources[place] = make_source(TESLA, document=str(place))
+    result = await answer(ExtractiveGenerator(embedder), "When did Tesla die in New York?", sources)
+    assert result.citations[0].quote == "Tesla died in New York on 7 January 1943."
+    assert result.citations[0].source_index == place
+    assert bool(embedder.calls) == (place >= SOURCES_READ_FIRST)
 
 
 async def test_generate_question_of_function_words_goes_by_meaning(
@@ -297,8 +341,8 @@ async def test_generate_language_the_model_does_not_speak_trusts_words_more(
             near = np.array(["trigo" in text or text == texts[0] for text in texts])
             return np.stack([near, ~near], axis=1).astype(np.float32)  # cosine 1 for wheat, else 0
 
-    source = make_source("El pan sale del horno. El trigo crece en el campo.")
-    question = "¿Sale el pan caliente del horno?"
+    source = make_source("El trigo crece en el campo. El pan sale del horno.")
+    question = "¿Sale el pan caliente y crujiente del horno?"
     misled = Misled()
     generator = ExtractiveGenerator(misled, min_confidence=0)
     assert (await answer(generator, question, [source])).citations[0].quote.startswith("El pan")
@@ -341,7 +385,7 @@ async def test_generate_embedder_error_passes_through(
 ) -> None:
     embedder.error = Unavailable("EMBEDDER_UNAVAILABLE", "the embedding model cannot run")
     with pytest.raises(Unavailable):
-        await answer(ExtractiveGenerator(embedder), "When did Tesla die?", [make_source(TESLA)])
+        await answer(ExtractiveGenerator(embedder), "Who made the first radio?", [make_source(TESLA)])
 
 
 def test_generator_without_sentences_is_refused(embedder: WordEmbedder) -> None:

@@ -15,6 +15,8 @@ from rag_server.backends.extractive.quotable import is_quotable
         "東京は日本の首都です。",
         "ภาษาไทยเป็นภาษาราชการ",
         '"Is it?", he asked them.',
+        "Go on!",
+        "a_b c",
     ],
 )
 def test_is_quotable_statement_is(sentence: str) -> None:
@@ -29,6 +31,9 @@ def test_is_quotable_statement_is(sentence: str) -> None:
         "When did he die?",
         '¿Cuándo murió Tesla?"',
         "Figure 3",
+        "Go on",
+        "a_b",
+        "_a_ - _b_ - _c_ - _d_",
         "|---|:---:|---|",
         "{};[]()=>{a:b,c:d,e:f};;",
         "… … …",

@@ -27,6 +27,10 @@ def test_select_leaves_out_what_is_much_worse_than_the_best() -> None:
     assert select(np.array([0.47, 0.8, 0.49]), 3) == [1, 2]
 
 
+def test_select_higher_support_ratio_leaves_out_more() -> None:
+    assert select(np.array([0.5, 0.8, 0.53]), 3, support_ratio=0.65) == [1, 2]
+
+
 def test_select_best_is_taken_whatever_its_score() -> None:
     assert select(np.array([-0.2, -0.1]), 3) == [1]
 
