@@ -5,20 +5,17 @@ deltas -> clean Markdown -> markers -> sentences -> citations, each right after 
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncGenerator, Iterable, Iterator
 from contextlib import aclosing
 from typing import Final
 
-from rag_server.domain.generation import Citation, CitationOrigin, Cited, Delta, FinishReason, Usage
+from rag_server.domain.generation import Citation, CitationOrigin, Cited, Delta, Words
 from rag_server.generation.attribution import Attributor, SourceSentences, Support
 from rag_server.generation.compose import Composed
-from rag_server.generation.markdown import MarkdownCleaner, addresses_in
+from rag_server.generation.markdown import MarkdownCleaner
 from rag_server.generation.markers import Marker, MarkerParser
 from rag_server.generation.sentences import CitedSentence, SentenceCutter
 from rag_server.text.language import detect_language
-
-Words = Delta | Cited | Usage | FinishReason
 
 _END: Final = ".!?…"
 _CLOSING: Final = "\"'”’»)]"
@@ -36,8 +33,7 @@ class Citer:
         """Yield the cleaned deltas with their citations, then what else `words` has."""
         request, sources = composed.prompt.request, composed.prompt.sources
         offered = composed.offered
-        addresses = await asyncio.to_thread(addresses_in, sources)
-        draft = _Draft(addresses, offered, keeps_markers=request.keeps_markers)
+        draft = _Draft(composed.addresses, offered, keeps_markers=request.keeps_markers)
         known: SourceSentences | None = None
         async with aclosing(words) as events:
             async for event in events:

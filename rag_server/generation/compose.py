@@ -8,16 +8,17 @@ from dataclasses import dataclass
 from typing import Final
 
 from rag_server.backends.protocols import Generator
-from rag_server.domain.conversation import HistoryMessage, Role
 from rag_server.domain.generation import GenerationRequest, Message, Prompt, PromptReport
 from rag_server.domain.retrieval import ScoredChunk
 from rag_server.domain.time_limit import TimeLimit
 from rag_server.errors import InvalidArgument
 from rag_server.generation.budget import MESSAGE_TOKENS, Room, fit, room_of
 from rag_server.generation.cost import CostLimit
+from rag_server.generation.markdown import addresses_in
 from rag_server.generation.output.form import Form
 from rag_server.generation.output.forms import form_of
 from rag_server.generation.prompt import PromptSource, PromptTemplates, neutralise, prompt_source
+from rag_server.generation.token_counts import TokenCounts
 
 ATTEMPTS: Final = 2
 """How often a model is asked for an answer of a form, at most."""
@@ -32,6 +33,8 @@ class Composed:
     """None: it quotes, or it need not be asked since there is no source."""
     form: Form | None = None
     """The form that the answer has to have; None: any."""
+    addresses: frozenset[str] = frozenset()
+    """What the sources have of addresses: an answer may link to them."""
 
     @property
     def offered(self) -> frozenset[int]:
@@ -47,6 +50,7 @@ class Composer:
         """`max_cost`: what any answer may cost, in the unit of the models' prices; None: no limit."""
         self._templates = templates
         self._costs = CostLimit(max_cost)
+        self._counts = TokenCounts()
 
     async def compose(
         self,
@@ -61,18 +65,46 @@ class Composer:
             InvalidArgument: `QUESTION_EXCEEDS_WINDOW`, `COST_LIMIT_EXCEEDED`, or an answer as long as the
             window.
         """
-        model = generator.model
         form = await self.check(generator, request)
-        if model.window_tokens is None or not sources:
+        if generator.model.window_tokens is None or not sources:
             return Composed(Prompt(request, sources, limit=limit), form=form)
+        # All of it in one go: each change of threads costs as much as counting a hundred tokens.
+        return await asyncio.to_thread(self._written, generator, request, sources, limit, form)
+
+    async def check(self, generator: Generator, request: GenerationRequest) -> Form | None:
+        """Return the form that the answer has to have; None: any.
+
+        Raises:
+            InvalidArgument: It is none, or the model can only quote (`OUTPUT_NOT_SUPPORTED`).
+        """
+        if request.output is None:
+            return None
+        if generator.model.window_tokens is None:
+            raise InvalidArgument.for_field(
+                "generation.output",
+                f"the model {generator.model.name!r} quotes the sources and cannot give its answer a form: "
+                "choose a model that writes",
+                reason="OUTPUT_NOT_SUPPORTED",
+            )
+        return await asyncio.to_thread(form_of, request.output)
+
+    def _written(
+        self,
+        generator: Generator,
+        request: GenerationRequest,
+        sources: tuple[ScoredChunk, ...],
+        limit: TimeLimit | None,
+        form: Form | None,
+    ) -> Composed:
+        """Return the prompt for one that writes."""
+        model = generator.model
+        assert model.window_tokens is not None
         name = self._templates.name(request)
-        shown = await asyncio.to_thread(
-            lambda: [prompt_source(number, source) for number, source in enumerate(sources, 1)]
-        )
-        room = await self._room(generator, request, name, shown)
+        shown = [prompt_source(number, source) for number, source in enumerate(sources, 1)]
+        room = self._room(generator, request, name, shown)
         while True:
-            messages = await self._messages(request, name, shown, room)
-            counts = await generator.count_tokens([each.text for each in messages])
+            messages = self._messages(request, name, shown, room)
+            counts = self._counts.of(generator, [each.text for each in messages])
             total = sum(counts) + MESSAGE_TOKENS * len(counts)
             if total + request.max_tokens <= model.window_tokens or room.is_empty:
                 break
@@ -96,26 +128,9 @@ class Composer:
             template=name,
             max_cost=max_cost,
         )
-        return Composed(Prompt(request, sources, messages, limit), report, form)
+        return Composed(Prompt(request, sources, messages, limit), report, form, addresses_in(sources))
 
-    async def check(self, generator: Generator, request: GenerationRequest) -> Form | None:
-        """Return the form that the answer has to have; None: any.
-
-        Raises:
-            InvalidArgument: It is none, or the model can only quote (`OUTPUT_NOT_SUPPORTED`).
-        """
-        if request.output is None:
-            return None
-        if generator.model.window_tokens is None:
-            raise InvalidArgument.for_field(
-                "generation.output",
-                f"the model {generator.model.name!r} quotes the sources and cannot give its answer a form: "
-                "choose a model that writes",
-                reason="OUTPUT_NOT_SUPPORTED",
-            )
-        return await asyncio.to_thread(form_of, request.output)
-
-    async def _room(
+    def _room(
         self, generator: Generator, request: GenerationRequest, name: str, shown: Sequence[PromptSource]
     ) -> Room:
         bare = self._templates.render(
@@ -129,7 +144,7 @@ class Composer:
             *(message.text for message in request.history),
             *(f"{source.title}\n{source.text}" for source in shown),
         ]
-        question, summarised, *others = await generator.count_tokens(texts)
+        question, summarised, *others = self._counts.of(generator, texts)
         fixed, others = others[: len(bare)], others[len(bare) :]
         history, costs = others[: len(request.history)], others[len(request.history) :]
         fixed_tokens = sum(fixed) + MESSAGE_TOKENS * len(fixed)
@@ -142,31 +157,21 @@ class Composer:
         )
         return fit(left, history, costs, summarised if summary else 0)
 
-    async def _messages(
+    def _messages(
         self, request: GenerationRequest, name: str, shown: Sequence[PromptSource], room: Room
     ) -> tuple[Message, ...]:
-        history = _told(request, room)
-        return await asyncio.to_thread(
-            self._templates.render,
+        return self._templates.render(
             name,
             request.question,
             shown[: room.sources],
-            history,
+            request.history[len(request.history) - room.messages :],
             request.output,
             instructions=request.instructions,
             summary=request.summary if room.has_summary else None,
         )
 
 
-def _told(request: GenerationRequest, room: Room) -> tuple[HistoryMessage, ...]:
-    """Return the latest messages from a question on: some models refuse an answer that comes first."""
-    first = len(request.history) - room.messages
-    while first < len(request.history) and request.history[first].role != Role.USER:
-        first += 1
-    return request.history[first:]
-
-
 def _left_out(request: GenerationRequest, room: Room) -> int:
     """Return how many messages of the history are in the prompt neither themselves nor in short."""
     summarised = request.summary.message_count if request.summary and not room.has_summary else 0
-    return len(request.history) - len(_told(request, room)) + summarised
+    return len(request.history) - room.messages + summarised

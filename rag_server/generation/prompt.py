@@ -10,8 +10,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import groupby
-from operator import attrgetter
 from pathlib import Path
 from typing import Final
 
@@ -42,6 +40,8 @@ _CONTROL_TOKEN: Final = re.compile(
     re.IGNORECASE,
 )
 _PARENTHESES: Final = str.maketrans("[]【】", "()()")
+_LEFT_OUT: Final = "…"
+"""What stands for the question of an answer with which a history begins."""
 _LOOKALIKES: Final = {"<": "‹", ">": "›", "[": "⟦"}
 
 
@@ -99,6 +99,7 @@ def sandbox(folder: Path = _FOLDER) -> ImmutableSandboxedEnvironment:
     """Return what renders templates of `folder`; one that is given less than it names fails."""
     return ImmutableSandboxedEnvironment(
         loader=FileSystemLoader(folder),
+        auto_reload=False,  # they come with the package; a look at the file for each prompt is for nothing
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -131,8 +132,8 @@ class PromptTemplates:
 
         The form of the answer goes with the instructions: it is often the same from question to question.
         Those of an assistant end the system's text: what is alike in all requests stays in front. A summary
-        begins the first message of the user: as a message of its own it would break the turns. Messages of
-        one side that follow each other are one, since the templates of some models refuse them.
+        begins the first message of the user: as a message of its own it would break the turns. User and
+        assistant take turns, the user first, whatever the history is: many models' templates refuse all else.
         """
         system = (
             self._environment.get_template(f"{name}/system.j2")
@@ -147,16 +148,11 @@ class PromptTemplates:
         user = self._environment.get_template(f"{name}/user.j2").render(
             sources=list(sources), question=neutralise(question)
         )
-        turns = [Message(Role(each.role.value), neutralise(each.text)) for each in history]
-        turns.append(Message(Role.USER, user.strip()))
-        said = [
-            Message(role, "\n\n".join(each.text for each in side))
-            for role, side in groupby(turns, key=attrgetter("role"))
-        ]
+        said = [Message(Role(each.role.value), neutralise(each.text)) for each in history]
+        first, *others = _in_turns([*said, Message(Role.USER, user.strip())])
         if summary is not None:
-            first = next(index for index, each in enumerate(said) if each.role is Role.USER)
-            said[first] = Message(Role.USER, self.render_summary(name, summary) + said[first].text)
-        return (Message(Role.SYSTEM, system), *said)
+            first = Message(Role.USER, self.render_summary(name, summary) + first.text)
+        return (Message(Role.SYSTEM, system), first, *others)
 
     def render_summary(self, name: str, summary: Summary | None) -> str:
         """Return what a model is told that was said before, up to and with the space after it; may be empty.
@@ -172,6 +168,19 @@ class PromptTemplates:
         """Return what a model is told whose last answer did not have the form, in a template's language."""
         template = self._environment.get_template(f"{TEMPLATE}/{language}/reminder.j2")
         return template.render(problem=neutralise(problem)).strip()
+
+
+def _in_turns(messages: Iterable[Message]) -> list[Message]:
+    """Return messages of user and assistant by turns, the user first: those of one that follow are joined."""
+    turns: list[Message] = []
+    for message in messages:
+        if turns and turns[-1].role is message.role:
+            turns[-1] = Message(message.role, f"{turns[-1].text}\n\n{message.text}")
+            continue
+        if not turns and message.role is not Role.USER:
+            turns.append(Message(Role.USER, _LEFT_OUT))
+        turns.append(message)
+    return turns
 
 
 def _described(output: OutputFormat) -> dict[str, object]:

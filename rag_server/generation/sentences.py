@@ -17,6 +17,8 @@ MAX_SENTENCE: Final = 2000
 """Code points after which a text without an end is taken as it is."""
 
 _RUN: Final = re.compile(r"\S+|\s+")
+_MAY_END: Final = re.compile(r"[.!?…。！？।؟\n]")
+"""Without any of them a text is one sentence, however long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +47,9 @@ class SentenceCutter:
         """Take a piece of the answer and yield the sentences that it shows to be complete."""
         for run in _RUN.findall(text):
             if run[0].isspace() and self._tail and not self._tail[-1].isspace():
-                yield from self._completed(keep_last=len(self._tail) < MAX_SENTENCE)
+                keep_last = len(self._tail) < MAX_SENTENCE
+                if not keep_last or _MAY_END.search(self._tail):
+                    yield from self._completed(keep_last=keep_last)
             self._tail += run
 
     def add_marker(self, numbers: tuple[int, ...], shown_length: int) -> None:

@@ -99,7 +99,9 @@ class JsonForm:
 def _schema_of(text: str) -> dict[str, Any]:
     """Return the schema, without the name of its dialect."""
     try:
-        schema = _parsed(text)
+        schema = _read(text)
+        if _storable(schema) != schema:
+            raise _unusable("has half of a surrogate pair, which is no character")
     except _Ambiguous as ambiguous:
         raise _unusable(str(ambiguous)) from ambiguous
     except (ValueError, RecursionError) as error:
@@ -158,15 +160,19 @@ def _walk(resource: Any, resolver: Any, *, depth: int) -> set[str]:
 
 
 def _parsed(text: str) -> Any:
-    """Return the value; text without lone surrogates, which UTF-8 cannot write.
+    """Return the value; text without lone surrogates, which UTF-8 cannot write. Raises as `_read` does."""
+    return _storable(_read(text))
+
+
+def _read(text: str) -> Any:
+    """Return the value, which JSON can write again.
 
     Raises `ValueError`; of it `_Ambiguous`, since what is checked and cleaned is one reading of the text, and
     what the caller gets is the text.
     """
-    value = json.loads(
+    return json.loads(
         text, parse_constant=_refuse_constant, parse_float=_finite, object_pairs_hook=_object_of
     )
-    return _storable(value)
 
 
 def _refuse_constant(name: str) -> None:

@@ -101,7 +101,7 @@ class Script:
         self.prompts: list[Prompt] = []
         self.is_closed = False
 
-    async def count_tokens(self, texts: Sequence[str]) -> list[int]:
+    def count_tokens(self, texts: Sequence[str]) -> list[int]:
         return [len(text.split()) for text in texts]
 
     async def generate(self, prompt: Prompt) -> AsyncGenerator[Any, None]:
@@ -390,12 +390,16 @@ async def test_history_is_between_instructions_and_question_and_loses_its_oldest
     assert 0 < left_out < len(history)
     messages = generator.prompts[0].messages
     assert messages[0].role is Role.SYSTEM
-    assert [each.text for each in messages[1:-1]] == [each.text for each in history[left_out:]]
+    # an answer that lost its question gets something to answer: user and assistant take turns
+    opening = ["…"] * (history[left_out].role is Role.ASSISTANT)
+    assert [each.text for each in messages[1:-1]] == [*opening, *(each.text for each in history[left_out:])]
+    assert {each.role for each in messages[1::2]} == {Role.USER}
+    assert {each.role for each in messages[2::2]} == {Role.ASSISTANT}
     assert messages[-1].role is Role.USER
 
 
 @pytest.mark.parametrize("window", range(500, 900, 25))
-async def test_history_in_the_prompt_begins_with_a_question_wherever_it_is_cut(window: int) -> None:
+async def test_user_and_assistant_take_turns_in_the_prompt_wherever_the_history_is_cut(window: int) -> None:
     roles = (Role.ASSISTANT, Role.USER)
     history = tuple(Message(role, "and then? " * 20) for _ in range(4) for role in roles)
     generator = written("At dawn [1].", window=window)
@@ -422,7 +426,7 @@ async def test_history_gives_way_to_the_best_source() -> None:
     started = events[0]
     assert isinstance(started, Started)
     assert started.prompt is not None
-    assert (started.prompt.left_out_sources, started.prompt.left_out_message_count) == ((), 2)
+    assert (started.prompt.left_out_sources, started.prompt.left_out_message_count) == ((), 1)
 
 
 async def test_form_that_fills_the_window_is_named() -> None:

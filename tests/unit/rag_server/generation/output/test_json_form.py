@@ -86,6 +86,8 @@ def test_accept_anything_else_says_where_it_is_wrong(text: str, expected: str) -
         ('{"a": NaN}', "not JSON"),
         ('{"maximum": -1e999}', "number beyond"),
         ('{"items": {"type": "string", "type": "null"}}', "a member twice"),
+        ('{"const": "\\ud800"}', "surrogate"),
+        ('{"properties": {"\\udfff": {}}}', "surrogate"),
         ([], "not a JSON object"),
         ({"type": "nonsense"}, "no JSON Schema"),
         ({"properties": {"a": {"minLength": -1}}}, "$.properties.a.minLength"),
