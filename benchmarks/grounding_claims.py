@@ -3,7 +3,7 @@
 A question with its answer in the place of the question word is a statement in other words than those of the
 paragraph: true of it, since people wrote both. Two such statements joined are true as well, by two sentences.
 False ones are made of true ones: with another answer of the same paragraph or of another article, with a
-number changed, negated, or judged by paragraphs that do not say it.
+number changed, negated, without a negation that they had, or judged by paragraphs that do not say it.
 """
 
 from __future__ import annotations
@@ -16,13 +16,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from rag_server.generation.grounding.library import negates
+from rag_server.generation.grounding.negation import negates
 from rag_server.text.sentences import split_sentences
 
 SUPPORTED: Final = ("paraphrase", "fragment")
 JOINED: Final = "joined"
 """Supported as well; the weights are not fitted on it, since each of its parts is judged by itself."""
-FALSE: Final = ("elsewhere", "other number", "changed number", "other name", "other answer", "negated")
+FALSE: Final = (
+    "elsewhere",
+    "other number",
+    "changed number",
+    "other name",
+    "other answer",
+    "negated",
+    "affirmed",
+)
 
 _ARTICLE: Final = 12
 """Paragraphs that a claim is judged by, at most: those of its article."""
@@ -52,6 +60,19 @@ _COPULA: Final = {
     "en": re.compile(r"\b(is|was|are|were|can|could|will|has|had|did)\b"),
     "es": re.compile(r"\b(es|era|fue|son|eran|fueron|está|puede|ha|había|tiene|tenía)\b"),
 }
+_DENIAL: Final = {
+    "en": re.compile(
+        r"(?:(?<=\bis)|(?<=\bwas)|(?<=\bare)|(?<=\bwere)|(?<=\bcan)|(?<=\bcould)|(?<=\bwill)|(?<=\bhas)"
+        r"|(?<=\bhad)|(?<=\bhave)|(?<=\bdid)|(?<=\bdoes)|(?<=\bdo)|(?<=\bwould)|(?<=\bshould)) not\b"
+        r"|(?<=\bcan)not\b|\bnever |\bno longer "
+    ),
+    "es": re.compile(
+        r"\bno (?=(?:es|era|fue|son|eran|fueron|está|están|puede|pueden|podía|podían|ha|han|había"
+        r"|tiene|tienen|tenía|hay|hubo|se)\b)|\bnunca ",
+        re.IGNORECASE,
+    ),
+}
+"""What makes a sentence say the contrary, if it is taken out."""
 _DIGITS: Final = re.compile(r"\d+")
 _CAPITAL: Final = re.compile(r"[^\W\d_]")
 
@@ -136,6 +157,9 @@ def _claims_of(
         negated = _negated(sentence, language)
         if negated is not None:
             yield claim("negated", negated)
+        for clause in dict.fromkeys((sentence, fragment)):
+            if clause is not None and _DENIAL[language].search(clause) is not None:
+                yield claim("affirmed", _DENIAL[language].sub("", clause, count=1))
     without = [text for index, text in enumerate(texts) if index != asked.paragraph]
     if without and asked.answer not in " ".join(without):
         yield claim("elsewhere", true, without)

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from rag_server.domain.document import Span
 from rag_server.domain.grounding import FactKind, Support
 from rag_server.generation.grounding.facts import Claimed, Known, known_in
-from rag_server.generation.grounding.library import Library, Line, negates
+from rag_server.generation.grounding.library import Library, Line
 
 MAX_SUPPORTS: Final = 3
 MIN_GAIN: Final = 0.15
@@ -49,8 +49,8 @@ class Features:
     """Share of the claim's numbers that the best support lacks."""
     names_elsewhere: float
     """Share of its names that stand neither in a support, nor beside one, nor in a title."""
-    negation_differs: float
-    """1 if one of claim and best support negates and the other does not."""
+    denial_differs: float
+    """Share of what claim and best support both speak of, and either denies, that only one denies."""
 
     def array(self) -> npt.NDArray[np.float64]:
         """Return them in order, shape `(5,)`."""
@@ -116,7 +116,7 @@ def evidence_for(
         coverage=coverages[best],
         numbers_elsewhere=_share_elsewhere(claim, FactKind.NUMBER, known_in(lines[best].text, around)),
         names_elsewhere=_share_elsewhere(claim, FactKind.NAME, Known(frozenset(), around)),
-        negation_differs=float(negates(claim.text) != negates(lines[best].text)),
+        denial_differs=library.denial_differs(claim.text, claim.lexemes, lines[best]),
     )
     supports = tuple(
         Support(lines[index].passage_index, lines[index].span, similarities[index]) for index in chosen

@@ -14,16 +14,12 @@ from typing import Final
 from rag_server.domain.document import Span
 from rag_server.domain.grounding import Passage
 from rag_server.generation.grounding.facts import Analyze, Known, known_in, names_in
+from rag_server.generation.grounding.negation import denied_in, negates
 from rag_server.text.sentences import split_sentences
 
 EMBEDDED: Final = 6
 """Sentences of the passages that are embedded for one of the text."""
 
-_NEGATION: Final = re.compile(
-    r"\b(?:not|no|never|none|nobody|nothing|neither|nor|without|cannot|\w+n['’]t"
-    r"|nunca|jamás|nadie|nada|ningun[oa]s?|ningún|ni|sin|tampoco)\b",
-    re.IGNORECASE,
-)
 _STOPS: Final = ".!…"
 _MIN_QUOTE: Final = 3
 """Lexemes below which the same words are no quote: `In Paris.` stands in many places."""
@@ -81,6 +77,19 @@ class Library:
         weights = {lexeme: self.idf(lexeme) for lexeme in sorted(lexemes)}
         total = sum(weights.values())
         return sum(weight for lexeme, weight in weights.items() if lexeme in by) / total if total else 0.0
+
+    def denial_differs(self, claim: str, lexemes: AbstractSet[str], line: Line) -> float:
+        """Return how far a claim, which has `lexemes`, and a line deny what the other one says: 0 to 1.
+
+        Of what both speak of and either denies, it is the share, by idf mass, that only one denies. Where
+        there is nothing of that, a claim that negates differs from a line that does not, while what a line
+        denies of something else does not matter.
+        """
+        own, theirs = denied_in(claim, self._analyze), denied_in(line.text, self._analyze)
+        shared = (own.lexemes | theirs.lexemes) & lexemes & line.lexemes - own.open - theirs.open
+        if not shared:
+            return float(negates(claim) and not negates(line.text))
+        return self.coverage(shared, own.lexemes ^ theirs.lexemes)
 
     def nearest(self, lexemes: AbstractSet[str]) -> list[Line]:
         """Return the lines with the most of `lexemes`; of equals, and without any, the first."""
@@ -141,8 +150,3 @@ class Library:
 def _plain(text: str) -> str:
     """Return `text` without what a quote may differ in: quick to search, before places are looked for."""
     return " ".join(text.lower().split())
-
-
-def negates(text: str) -> bool:
-    """Whether a sentence, Spanish or English, has a word that negates."""
-    return _NEGATION.search(text) is not None

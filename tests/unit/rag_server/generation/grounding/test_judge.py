@@ -149,6 +149,40 @@ async def test_negated_statement_scores_below_its_source() -> None:
     assert (await judged(denied)).score < (await judged(said)).score
 
 
+CLAUSES = Passage(
+    0,
+    "Words are compared as the index compares them, without regard to case or accents. "
+    "The harbour is closed at night, but the market is not closed on Sundays.",
+)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Words are compared as the index compares them.",
+        "Keywords are compared as the index compares them.",
+        "The harbour is closed at night.",
+        "The market is not closed on Sundays.",
+    ],
+)
+async def test_negation_of_another_clause_takes_nothing_from_a_statement(text: str) -> None:
+    assert (await judged(text, [CLAUSES])).score >= SUPPORTED_FROM
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Words are not compared as the index compares them.",
+        "The harbour is not closed at night.",
+        "The market is closed on Sundays.",
+        "The harbour is not closed at night, but the market is closed on Sundays.",
+        "The harbour is closed at night, but the market is closed on Sundays.",
+    ],
+)
+async def test_statement_that_denies_what_a_clause_says_is_not_supported(text: str) -> None:
+    assert (await judged(text, [CLAUSES])).score < SUPPORTED_FROM
+
+
 async def test_sentence_joined_of_two_is_supported_by_both() -> None:
     text = "Gustave Eiffel built the tower and rye bread needs long fermentation."
     (sentence,) = (await judged(text)).sentences
