@@ -33,7 +33,7 @@ serve: $(VENV)/.installed ## run the embedded server on 127.0.0.1:50051, state i
 
 test: $(VENV)/.installed-dev $(BUF) ## install and start what the tests need and run them all
 	@$(BIN)/python scripts/test_services.py
-	@$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadscope
+	@$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadscope --no-loadscope-reorder
 
 check: proto breaking stubs-check lint types compose test ## everything that CI checks
 

@@ -121,7 +121,7 @@ async def running_server(settings: Settings) -> AsyncIterator[RunningServer]:
             CHUNKS: parts.chunks.check,
             EMBEDDER: lambda: check_embedder(parts.embedder),
             INGEST: background.check,
-            **parts.generation.checks,
+            **parts.generation.served.checks,
         }
         if is_distributed:  # no service needs it: without the broker jobs wait in the outbox
             checks[QUEUE] = parts.queue.check
@@ -172,8 +172,11 @@ async def running_server(settings: Settings) -> AsyncIterator[RunningServer]:
             upload_ttl_s=settings.ingest.upload_ttl_s,
         )
         background.start("expirer", expirer.run)
-        webhooks = create_webhook_relay(settings.webhooks, parts.database, event_body, registry)
-        background.start("webhooks", webhooks.run)
+        background.start(
+            "webhooks", create_webhook_relay(settings.webhooks, parts.database, event_body, registry).run
+        )
+        for name, watch in parts.generation.served.supervisors.items():
+            background.start(name, watch)
         await parts.retrieval.preload()
         await health.check()
         background.start("health", health.run)
@@ -233,8 +236,8 @@ def _add_services(
         settings,
         database,
         model,
-        parts.generation.models,
-        parts.generation.engines,
+        parts.generation.served.models,
+        parts.generation.served.engines,
         health,
         replace(memory, caches={**memory.caches, **parts.generation.caches}),
         Reconciler(database, parts.chunks, parts.blobs, submitter, sweeper),
@@ -259,12 +262,16 @@ def _add_services(
                 parts.embedder.tokenizer.count,
                 analyzer_for,
                 create_assistants(
-                    settings.assistants, database, parts.embedder, analyzer_for, parts.generation.models
+                    settings.assistants,
+                    database,
+                    parts.embedder,
+                    analyzer_for,
+                    parts.generation.served.models,
                 ),
                 background,
                 parts.generation.screen,
             ),
-            parts.generation.models,
+            parts.generation.served.models,
             parts.generation.grounding,
             resumable,
         ),
@@ -277,7 +284,7 @@ def _add_services(
         server,
     )
     assistant_service_pb2_grpc.add_AssistantServiceServicer_to_server(
-        AssistantServicer(settings.assistants, database, idempotency, parts.generation.models), server
+        AssistantServicer(settings.assistants, database, idempotency, parts.generation.served.models), server
     )
     admin_service_pb2_grpc.add_AdminServiceServicer_to_server(admin, server)
     health_pb2_grpc.add_HealthServicer_to_server(health.servicer, server)

@@ -12,6 +12,7 @@ from rag_server.backends.protocols import Embedder
 from rag_server.background import Background
 from rag_server.config import AssistantSettings, ConversationSettings
 from rag_server.config.answering import RULES
+from rag_server.generation.continuation import Continuation
 from rag_server.generation.conversing import Conversing
 from rag_server.generation.filters.screen import Screen
 from rag_server.generation.follow_up import FollowUpWords
@@ -52,11 +53,15 @@ def create_conversing(
     return Conversing(
         generation.answering,
         Turns(database, TurnLimits(settings.lease_s, settings.max_messages)),
-        window,
-        Rewriting(
-            generation.tasks,
-            FollowUpWords(analyzer_for),
-            model=None if settings.rewrite_model == RULES else settings.rewrite_model or "",
+        Continuation(
+            window,
+            Rewriting(
+                generation.tasks,
+                FollowUpWords(analyzer_for),
+                model=None if settings.rewrite_model == RULES else settings.rewrite_model or "",
+            ),
+            screen,
+            has_summaries=summaries is not None,
         ),
         encode_answer,
         assistants,

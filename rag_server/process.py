@@ -27,15 +27,18 @@ Running = Callable[[Settings], AbstractAsyncContextManager[object]]
 
 
 async def _run_until_stopped(load: Callable[[], Running], settings: Settings) -> None:
+    # What starting makes lives as long as the process: the collector need not walk it again and again, which
+    # takes an eighth of the start, and later holds up calls.
+    gc.disable()
     running = load()
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for each in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(each, stop.set)
     async with running(settings):
-        # What starting made lives as long as the process: the collector need not walk it again and again.
         gc.collect()
         gc.freeze()
+        gc.enable()
         await stop.wait()
     # A document that is being parsed holds a thread, which nothing can interrupt and which Python would wait
     # for. Its job is unfinished and runs again; all state is written and closed.
@@ -65,4 +68,6 @@ def run(load: Callable[[], Running]) -> int:
     except Exception as error:  # noqa: BLE001 - the boundary: Python would print the text, which may hold a secret
         log.error("cannot serve", reason="INTERNAL", where=where_raised(error))
         return 1
+    finally:
+        gc.enable()
     return 0

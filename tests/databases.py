@@ -84,12 +84,17 @@ def postgres_database(options: str = "") -> Iterator[str]:
 def migrated_database() -> Iterator[str]:
     """Give the name of a database with all tables, as `empty` leaves it."""
     with postgres_database() as name:
-        run(_open_and_close(url_of(name)))
+        migrate(url_of(name))
         yield name
 
 
-async def _open_and_close(url: str) -> None:
-    await (await Database.open(url)).close()
+def migrate(url: str) -> None:
+    """Give the database its tables, as the first server that opens it does."""
+
+    async def open_and_close() -> None:
+        await (await Database.open(url)).close()
+
+    run(open_and_close())
 
 
 def empty(name: str) -> None:

@@ -53,6 +53,7 @@ def serve(
     die_with(parent)
     source, sink = _take_pipes()
     confine(limits)
+    gc.freeze()  # the parsers stay: to walk them after each document would take longer than most documents
     write_frame(sink, FrameKind.READY, b"")
     while (request := read_frame(source)) is not None and (content := read_frame(source)) is not None:
         known = json.loads(request[1])

@@ -91,12 +91,7 @@ class Assistants:
             async with self._database.snapshot() as tx:
                 assistant = await tx.assistants.get(tenant_id, name)
         except NotFound as error:
-            raise NotFound(
-                "ASSISTANT_NOT_FOUND",
-                f"assistant: {error.message}",
-                metadata=error.metadata,
-                violations=[FieldViolation("assistant", error.message)],
-            ) from None
+            raise error.in_field("assistant") from None
         return assistant, AssistantChoice(Selection.NAMED, assistant.id, assistant.revision)
 
     async def _routed(self, tenant_id: str, question: str) -> _Settled:

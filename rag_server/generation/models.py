@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -98,7 +99,7 @@ class Models:
     async def count_tokens(self, name: str, texts: Sequence[str]) -> tuple[GeneratorModel, list[int]]:
         """Return the model for `name`, and the tokens that each text has for it."""
         generator = self.route(name, path="model")[0].generator
-        return generator.model, await generator.count_tokens(texts)
+        return generator.model, await asyncio.to_thread(generator.count_tokens, texts)
 
     def _drawn(self, shares: Mapping[str, float]) -> str:
         left = self._draw() * sum(shares.values())

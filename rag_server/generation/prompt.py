@@ -20,6 +20,7 @@ from rag_server.domain.conversation import HistoryMessage, Summary
 from rag_server.domain.generation import GenerationRequest, Message, Role
 from rag_server.domain.output_format import ChoiceOutput, JsonSchemaOutput, OutputFormat, RegexOutput
 from rag_server.domain.retrieval import ScoredChunk
+from rag_server.generation.markers import MARKER, MarkerParser
 from rag_server.text.language import detect_language
 
 NO_ANSWER: Final = "NO_RELEVANT_CONTENT"
@@ -34,9 +35,11 @@ _FOLDER: Final = Path(__file__).parent / "templates"
 
 _TAG: Final = re.compile(r"<(?=\s*/?\s*(?:source|conversation))", re.IGNORECASE)
 _CONTROL_TOKEN: Final = re.compile(
-    r"<(?=\||/?s>|/?(?:start|end)_of_turn>|(?:begin|end)▁of▁)|\[(?=/?INST\])|(?<=\|)>", re.IGNORECASE
+    r"<(?=[|｜]|/?s>|[be]os>|</?SYS>>|/?SYS>>|/?(?:start|end)_of_turn>|(?:begin|end)▁of▁)|(?<=[|｜])>"
+    r"|\[(?=/?(?:INST|SYSTEM_PROMPT|AVAILABLE_TOOLS|TOOL_CALLS|TOOL_RESULTS)\])",
+    re.IGNORECASE,
 )
-_MARKER: Final = re.compile(r"\[(\d{1,3})\]")
+_PARENTHESES: Final = str.maketrans("[]【】", "()()")
 _LEFT_OUT: Final = "…"
 """What stands for the question of an answer with which a history begins."""
 _LOOKALIKES: Final = {"<": "‹", ">": "›", "[": "⟦"}
@@ -67,9 +70,23 @@ def prompt_source(number: int, source: ScoredChunk) -> PromptSource:
     Footnotes such as `[3]` become `(3)`: copied into an answer they would name another source.
     """
     chunks = (*source.context_before, source.chunk, *source.context_after)
-    text = "\n".join(chunk.text for chunk in chunks)
+    text = "\n".join(without_markers(chunk.text) for chunk in chunks)
     title = " ".join(source.chunk.title.replace('"', "'").split())
-    return PromptSource(number, neutralise(title), _MARKER.sub(r"(\1)", neutralise(text)))
+    return PromptSource(number, neutralise(title), neutralise(text))
+
+
+def without_markers(text: str) -> str:
+    """Return `text` with parentheses for the brackets of what looks like a marker; code is left alone.
+
+    In a passage that begins or ends within code it is not known what is code: all of it counts as prose.
+    """
+    parser = MarkerParser()
+    found = [*parser.feed(text), *parser.end()]
+    if parser.is_in_code:
+        return MARKER.sub(lambda match: match.group().translate(_PARENTHESES), text)
+    return "".join(
+        each if isinstance(each, str) else each.space + each.text.translate(_PARENTHESES) for each in found
+    )
 
 
 def language_of(request: GenerationRequest) -> str:
@@ -82,6 +99,7 @@ def sandbox(folder: Path = _FOLDER) -> ImmutableSandboxedEnvironment:
     """Return what renders templates of `folder`; one that is given less than it names fails."""
     return ImmutableSandboxedEnvironment(
         loader=FileSystemLoader(folder),
+        auto_reload=False,  # they come with the package; a look at the file for each prompt is for nothing
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -143,7 +161,7 @@ class PromptTemplates:
         """
         if summary is None:
             return ""
-        text = _MARKER.sub(r"(\1)", neutralise(summary.text))
+        text = neutralise(without_markers(summary.text))
         return self._environment.get_template(f"{name}/summary.j2").render(summary=text).strip() + "\n\n"
 
     def render_reminder(self, language: str, problem: str) -> str:

@@ -19,7 +19,7 @@ from rag_server.domain.conversation import (
     Summary,
     TurnLease,
 )
-from rag_server.errors import FailedPrecondition, FieldViolation, InvalidArgument, NotFound, RagError
+from rag_server.errors import FailedPrecondition, InvalidArgument, NotFound, RagError
 from rag_server.failpoints import step
 from rag_server.metadata.database import Database
 from rag_server.metadata.turns import turn_lost
@@ -78,8 +78,7 @@ class Turns:
                     max_messages=self._limits.max_messages,
                 )
         except NotFound as error:
-            error.violations = (FieldViolation("conversation_id", error.message),)
-            raise
+            raise error.in_field("conversation_id") from None
         except BaseException:
             if isinstance(begun, TurnLease):
                 # cancelled while it was committed, perhaps: nobody will work on it

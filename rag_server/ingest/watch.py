@@ -85,7 +85,10 @@ async def watch_job(
                 after_sequence = event.sequence
             if job.state.is_final and after_sequence >= job.sequence:
                 return
-            if not events:
+            if events and after_sequence < job.sequence:
+                continue  # more than one look returns
+            # a change since the look has set it
+            if not changed.is_set():
                 feed.check_open()
                 await changed.wait()
 

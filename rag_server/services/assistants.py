@@ -12,7 +12,7 @@ from rag.v1.assistant_pb2 import Assistant as AssistantMessage
 from rag_server.assistants.keywords import check_keywords
 from rag_server.config import AssistantSettings
 from rag_server.domain.assistant import Assistant
-from rag_server.errors import FieldViolation, NotFound
+from rag_server.errors import NotFound
 from rag_server.generation.models import Models
 from rag_server.interceptors.call import current_call
 from rag_server.metadata.database import Database, Transaction
@@ -83,15 +83,14 @@ class AssistantServicer(pb_grpc.AssistantServiceServicer):
         """Change what the mask names."""
         tenant_id, new = current_call.get().tenant_id, request.assistant
         paths = set(request.update_mask.paths)
-        profile = from_assistant(new)
-        if "generation" in paths:
+        if any(path.partition(".")[0] == "generation" for path in paths):
             self._check_models(new)
 
         async def update(tx: Transaction) -> pb.UpdateAssistantResponse:
             assistant = await tx.assistants.update(
                 tenant_id,
                 request.assistant_id,
-                lambda present: changed(present, profile, paths - {"is_default"}),
+                lambda present: changed(present, request),
                 kept=self._settings.kept_revisions,
             )
             if paths & {"keywords", "language"}:  # either decides what the other means
@@ -160,10 +159,8 @@ class AssistantServicer(pb_grpc.AssistantServiceServicer):
 async def _check_collections(tx: Transaction, tenant_id: str, collection_ids: Sequence[str]) -> None:
     absent = await tx.collections.absent(tenant_id, collection_ids)
     if absent:
-        error = NotFound.for_resource("collection", absent[0])
         field = f"assistant.collection_ids[{list(collection_ids).index(absent[0])}]"
-        error.violations = (FieldViolation(field, error.message),)
-        raise error
+        raise NotFound.for_resource("collection", absent[0]).in_field(field)
 
 
 def _page(found: Sequence[Assistant], size: int) -> list[AssistantMessage]:

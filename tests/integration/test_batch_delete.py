@@ -31,13 +31,27 @@ def before(value: int) -> filter_pb2.Filter:
     )
 
 
-@pytest_asyncio.fixture(loop_scope="session")
-async def shelf(client: RagClient, collection: str) -> str:
-    """Return a collection with a document of each of `COUNT` years."""
+async def fill(client: RagClient, collection: str) -> None:
+    """Hand in a document of each of `COUNT` years."""
     for number in range(COUNT):
         metadata = {"year": year(2000 + number)}
         await client.ingest_text(collection, f"Bottle {number} of oil.", f"doc{number}", metadata=metadata)
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def shelf(client: RagClient, collection: str) -> str:
+    """Return a collection with documents, which the test may delete."""
+    await fill(client, collection)
     return collection
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def untouched(server: ServerUnderTest) -> str:
+    """Return a collection with documents, from which no test deletes any."""
+    name = f"untouched-{uuid.uuid4().hex[:12]}"
+    await server.client.create_collection(name)
+    await fill(server.client, name)
+    return name
 
 
 async def names(client: RagClient, collection: str) -> list[str]:
@@ -70,11 +84,13 @@ async def test_delete_by_filter_is_final_for_readers(
         assert (await tx.collections.get("default", shelf)).document_count == 2
 
 
-async def test_dry_run_says_what_would_go_and_changes_nothing(client: RagClient, shelf: str) -> None:
-    response = await delete(client, shelf, filter=before(2002), dry_run=True, request_id=str(uuid.uuid4()))
+async def test_dry_run_says_what_would_go_and_changes_nothing(client: RagClient, untouched: str) -> None:
+    response = await delete(
+        client, untouched, filter=before(2002), dry_run=True, request_id=str(uuid.uuid4())
+    )
     assert list(response.document_ids) == ["doc0", "doc1"]
     assert (response.matched_count, response.deleted_count, response.remaining_count) == (2, 0, 2)
-    assert len(await names(client, shelf)) == COUNT
+    assert len(await names(client, untouched)) == COUNT
 
 
 async def test_call_deletes_no_more_than_it_may_and_says_what_is_left(client: RagClient, shelf: str) -> None:
@@ -130,11 +146,11 @@ async def test_delete_with_a_request_id_is_done_once(client: RagClient, shelf: s
     ],
 )
 async def test_wrong_request_has_its_reason_and_deletes_nothing(
-    client: RagClient, shelf: str, fields: dict[str, Any], reason: str
+    client: RagClient, untouched: str, fields: dict[str, Any], reason: str
 ) -> None:
-    request = pb.BatchDeleteDocumentsRequest(**{"collection_id": shelf, **fields})
+    request = pb.BatchDeleteDocumentsRequest(**{"collection_id": untouched, **fields})
     assert (await failure(client.documents.BatchDeleteDocuments(request))).reason == reason
-    assert len(await names(client, shelf)) == COUNT
+    assert len(await names(client, untouched)) == COUNT
 
 
 async def test_delete_leaves_no_orphans(server: ServerUnderTest, client: RagClient, shelf: str) -> None:

@@ -19,7 +19,7 @@ from rag.v1 import generate_service_pb2 as generate_pb
 from rag_server.backends.extractive.generator import ExtractiveGenerator
 from rag_server.domain.generation import Prompt
 from rag_server.services import conversations as servicer
-from tests.rag_client import RagClient, failure, failure_of, next_of
+from tests.rag_client import RagClient, ServerUnderTest, failure, failure_of, next_of
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -32,12 +32,19 @@ CHILEAN_LEAVE = "Employees in Chile get 15 days of annual leave per year."
 CHILEAN_OFFICE = "The office in Chile stands in Valparaíso, above the harbour."
 
 
-@pytest_asyncio.fixture(loop_scope="session")
-async def handbook(client: RagClient, collection: str) -> str:
-    """Return a collection that the questions are about."""
+async def fill(client: RagClient, collection: str) -> None:
+    """Hand in what the questions are about."""
     for name, text in (("de", GERMAN_LEAVE), ("cl", CHILEAN_LEAVE), ("office", CHILEAN_OFFICE)):
         await client.ingest_text(collection, text, name)
-    return collection
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def handbook(server: ServerUnderTest) -> str:
+    """Return a collection that the questions are about, and that stays as it is."""
+    name = f"handbook-{uuid.uuid4().hex[:12]}"
+    await server.client.create_collection(name)
+    await fill(server.client, name)
+    return name
 
 
 async def created(client: RagClient, **fields: Any) -> pb.Conversation:
@@ -176,12 +183,13 @@ async def test_question_and_answer_are_recorded_as_they_were_told(client: RagCli
 
 
 async def test_sources_stay_as_they_were_when_their_document_is_replaced(
-    client: RagClient, handbook: str
+    client: RagClient, collection: str
 ) -> None:
+    await fill(client, collection)
     conversation = await created(client)
-    response = await ask(client, handbook, FIRST, conversation_id=conversation.id)
+    response = await ask(client, collection, FIRST, conversation_id=conversation.id)
     cited = response.citations[0].document_id
-    await client.ingest_text(handbook, "Nothing of it holds any more.", cited)
+    await client.ingest_text(collection, "Nothing of it holds any more.", cited)
     _, answer = (await messages(client, conversation.id)).messages
     source = answer.answer.sources[answer.answer.citations[0].source_index].chunk
     assert answer.answer.citations[0].quote in source.text

@@ -15,7 +15,7 @@ from rag.v1 import generate_service_pb2 as generate_pb
 from rag.v1 import grounding_pb2 as pb
 from rag.v1.options_pb2 import GenerationOptions
 from rag_server.app import running_server
-from rag_server.backends.onnx import cache, entailment, entailment_export
+from rag_server.backends.onnx import cache, entailment
 from rag_server.backends.onnx.source import ModelSource
 from tests.conftest import SettingsFactory
 from tests.openai_server import OpenAiServer, Stream
@@ -163,6 +163,8 @@ async def test_judgement_of_an_answer_stays_with_it_in_its_conversation(rig: Rig
 async def test_entailment_model_of_the_settings_judges_and_is_named(
     settings: SettingsFactory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    from rag_server.backends.onnx import entailment_export  # torch, which takes seconds to import
+
     async def export(source: ModelSource, output: Path) -> tuple[int, str]:
         arguments = ["--id", source.id, "--load", source.load_argument, "--output", str(output)]
         return await asyncio.to_thread(entailment_export.main, arguments), ""

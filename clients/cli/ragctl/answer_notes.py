@@ -40,7 +40,10 @@ def show_end(session: Session, finished: GenerationFinished) -> None:
         output.line(f"{unheard} of the earlier messages did not fit the model's window.", style="yellow")
     _show_policy(output, finished.reason, finished.policy)
     if finished.reason == FinishReason.FINISH_REASON_MAX_TOKENS:
-        output.line("The answer was cut at the limit of --max-tokens.", style="yellow")
+        output.line(
+            "The answer was cut at the limit of --max-tokens, or at the end of the model's window.",
+            style="yellow",
+        )
     if finished.HasField("grounding"):
         show_score(session, finished.grounding)
 

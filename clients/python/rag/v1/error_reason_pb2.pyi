@@ -368,7 +368,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """
     ERROR_REASON_QUESTION_EXCEEDS_WINDOW: _ErrorReason.ValueType  # 141
     """ERROR_REASON_QUESTION_EXCEEDS_WINDOW (INVALID_ARGUMENT): the question and an answer of `max_answer_tokens` do
-    not fit the model's window, even without any source. Metadata: `model`, `window_tokens`, `question_tokens`.
+    not fit the model's window, even without any source, or the instructions alone do not: those of the assistant and
+    `generation.output` are part of them. Metadata: `model`, `window_tokens`, `question_tokens`.
     """
     ERROR_REASON_COST_LIMIT_EXCEEDED: _ErrorReason.ValueType  # 142
     """ERROR_REASON_COST_LIMIT_EXCEEDED (INVALID_ARGUMENT): the answer could cost more than the request, or the
@@ -434,7 +435,11 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """
     ERROR_REASON_VLLM_ENGINE_DEAD: _ErrorReason.ValueType  # 162
     """ERROR_REASON_VLLM_ENGINE_DEAD (UNAVAILABLE): the engine that runs the model has ended, perhaps in the middle of
-    this answer. It has to be started again, with the server. Metadata: `model`.
+    this answer. The server starts it again, unless it has died too often. Metadata: `model`.
+    """
+    ERROR_REASON_VLLM_ENGINE_RESTARTING: _ErrorReason.ValueType  # 205
+    """ERROR_REASON_VLLM_ENGINE_RESTARTING (UNAVAILABLE): the engine that runs the model has ended and is being started
+    again; RetryInfo says when it should be back. Metadata: `model`.
     """
     ERROR_REASON_VLLM_REQUEST_FAILED: _ErrorReason.ValueType  # 163
     """ERROR_REASON_VLLM_REQUEST_FAILED (UNAVAILABLE): the engine broke off an answer, and goes on with the others.
@@ -889,7 +894,8 @@ ERROR_REASON_MODEL_UNKNOWN: ErrorReason.ValueType  # 140
 """
 ERROR_REASON_QUESTION_EXCEEDS_WINDOW: ErrorReason.ValueType  # 141
 """ERROR_REASON_QUESTION_EXCEEDS_WINDOW (INVALID_ARGUMENT): the question and an answer of `max_answer_tokens` do
-not fit the model's window, even without any source. Metadata: `model`, `window_tokens`, `question_tokens`.
+not fit the model's window, even without any source, or the instructions alone do not: those of the assistant and
+`generation.output` are part of them. Metadata: `model`, `window_tokens`, `question_tokens`.
 """
 ERROR_REASON_COST_LIMIT_EXCEEDED: ErrorReason.ValueType  # 142
 """ERROR_REASON_COST_LIMIT_EXCEEDED (INVALID_ARGUMENT): the answer could cost more than the request, or the
@@ -955,7 +961,11 @@ the message what they may be about. Metadata: `model`.
 """
 ERROR_REASON_VLLM_ENGINE_DEAD: ErrorReason.ValueType  # 162
 """ERROR_REASON_VLLM_ENGINE_DEAD (UNAVAILABLE): the engine that runs the model has ended, perhaps in the middle of
-this answer. It has to be started again, with the server. Metadata: `model`.
+this answer. The server starts it again, unless it has died too often. Metadata: `model`.
+"""
+ERROR_REASON_VLLM_ENGINE_RESTARTING: ErrorReason.ValueType  # 205
+"""ERROR_REASON_VLLM_ENGINE_RESTARTING (UNAVAILABLE): the engine that runs the model has ended and is being started
+again; RetryInfo says when it should be back. Metadata: `model`.
 """
 ERROR_REASON_VLLM_REQUEST_FAILED: ErrorReason.ValueType  # 163
 """ERROR_REASON_VLLM_REQUEST_FAILED (UNAVAILABLE): the engine broke off an answer, and goes on with the others.

@@ -15,6 +15,7 @@ from rag.v1.expansion_pb2 import SearchedWith
 from rag.v1.generate_service_pb2 import (
     AnswerDelta,
     Citation,
+    CitationOrigin,
     FinishReason,
     GenerationFinished,
     GenerationStarted,
@@ -220,6 +221,20 @@ def test_conversations_show_writes_questions_answers_and_sources(run: Any, json_
     shown = json_of(run("conversations", "show", talk, "--json"))
     assert shown["conversation"]["id"] == talk
     assert [each["text"] for each in shown["messages"]] == ["how?", TEXT]
+
+
+@pytest.mark.usefixtures("spoken")
+def test_conversations_show_leaves_the_markers_of_a_model_as_they_are(
+    run: Any, rag: FakeRag, talk: str
+) -> None:
+    answer = rag.messages[-1]
+    answer.text = f"{TEXT}[2]"
+    (citation,) = answer.answer.citations
+    citation.source_index, citation.origin = 1, CitationOrigin.CITATION_ORIGIN_MARKER
+    answer.answer.sources.insert(0, RetrievedChunk(chunk=Chunk(document_id="zero.md")))
+    lines = run("conversations", "show", talk).stdout.splitlines()
+    assert f"{TEXT}[2]" in lines
+    assert "[2] One" in lines
 
 
 def test_conversations_show_tells_what_was_told_of_an_answer(run: Any, rag: FakeRag, talk: str) -> None:

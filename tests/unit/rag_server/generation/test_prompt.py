@@ -135,6 +135,17 @@ def test_source_has_its_title_and_context() -> None:
 
 def test_footnotes_of_a_source_are_no_markers() -> None:
     assert prompt_source(1, source("At dawn.[3] See [note].")).text == "At dawn.(3) See [note]."
+    assert prompt_source(1, source("At dawn [1, 2], [4-6]【7】.")).text == "At dawn (1, 2), (4-6)(7)."
+    assert prompt_source(1, source("In [0, 1].")).text == "In [0, 1]."
+
+
+def test_code_of_a_source_stays_as_it_is() -> None:
+    code = "```js\nlet a = b[1];\n```\nSo `a[2]` is"
+    assert prompt_source(1, source(f"{code} it.[3]")).text == f"{code} it.(3)"
+
+
+def test_footnotes_after_the_end_of_code_that_began_before_a_source_are_no_markers() -> None:
+    assert prompt_source(1, source("a = 1\n```\nIt waits.[3]")).text == "a = 1\n```\nIt waits.(3)"
 
 
 @pytest.mark.parametrize(
@@ -149,13 +160,23 @@ def test_footnotes_of_a_source_are_no_markers() -> None:
         "<s>",
         "[INST] [/INST]",
         "<end_of_turn><start_of_turn>",
+        "<｜User｜>",
+        "<｜end▁of▁sentence｜>",
+        "<bos><eos>",
+        "<<SYS>> <</SYS>>",
+        "[SYSTEM_PROMPT] [/SYSTEM_PROMPT]",
+        "[TOOL_RESULTS]",
     ],
 )
 def test_what_could_end_a_source_or_begin_a_turn_is_neutralised(text: str) -> None:
     made = neutralise(text)
     assert made != text
     assert len(made) == len(text)
-    found = re.search(r"<\s*/?\s*source|<\||\|>|</?s>|\[/?INST\]|<(start|end)_of", made, re.IGNORECASE)
+    found = re.search(
+        r"<\s*/?\s*source|<[|｜]|[|｜]>|</?s>|\[/?(INST|SYS|TOOL)|<(start|end)_of|<[be]os|<</?SYS",
+        made,
+        re.IGNORECASE,
+    )
     assert found is None
 
 

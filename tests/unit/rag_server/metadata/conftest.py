@@ -57,10 +57,14 @@ async def database(url: str) -> AsyncIterator[Database]:
     await opened.close()
 
 
-@pytest.fixture
-async def collection(database: Database) -> Collection:
+async def make_collection(database: Database) -> Collection:
     async with database.transaction() as tx:
         return await tx.collections.create(TENANT, NewCollection("papers"), embedding_model="m", dimension=4)
+
+
+@pytest.fixture
+async def collection(database: Database) -> Collection:
+    return await make_collection(database)
 
 
 Submit = Callable[..., Awaitable[Job]]
@@ -69,7 +73,10 @@ Submit = Callable[..., Awaitable[Job]]
 @pytest.fixture
 def submit(database: Database, collection: Collection) -> Submit:
     """Accept a job for a document of the collection."""
+    return submits_to(database, collection)
 
+
+def submits_to(database: Database, collection: Collection) -> Submit:
     async def submit(
         document_id: str = "doc",
         *,
@@ -98,7 +105,10 @@ Publish = Callable[..., Awaitable[Job]]
 @pytest.fixture
 def publish(database: Database) -> Publish:
     """Publish a job's document."""
+    return publishes_to(database)
 
+
+def publishes_to(database: Database) -> Publish:
     async def publish(job: Job, *, sha256: str = "a" * 64, chunks: int = 3) -> Job:
         async with database.transaction() as tx:
             return await tx.documents.publish(TENANT, job.id, make_publication(sha256=sha256, chunks=chunks))

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+import pytest_asyncio
 from sqlalchemy import select
 from sqlmodel import col
 
 from rag_server.domain.assistant import AssistantProfile
 from rag_server.domain.change import DocumentChange
-from rag_server.domain.collection import Collection, NewCollection, TokenChunking
+from rag_server.domain.collection import NewCollection, TokenChunking
 from rag_server.domain.conversation import ConversationRef, TurnLease
 from rag_server.domain.crawl import CrawledPage, CrawlRequest
 from rag_server.domain.document import NewDocument
-from rag_server.domain.job import Job, JobState
+from rag_server.domain.job import JobState
 from rag_server.domain.lease import Lease, LeaseLost
 from rag_server.domain.metadata import MetadataType
 from rag_server.domain.priority import Priority
@@ -30,6 +32,14 @@ from rag_server.errors import NotFound, Unavailable
 from rag_server.metadata import Database, Transaction
 from rag_server.metadata.conversation_tables import ConversationRow
 from rag_server.metadata.parents import ItemOutcome
+from tests import databases
+from tests.unit.rag_server.metadata.conftest import (
+    Clock,
+    make_collection,
+    make_publication,
+    publishes_to,
+    submits_to,
+)
 
 OWNER = "acme"
 STRANGER = "globex"
@@ -70,14 +80,10 @@ class Belongings:
         return self.turn.conversation_id
 
 
-@pytest.fixture
-async def owned(
-    database: Database,
-    collection: Collection,
-    submit: Callable[..., Awaitable[Job]],
-    publish: Callable[..., Awaitable[Job]],
-    publication: Callable[..., Publication],
-) -> Belongings:
+async def fill(database: Database) -> Belongings:
+    """Give the owner one of everything."""
+    collection = await make_collection(database)
+    submit, publish = submits_to(database, collection), publishes_to(database)
     done = await submit(metadata={"year": 2020})
     await publish(done)
     queued = await submit("other")
@@ -115,8 +121,28 @@ async def owned(
         await tx.assistants.mark_default(OWNER, "guide", is_default=True)
     ids = done.id, queued.id, failed.id, crawl.id
     return Belongings(
-        collection.uid, *ids, lease, delivery, sweep.id, upload.id, publication(), turn, assistant.uid
+        collection.uid, *ids, lease, delivery, sweep.id, upload.id, make_publication(), turn, assistant.uid
     )
+
+
+@pytest.fixture
+async def owned(database: Database) -> Belongings:
+    return await fill(database)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module", params=databases.KINDS)
+async def untouched(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[tuple[Database, Belongings]]:
+    """Give a database of this module's own, which each test leaves, and sees that it leaves, as it was."""
+    async with AsyncExitStack() as stack:
+        if request.param == "sqlite":
+            url = f"sqlite+aiosqlite:///{tmp_path_factory.mktemp('untouched') / 'metadata.db'}"
+        else:
+            url = databases.url_of(stack.enter_context(databases.migrated_database()))
+        database = await Database.open(url, clock=Clock())
+        stack.push_async_callback(database.close)
+        yield database, await fill(database)
 
 
 Attempt = Callable[[Transaction, Belongings], Awaitable[Any]]
@@ -350,10 +376,12 @@ async def _everything(database: Database, owned: Belongings) -> list[Any]:
         ]
 
 
+@pytest.mark.asyncio(loop_scope="module")
 @pytest.mark.parametrize("method", NOT_FOUND)
 async def test_foreign_id_is_not_found_and_untouched(
-    database: Database, owned: Belongings, method: str
+    untouched: tuple[Database, Belongings], method: str
 ) -> None:
+    database, owned = untouched
     before = await _everything(database, owned)
     async with database.transaction() as tx:
         with pytest.raises(NotFound) as raised:
@@ -364,17 +392,19 @@ async def test_foreign_id_is_not_found_and_untouched(
     assert await _everything(database, owned) == before
 
 
+@pytest.mark.asyncio(loop_scope="module")
 @pytest.mark.parametrize("method", EMPTY)
 async def test_foreign_rows_are_neither_listed_nor_touched(
-    database: Database, owned: Belongings, method: str
+    untouched: tuple[Database, Belongings], method: str
 ) -> None:
+    database, owned = untouched
     before = await _everything(database, owned)
     async with database.transaction() as tx:
         assert not await EMPTY[method](tx, owned)
     assert await _everything(database, owned) == before
 
 
-def test_every_repository_method_is_tried(database: Database) -> None:
+def test_every_repository_method_is_tried() -> None:
     methods: dict[str, bool] = {}
     for name, repository in vars(Transaction(None, lambda: datetime.now(UTC))).items():  # type: ignore[arg-type]  # opened by nobody
         for method, function in inspect.getmembers(repository, inspect.iscoroutinefunction):

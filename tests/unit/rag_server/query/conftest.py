@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import shutil
 from collections.abc import AsyncIterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -69,23 +67,10 @@ def make_chunk(
     )
 
 
-@pytest.fixture(scope="session")
-def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a database file without content: copying it is ten times as quick as making it."""
-    path = tmp_path_factory.mktemp("metadata") / "metadata.db"
-
-    async def make() -> None:
-        await (await Database.open(f"sqlite+aiosqlite:///{path}")).close()
-
-    with ThreadPoolExecutor(1) as thread:
-        thread.submit(asyncio.run, make()).result()
-    return path
-
-
 @pytest.fixture
-async def database(migrated: Path, tmp_path: Path) -> AsyncIterator[Database]:
+async def database(migrated_sqlite: Path, tmp_path: Path) -> AsyncIterator[Database]:
     path = tmp_path / "metadata.db"
-    shutil.copy(migrated, path)
+    shutil.copy(migrated_sqlite, path)
     database = await Database.open(f"sqlite+aiosqlite:///{path}")
     yield database
     await database.close()

@@ -10,10 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rag_server.backends.onnx import cache, cross_encoder_export
+from rag_server.backends.onnx import cache
 from rag_server.backends.onnx.artifact import DESCRIPTION, read_artifact
 from rag_server.backends.onnx.cross_encoder import OnnxCrossEncoder
-from rag_server.backends.onnx.graph_export import Status
 from rag_server.backends.onnx.pair_tokenizer import Pair, PairTokenizer
 from rag_server.backends.onnx.session import RunStopped, Stop
 from rag_server.backends.onnx.source import ModelSource
@@ -38,6 +37,7 @@ PAIRS = [
 @pytest.fixture
 def in_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """Spare the seconds that a process takes to import torch once more."""
+    from rag_server.backends.onnx import cross_encoder_export
 
     async def export(source: ModelSource, output: Path) -> tuple[int, str]:
         arguments = ["--id", source.id, "--load", source.load_argument, "--output", str(output)]
@@ -112,13 +112,18 @@ async def test_score_after_close_raises_unavailable(reranker: OnnxCrossEncoder) 
     assert raised.value.reason == "RERANKER_UNAVAILABLE"
 
 
-def export(folder: Path, output: Path) -> int:
+def export(folder: Path, output: Path) -> str:
+    """Return the name of the status; torch is imported by the process that runs these tests alone."""
+    from rag_server.backends.onnx import cross_encoder_export
+    from rag_server.backends.onnx.graph_export import Status
+
     output.mkdir()
-    return cross_encoder_export.main(["--id", "acme/cross", "--load", str(folder), "--output", str(output)])
+    arguments = ["--id", "acme/cross", "--load", str(folder), "--output", str(output)]
+    return Status(cross_encoder_export.main(arguments)).name
 
 
 def test_export_is_described(build_cross_encoder: Build, tmp_path: Path) -> None:
-    assert export(build_cross_encoder(), tmp_path / "out") == Status.OK
+    assert export(build_cross_encoder(), tmp_path / "out") == "OK"
     described = read_artifact(tmp_path / "out").description
     assert (described.id, described.window_tokens, described.special_token_count) == ("acme/cross", 24, 3)
 
@@ -126,7 +131,7 @@ def test_export_is_described(build_cross_encoder: Build, tmp_path: Path) -> None
 def test_export_several_labels_is_unsupported(
     build_cross_encoder: Build, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert export(build_cross_encoder(label_count=3), tmp_path / "out") == Status.UNSUPPORTED
+    assert export(build_cross_encoder(label_count=3), tmp_path / "out") == "UNSUPPORTED"
     assert "one label" in capsys.readouterr().err
     assert not (tmp_path / "out" / DESCRIPTION).exists()
 
@@ -139,7 +144,7 @@ def test_export_scores_that_differ_are_refused(
 ) -> None:
     read = PairTokenizer.pair
     monkeypatch.setattr(PairTokenizer, "pair", lambda self, query, passage: read(self, passage, query))
-    assert export(build_cross_encoder(), tmp_path / "out") == Status.MISMATCH
+    assert export(build_cross_encoder(), tmp_path / "out") == "MISMATCH"
     assert "scores differ" in capsys.readouterr().err
     assert not (tmp_path / "out" / DESCRIPTION).exists()
 

@@ -9,9 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rag_server.backends.onnx import cache, entailment_export
+from rag_server.backends.onnx import cache
 from rag_server.backends.onnx.entailment import OnnxEntailment
-from rag_server.backends.onnx.graph_export import Status
 from rag_server.backends.onnx.source import ModelSource
 from rag_server.errors import Unavailable
 
@@ -27,6 +26,7 @@ PAIRS = [
 @pytest.fixture
 def in_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """Spare the seconds that a process takes to import torch once more."""
+    from rag_server.backends.onnx import entailment_export
 
     async def export(source: ModelSource, output: Path) -> tuple[int, str]:
         arguments = ["--id", source.id, "--load", source.load_argument, "--output", str(output)]
@@ -60,6 +60,9 @@ async def test_probability_is_that_of_the_label_entailment(
 def test_export_model_without_the_label_is_unsupported(
     build_cross_encoder: Build, tmp_path: Path, capsys: pytest.CaptureFixture[str], labels: tuple[str, ...]
 ) -> None:
+    from rag_server.backends.onnx import entailment_export
+    from rag_server.backends.onnx.graph_export import Status
+
     (tmp_path / "out").mkdir()
     arguments = ["--id", "x", "--load", str(build_cross_encoder(labels=labels)), "--output"]
     assert entailment_export.main([*arguments, str(tmp_path / "out")]) == Status.UNSUPPORTED
