@@ -100,6 +100,11 @@ class OpenAiServer:
         return self._script.pop(0) if self._script else self.default
 
     @property
+    def open_count(self) -> int:
+        """Connections that are open, each a task of this process: clients keep some for later requests."""
+        return len(self._tasks)
+
+    @property
     def port(self) -> int:
         assert self._server is not None
         return int(self._server.sockets[0].getsockname()[1])
