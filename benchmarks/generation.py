@@ -111,7 +111,7 @@ async def called(address: str, what: str, *numbers: int) -> Any:
 
 async def measure(running: RunningServer, rounds: int) -> list[Figure]:
     """Return all figures."""
-    served = running.parts.generation.models.served[-1]
+    served = running.parts.generation.served.models.served[-1]
     generator: Any = served.generator
     direct = Direct(generator)
     address = running.address

@@ -121,7 +121,7 @@ async def running_server(settings: Settings) -> AsyncIterator[RunningServer]:
             CHUNKS: parts.chunks.check,
             EMBEDDER: lambda: check_embedder(parts.embedder),
             INGEST: background.check,
-            **parts.generation.checks,
+            **parts.generation.served.checks,
         }
         if is_distributed:  # no service needs it: without the broker jobs wait in the outbox
             checks[QUEUE] = parts.queue.check
@@ -146,7 +146,7 @@ async def running_server(settings: Settings) -> AsyncIterator[RunningServer]:
         serve_metrics(settings.metrics, registry, stack)
 
         if not is_distributed:
-            await _take_up_unfinished(parts.database)
+            await _take_up_unfinished(parts.database, is_shared=settings.database.is_shared)
         if not is_distributed or settings.queue.work_in_server:
             consumer, dead_letters = create_consumer(
                 settings,
@@ -172,8 +172,11 @@ async def running_server(settings: Settings) -> AsyncIterator[RunningServer]:
             upload_ttl_s=settings.ingest.upload_ttl_s,
         )
         background.start("expirer", expirer.run)
-        webhooks = create_webhook_relay(settings.webhooks, parts.database, event_body, registry)
-        background.start("webhooks", webhooks.run)
+        background.start(
+            "webhooks", create_webhook_relay(settings.webhooks, parts.database, event_body, registry).run
+        )
+        for name, watch in parts.generation.served.supervisors.items():
+            background.start(name, watch)
         await parts.retrieval.preload()
         await health.check()
         background.start("health", health.run)
@@ -233,8 +236,8 @@ def _add_services(
         settings,
         database,
         model,
-        parts.generation.models,
-        parts.generation.engines,
+        parts.generation.served.models,
+        parts.generation.served.engines,
         health,
         replace(memory, caches={**memory.caches, **parts.generation.caches}),
         Reconciler(database, parts.chunks, parts.blobs, submitter, sweeper),
@@ -258,11 +261,17 @@ def _add_services(
                 parts.generation,
                 parts.embedder.tokenizer.count,
                 analyzer_for,
-                create_assistants(settings.assistants, database, parts.embedder, analyzer_for),
+                create_assistants(
+                    settings.assistants,
+                    database,
+                    parts.embedder,
+                    analyzer_for,
+                    parts.generation.served.models,
+                ),
                 background,
                 parts.generation.screen,
             ),
-            parts.generation.models,
+            parts.generation.served.models,
             parts.generation.grounding,
             resumable,
         ),
@@ -275,22 +284,23 @@ def _add_services(
         server,
     )
     assistant_service_pb2_grpc.add_AssistantServiceServicer_to_server(
-        AssistantServicer(settings.assistants, database, idempotency, parts.generation.models), server
+        AssistantServicer(settings.assistants, database, idempotency, parts.generation.served.models), server
     )
     admin_service_pb2_grpc.add_AdminServiceServicer_to_server(admin, server)
     health_pb2_grpc.add_HealthServicer_to_server(health.servicer, server)
     add_reflection(server, [*NEEDS, HEALTH_SERVICE])
 
 
-async def _take_up_unfinished(database: Database) -> None:
+async def _take_up_unfinished(database: Database, *, is_shared: bool) -> None:
     """Have the jobs worked on that the last process left unfinished: the queue in memory knows none of them.
 
-    Conversations whose answers it left unfinished go on. This process has the data folder to itself, so
-    nobody can hold a lease.
+    Where the database is in a folder that this process has to itself nobody can hold a lease: conversations
+    whose answers were left unfinished go on at once. Where others may work on it, leases end by themselves.
     """
     async with database.transaction() as tx:
-        await tx.leases.release_all()
-        await tx.turns.release_all()
+        if not is_shared:
+            await tx.leases.release_all()
+            await tx.turns.release_all()
         count = await tx.outbox.add_unfinished()
         waiting = await tx.outbox.waiting(up_to=max(count, 1))
     if waiting:

@@ -12,10 +12,12 @@ from rag_server.backends.protocols import Embedder
 from rag_server.background import Background
 from rag_server.config import AssistantSettings, ConversationSettings
 from rag_server.config.answering import RULES
+from rag_server.generation.continuation import Continuation
 from rag_server.generation.conversing import Conversing
 from rag_server.generation.filters.screen import Screen
 from rag_server.generation.follow_up import FollowUpWords
 from rag_server.generation.history import HistoryBudget, HistoryWindow
+from rag_server.generation.models import Models
 from rag_server.generation.naming import TitleWriter
 from rag_server.generation.rewriting import Rewriting
 from rag_server.generation.summarising import SummaryWriter
@@ -51,11 +53,15 @@ def create_conversing(
     return Conversing(
         generation.answering,
         Turns(database, TurnLimits(settings.lease_s, settings.max_messages)),
-        window,
-        Rewriting(
-            generation.tasks,
-            FollowUpWords(analyzer_for),
-            model=None if settings.rewrite_model == RULES else settings.rewrite_model or "",
+        Continuation(
+            window,
+            Rewriting(
+                generation.tasks,
+                FollowUpWords(analyzer_for),
+                model=None if settings.rewrite_model == RULES else settings.rewrite_model or "",
+            ),
+            screen,
+            has_summaries=summaries is not None,
         ),
         encode_answer,
         assistants,
@@ -70,6 +76,7 @@ def create_assistants(
     database: Database,
     embedder: Embedder,
     analyzer_for: Callable[[str], Analyzer],
+    models: Models,
 ) -> Assistants:
     """Return what gives questions their assistants."""
     return Assistants(
@@ -81,4 +88,5 @@ def create_assistants(
             min_similarity_untrained=settings.min_similarity_untrained,
         ),
         FollowUpWords(analyzer_for),
+        models.knows,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
@@ -13,6 +14,7 @@ from prometheus_client.registry import Collector
 from rag_server.backends.protocols import Price
 from rag_server.backends.vllm.environment import load_vllm
 from rag_server.backends.vllm.options import EngineOptions
+from rag_server.backends.vllm.supervisor import RestartLimits, Supervisor
 from rag_server.config.answering import ModelSettings
 from rag_server.config.engine import VllmProviderSettings
 from rag_server.domain.engine import EngineFigures
@@ -30,9 +32,12 @@ async def start_engine(
     model: ModelSettings,
     provider: VllmProviderSettings,
     price: Price | None,
+    turn: asyncio.Lock,
     stack: AsyncExitStack,
-) -> VllmGenerator:
-    """Start vLLM for one model; it ends with `stack`.
+) -> tuple[VllmGenerator, Supervisor]:
+    """Start vLLM for one model; it ends with `stack`. Return it with what watches it, once that is run.
+
+    `turn` is held by whichever engine is being started again.
 
     Raises `FailedPrecondition` (`VLLM_NOT_INSTALLED`, `VLLM_NOT_STARTED`).
     """
@@ -61,7 +66,8 @@ async def start_engine(
     options = VllmModelOptions(name, model.provider, price, defaults, model.extra)
     engine = await Engine.start(name, engine_options)
     stack.push_async_callback(engine.close)
-    return await VllmGenerator.create(options, engine, model.window_tokens)
+    generator = await VllmGenerator.create(options, engine, model.window_tokens)
+    return generator, Supervisor(engine, RestartLimits(provider.restarts), turn)
 
 
 class _Engines(Collector):

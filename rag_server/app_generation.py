@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry
 
-from rag_server.app_engines import Figures
 from rag_server.app_filters import create_screen
-from rag_server.app_models import open_models
+from rag_server.app_models import ModelParts, open_models
 from rag_server.app_retrieval import RetrievalParts
 from rag_server.backends.extractive.generator import ExtractiveGenerator
 from rag_server.backends.memory_answer_store import MemoryAnswerStore
@@ -31,7 +30,6 @@ from rag_server.generation.filters.counts import FilterCounts
 from rag_server.generation.filters.screen import Screen
 from rag_server.generation.ground import Grounder
 from rag_server.generation.grounding.judge import Judge
-from rag_server.generation.models import Models
 from rag_server.generation.pipeline import Answering
 from rag_server.generation.prompt import PromptTemplates
 from rag_server.generation.structured import StructuredWriter
@@ -46,13 +44,9 @@ class GenerationParts:
     """What answers questions."""
 
     answering: Answering
-    models: Models
+    served: ModelParts
     tasks: Tasks
     grounding: GroundingCheck
-    checks: Mapping[str, Callable[[], Awaitable[None]]]
-    """Health of the providers and engines, by name; no service needs one."""
-    engines: Figures
-    """How the models fare that run in this process's care."""
     screen: Screen
     caches: Mapping[str, Callable[[], CacheFigures]]
     """By name."""
@@ -93,7 +87,7 @@ async def open_generation(
     answering = Answering(
         retrieval.retrieval, models, composer, asking, Expanding(tasks), Grounder(judge), screen
     )
-    return GenerationParts(answering, models, tasks, check, served.checks, served.engines, screen, caches)
+    return GenerationParts(answering, served, tasks, check, screen, caches)
 
 
 async def _open_entailment(settings: Settings, stack: AsyncExitStack) -> OnnxEntailment | None:
@@ -114,4 +108,4 @@ def create_resumable_answers(settings: Settings, registry: CollectorRegistry) ->
         settings.answers.resume_buffer_bytes,
         settings.server.default_stream_deadline_s,
     )
-    return ResumableAnswers(limits, registry)
+    return ResumableAnswers(limits, registry, has_peers=settings.database.is_shared)

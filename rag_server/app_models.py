@@ -17,6 +17,7 @@ from rag_server.backends.openai.provider import Provider, ProviderOptions
 from rag_server.backends.openai.token_counts import EstimatedTokens, TokenizerFile
 from rag_server.backends.protocols import Generator, Price
 from rag_server.backends.spaced_check import SpacedCheck
+from rag_server.background import Work
 from rag_server.config import Settings
 from rag_server.config.answering import ModelSettings, ProviderSettings
 from rag_server.config.engine import VllmProviderSettings
@@ -38,6 +39,8 @@ class ModelParts:
     """Health of the providers and engines, by name; no service needs one."""
     engines: Figures
     """How the models fare that run in this process's care."""
+    supervisors: Mapping[str, Work]
+    """What starts those again that have died, by name: to be run beside the calls."""
 
 
 async def open_models(
@@ -58,11 +61,15 @@ async def open_models(
             stack.push_async_callback(providers[name].close)
     checks: dict[str, Callable[[], Awaitable[None]]] = {}
     engines: dict[str, Callable[[], EngineFigures]] = {}
+    supervisors: dict[str, Work] = {}
+    restarting = asyncio.Lock()
     for name, model in own.models.items():
         provider = own.providers[model.provider]
         generator: Generator
         if isinstance(provider, VllmProviderSettings):
-            generator = engine = await start_engine(name, model, provider, _price(model), stack)
+            engine, supervisor = await start_engine(name, model, provider, _price(model), restarting, stack)
+            generator = engine
+            supervisors[f"engine of {name}"] = supervisor.run
             checks[f"model:{name}"] = engine.check  # at hand: it costs nothing
             engines[name] = partial(getattr, engine, "figures")
         else:
@@ -71,7 +78,7 @@ async def open_models(
             checks[f"provider:{model.provider}"] = SpacedCheck(generator.check, CHECK_INTERVAL_S)
         served.append(_served(generator, model.permits, model.queue))
     show_engines(engines, registry)
-    return ModelParts(Models(served, own.aliases, own.fallbacks), checks, engines)
+    return ModelParts(Models(served, own.aliases, own.fallbacks), checks, engines, supervisors)
 
 
 def _served(generator: Generator, permits: int, queue: int) -> ServedModel:

@@ -81,8 +81,17 @@ class NotFound(RagError):
         """Return the error for a missing `kind` (`collection`, `document`, `job`...)."""
         return cls(
             f"{kind.upper()}_NOT_FOUND",
-            f"no {kind} {resource_id!r}",
+            f"no {kind.replace('_', ' ')} {resource_id!r}",
             metadata={"resource": kind, "id": resource_id},
+        )
+
+    def in_field(self, field: str) -> NotFound:
+        """Return this error as that of the field which names the resource."""
+        return NotFound(
+            self.reason,
+            f"{field}: {self.message}",
+            metadata=self.metadata,
+            violations=[FieldViolation(field, self.message)],
         )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -12,6 +12,7 @@ from rag_server.assistants.routing import Router
 from rag_server.domain.assistant import AUTO, Assistant, AssistantChoice, Selection
 from rag_server.domain.conversation import HistoryMessage
 from rag_server.domain.generation import GenerationRequest
+from rag_server.domain.rewriting import ModelRewriting
 from rag_server.errors import FailedPrecondition, FieldViolation, InvalidArgument, NotFound
 from rag_server.generation.follow_up import FollowUpWords
 from rag_server.metadata.database import Database
@@ -27,13 +28,23 @@ class Assistants:
     """Gives questions their assistants, as these are now: on every server the same."""
 
     def __init__(
-        self, database: Database, resident: ResidentAssistants, router: Router, words: FollowUpWords
+        self,
+        database: Database,
+        resident: ResidentAssistants,
+        router: Router,
+        words: FollowUpWords,
+        knows_model: Callable[[str], bool],
     ) -> None:
-        """`words` has follow-up questions say what they are about, before they are routed."""
+        """Give questions the assistants that `database` has.
+
+        `words` has follow-up questions say what they are about, before they are routed; `knows_model` says
+        whether this server has a model, or an alias, of that name.
+        """
         self._database = database
         self._resident = resident
         self._router = router
         self._words = words
+        self._knows_model = knows_model
 
     async def settle(
         self, tenant_id: str, request: GenerationRequest, history: Sequence[HistoryMessage] = ()
@@ -41,8 +52,8 @@ class Assistants:
         """Return the request with the settings of its assistant; one that asks for none as it is.
 
         Raises `NotFound` (`ASSISTANT_NOT_FOUND`), `FailedPrecondition` (`ASSISTANT_UNDECIDED`,
-        `ASSISTANT_COLLECTION_NOT_FOUND`), and `InvalidArgument` where request and assistant do not go
-        together.
+        `ASSISTANT_COLLECTION_NOT_FOUND`, `ASSISTANT_MODEL_UNKNOWN`), and `InvalidArgument` where request and
+        assistant do not go together.
         """
         asked = request.assistant
         if asked is None:
@@ -55,6 +66,8 @@ class Assistants:
         if not request.retrieval.collection_ids:
             await self._check_place(tenant_id, assistant)
         settled = asked.merged(assistant)
+        if assistant is not None:
+            self._check_models(assistant, _models_of(settled) - _models_of(request))
         return replace(
             settled,
             # Filters may have changed the words: those of the message are not to be used any longer.
@@ -78,12 +91,7 @@ class Assistants:
             async with self._database.snapshot() as tx:
                 assistant = await tx.assistants.get(tenant_id, name)
         except NotFound as error:
-            raise NotFound(
-                "ASSISTANT_NOT_FOUND",
-                f"assistant: {error.message}",
-                metadata=error.metadata,
-                violations=[FieldViolation("assistant", error.message)],
-            ) from None
+            raise error.in_field("assistant") from None
         return assistant, AssistantChoice(Selection.NAMED, assistant.id, assistant.revision)
 
     async def _routed(self, tenant_id: str, question: str) -> _Settled:
@@ -109,6 +117,18 @@ class Assistants:
         async with self._database.snapshot() as tx:
             return await tx.assistants.by_uids(tenant_id, uids)
 
+    def _check_models(self, assistant: Assistant, names: Iterable[str]) -> None:
+        """Refuse an assistant with a model that the server had when the assistant was made."""
+        for name in sorted(names):
+            if not self._knows_model(name):
+                description = f"the server does not have the model {name!r} of the assistant {assistant.id!r}"
+                raise FailedPrecondition(
+                    "ASSISTANT_MODEL_UNKNOWN",
+                    f"assistant: {description}: update it, or name another model",
+                    metadata={"assistant": assistant.id, "model": name},
+                    violations=[FieldViolation("assistant", description)],
+                )
+
     async def _check_place(self, tenant_id: str, assistant: Assistant | None) -> None:
         """Refuse a question that names no collection where its assistant has none to search, either."""
         if assistant is None:
@@ -131,3 +151,10 @@ class Assistants:
                 metadata={"assistant": assistant.id, "collection": absent[0]},
                 violations=[FieldViolation("assistant", description)],
             )
+
+
+def _models_of(request: GenerationRequest) -> set[str]:
+    """Return the models and aliases that a request names."""
+    expansion = "" if request.expansion is None else request.expansion.model
+    rewriting = request.rewriting.model if isinstance(request.rewriting, ModelRewriting) else ""
+    return {request.model, expansion, rewriting} - {""}

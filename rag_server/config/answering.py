@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import Discriminator, Field, JsonValue, SecretStr, Tag, field_validator, model_validator
 
@@ -99,7 +100,26 @@ class ProviderSettings(Group):
     def _check_base_url(cls, url: str) -> str:
         if not url.startswith(("http://", "https://")) or "@" in url.split("/", 3)[2]:
             raise ValueError("has to be http:// or https://, without a user and a password")
+        if not url.isprintable() or " " in url or "?" in url or "#" in url or not _names_host(url):
+            raise ValueError("has to be an address with a host, without spaces, `?` and `#`")
         return url
+
+    @field_validator("api_key")
+    @classmethod
+    def _check_api_key(cls, key: SecretStr) -> SecretStr:
+        bare = key.get_secret_value().strip()  # of the line end of the file that it came from
+        if not bare.isascii() or not bare.isprintable() or " " in bare:
+            raise ValueError("has characters that cannot be sent in a header")
+        return SecretStr(bare)
+
+
+def _names_host(url: str) -> bool:
+    """Whether an address has a host, and a port that there can be if it has one."""
+    try:
+        parts = urlsplit(url)
+        return bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
 
 
 def _kind_of(provider: Any) -> str:

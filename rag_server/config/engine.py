@@ -40,6 +40,9 @@ class VllmProviderSettings(Group):
     """Whether code that comes with a model may run. It can do whatever the server can."""
     start_timeout_s: Annotated[float, Field(ge=1, le=86_400)] = 600.0
     """How long an engine may take to load its model, in seconds."""
+    restarts: Annotated[int, Field(ge=0, le=100)] = 3
+    """How often in a row an engine that has died is started again; 0: never. It counts anew once the engine
+    has lived for ten minutes."""
     engine: dict[str, JsonValue] = {}  # noqa: RUF012 - pydantic copies it
     """Further arguments of vLLM's `AsyncEngineArgs`, by its names."""
 

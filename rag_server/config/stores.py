@@ -51,6 +51,11 @@ class DatabaseSettings(Group):
     lock_timeout_s: Annotated[float, Field(gt=0)] = 10.0
     """Longest wait in PostgreSQL for a lock that another call holds, in seconds."""
 
+    @property
+    def is_shared(self) -> bool:
+        """Whether other servers may work on it, too: it is not in this one's data folder."""
+        return bool(self.url.get_secret_value())
+
     @field_validator("url")
     @classmethod
     def _check_url(cls, url: SecretStr) -> SecretStr:

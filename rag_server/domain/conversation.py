@@ -11,6 +11,9 @@ MAX_TITLE_CHARACTERS = 100
 """The greatest length of a title that a question gives, in code points."""
 
 _JOINERS = "\u200c\u200d"
+_SKIN_TONES = "\U0001f3fb\U0001f3fc\U0001f3fd\U0001f3fe\U0001f3ff"
+_FLAG_LETTERS = "".join(map(chr, range(0x1F1E6, 0x1F200)))
+"""Two of them are a flag."""
 
 
 class Role(StrEnum):
@@ -138,7 +141,8 @@ class TurnInfo:
 def title_of(question: str) -> str:
     """Return the words that begin `question`, at most `MAX_TITLE_CHARACTERS` code points, on one line.
 
-    What acts on a terminal or turns the direction of text is left out. A first word that is longer is cut.
+    What acts on a terminal or turns the direction of text is left out. A first word that is longer is cut,
+    but not within what is drawn as one sign.
     """
     shown = "".join(
         " " if unicodedata.category(character) == "Cc" else character
@@ -149,4 +153,25 @@ def title_of(question: str) -> str:
     if len(line) <= MAX_TITLE_CHARACTERS:
         return line
     words, _, _ = line[: MAX_TITLE_CHARACTERS + 1].rpartition(" ")
-    return words or line[:MAX_TITLE_CHARACTERS]
+    return words or _cut(line)
+
+
+def _cut(line: str) -> str:
+    """Return the first `MAX_TITLE_CHARACTERS` code points at most, up to the end of a grapheme cluster.
+
+    The rules of Unicode's annex 29 for accents, emoji and flags; a cluster that is longer is cut after all.
+    """
+    end = MAX_TITLE_CHARACTERS
+    while end and _goes_on(line, end):
+        end -= 1
+    return line[: end or MAX_TITLE_CHARACTERS]
+
+
+def _goes_on(line: str, end: int) -> bool:
+    """Return whether the code point at `end` belongs to the sign before it."""
+    here = line[end]
+    if here in _FLAG_LETTERS:
+        before = line[:end]
+        return (end - len(before.rstrip(_FLAG_LETTERS))) % 2 == 1
+    is_joined = here in _JOINERS or line[end - 1] == "\u200d"
+    return is_joined or here in _SKIN_TONES or unicodedata.category(here).startswith("M")

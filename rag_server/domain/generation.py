@@ -290,4 +290,7 @@ class Repeated:
     timings_us: Timings
 
 
+Words = Delta | Cited | Usage | FinishReason
+"""What a generator yields, in this order: text with its citations, what it cost, and why it ended."""
+
 GenerationEvent = Started | Retrieved | Delta | Cited | Usage | Finished

@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
-from rag_server.domain.generation import Cited, Delta, FinishReason, GenerationRequest, Usage
+from rag_server.domain.generation import Delta, FinishReason, GenerationRequest, Usage, Words
 from rag_server.generation.prompt import NO_ANSWER
 from rag_server.text.language import detect_language
 from rag_server.text.phrases import no_relevant_content
-
-Words = Delta | Cited | Usage | FinishReason
 
 _AROUND = " \t\n\r.`*\"'["
 """Signs that models put around a fixed reply."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ from typing import Protocol
 
 import structlog
 
-from rag_server.domain.generation import Cited, Delta, FinishReason, Usage
+from rag_server.domain.generation import Delta, Usage, Words
 from rag_server.errors import FailedPrecondition, InvalidArgument, RagError, ResourceExhausted, Unavailable
 from rag_server.generation.abstain import abstain, abstention_named
 from rag_server.generation.buffer import read_ahead
@@ -17,8 +18,6 @@ from rag_server.generation.cite import Citer
 from rag_server.generation.compose import Composed, Composer
 from rag_server.generation.models import ServedModel
 from rag_server.generation.structured import StructuredWriter
-
-Words = Delta | Cited | Usage | FinishReason
 
 log = structlog.get_logger()
 
@@ -108,13 +107,11 @@ async def usage_of(route: Sequence[ServedModel], who: Asked, text: str) -> Usage
     if who.is_shared:
         return Usage(0, 0)
     generator = next(each.generator for each in route if each.name == who.model)
-    (answer_tokens,) = await generator.count_tokens([text])
+    (answer_tokens,) = await asyncio.to_thread(generator.count_tokens, [text])
     return Usage(who.composed.report.token_count if who.composed.report else 0, answer_tokens)
 
 
-def _merged(
-    first: Delta | Cited | Usage | FinishReason, second: Delta | Cited | Usage | FinishReason
-) -> Delta | None:
+def _merged(first: Words, second: Words) -> Delta | None:
     """Return two pieces of text as one."""
     if isinstance(first, Delta) and isinstance(second, Delta):
         return Delta(first.text + second.text)

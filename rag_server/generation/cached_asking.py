@@ -11,10 +11,10 @@ import structlog
 from prometheus_client import CollectorRegistry, Counter
 
 from rag_server.backends.protocols import AnswerStore
-from rag_server.domain.generation import FinishReason, Usage
+from rag_server.domain.generation import FinishReason, Usage, Words
 from rag_server.errors import RagError
 from rag_server.generation.answer_key import answer_key, may_be_shared
-from rag_server.generation.asking import Asked, Asking, Words
+from rag_server.generation.asking import Asked, Asking
 from rag_server.generation.compose import Composed
 from rag_server.generation.kept_words import decode, encode
 from rag_server.generation.models import ServedModel

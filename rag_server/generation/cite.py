@@ -5,20 +5,17 @@ deltas -> clean Markdown -> markers -> sentences -> citations, each right after 
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncGenerator, Iterable, Iterator
 from contextlib import aclosing
 from typing import Final
 
-from rag_server.domain.generation import Citation, CitationOrigin, Cited, Delta, FinishReason, Usage
+from rag_server.domain.generation import Citation, CitationOrigin, Cited, Delta, Words
 from rag_server.generation.attribution import Attributor, SourceSentences, Support
 from rag_server.generation.compose import Composed
-from rag_server.generation.markdown import MarkdownCleaner, addresses_in
+from rag_server.generation.markdown import MarkdownCleaner
 from rag_server.generation.markers import Marker, MarkerParser
 from rag_server.generation.sentences import CitedSentence, SentenceCutter
 from rag_server.text.language import detect_language
-
-Words = Delta | Cited | Usage | FinishReason
 
 _END: Final = ".!?…"
 _CLOSING: Final = "\"'”’»)]"
@@ -36,8 +33,7 @@ class Citer:
         """Yield the cleaned deltas with their citations, then what else `words` has."""
         request, sources = composed.prompt.request, composed.prompt.sources
         offered = composed.offered
-        addresses = await asyncio.to_thread(addresses_in, sources)
-        draft = _Draft(addresses, offered, keeps_markers=request.keeps_markers)
+        draft = _Draft(composed.addresses, offered, keeps_markers=request.keeps_markers)
         known: SourceSentences | None = None
         async with aclosing(words) as events:
             async for event in events:
@@ -101,6 +97,8 @@ class _Draft:
         """What waits until it is known whether a sentence ends before it."""
         self._last = ""
         """The end of what has been told."""
+        self._begins_line = False
+        """Whether a line has begun with a marker that was taken out: the space after it goes with it."""
         self._sent = 0
         """Code points of the answer that have been told."""
 
@@ -120,11 +118,16 @@ class _Draft:
     def _out(self, pieces: Iterable[str | Marker]) -> Iterator[Delta | CitedSentence]:
         for piece in pieces:
             if isinstance(piece, str):
-                yield from self._show(piece)
+                text = piece.lstrip(" ") if self._begins_line else piece
+                self._begins_line = self._begins_line and not text
+                if text:
+                    yield from self._show(text)
                 continue
             # A number that no source in the prompt has is the model's invention.
             numbers = tuple(number for number in piece.numbers if number - 1 in self._offered)
-            if numbers and self._keeps_markers:
+            is_shown = bool(numbers) and self._keeps_markers
+            self._begins_line = not is_shown and (self._last + self._held)[-1:] in {"", "\n"}
+            if is_shown:
                 yield from self._show(piece.space)
                 marker = f"[{', '.join(map(str, numbers))}]"
                 self._held += marker

@@ -14,9 +14,11 @@ from rag_server.domain.time_limit import TimeLimit
 from rag_server.errors import InvalidArgument
 from rag_server.generation.budget import MESSAGE_TOKENS, Room, fit, room_of
 from rag_server.generation.cost import CostLimit
+from rag_server.generation.markdown import addresses_in
 from rag_server.generation.output.form import Form
 from rag_server.generation.output.forms import form_of
 from rag_server.generation.prompt import PromptSource, PromptTemplates, neutralise, prompt_source
+from rag_server.generation.token_counts import TokenCounts
 
 ATTEMPTS: Final = 2
 """How often a model is asked for an answer of a form, at most."""
@@ -31,6 +33,8 @@ class Composed:
     """None: it quotes, or it need not be asked since there is no source."""
     form: Form | None = None
     """The form that the answer has to have; None: any."""
+    addresses: frozenset[str] = frozenset()
+    """What the sources have of addresses: an answer may link to them."""
 
     @property
     def offered(self) -> frozenset[int]:
@@ -46,6 +50,7 @@ class Composer:
         """`max_cost`: what any answer may cost, in the unit of the models' prices; None: no limit."""
         self._templates = templates
         self._costs = CostLimit(max_cost)
+        self._counts = TokenCounts()
 
     async def compose(
         self,
@@ -60,18 +65,46 @@ class Composer:
             InvalidArgument: `QUESTION_EXCEEDS_WINDOW`, `COST_LIMIT_EXCEEDED`, or an answer as long as the
             window.
         """
-        model = generator.model
         form = await self.check(generator, request)
-        if model.window_tokens is None or not sources:
+        if generator.model.window_tokens is None or not sources:
             return Composed(Prompt(request, sources, limit=limit), form=form)
+        # All of it in one go: each change of threads costs as much as counting a hundred tokens.
+        return await asyncio.to_thread(self._written, generator, request, sources, limit, form)
+
+    async def check(self, generator: Generator, request: GenerationRequest) -> Form | None:
+        """Return the form that the answer has to have; None: any.
+
+        Raises:
+            InvalidArgument: It is none, or the model can only quote (`OUTPUT_NOT_SUPPORTED`).
+        """
+        if request.output is None:
+            return None
+        if generator.model.window_tokens is None:
+            raise InvalidArgument.for_field(
+                "generation.output",
+                f"the model {generator.model.name!r} quotes the sources and cannot give its answer a form: "
+                "choose a model that writes",
+                reason="OUTPUT_NOT_SUPPORTED",
+            )
+        return await asyncio.to_thread(form_of, request.output)
+
+    def _written(
+        self,
+        generator: Generator,
+        request: GenerationRequest,
+        sources: tuple[ScoredChunk, ...],
+        limit: TimeLimit | None,
+        form: Form | None,
+    ) -> Composed:
+        """Return the prompt for one that writes."""
+        model = generator.model
+        assert model.window_tokens is not None
         name = self._templates.name(request)
-        shown = await asyncio.to_thread(
-            lambda: [prompt_source(number, source) for number, source in enumerate(sources, 1)]
-        )
-        room = await self._room(generator, request, name, shown)
+        shown = [prompt_source(number, source) for number, source in enumerate(sources, 1)]
+        room = self._room(generator, request, name, shown)
         while True:
-            messages = await self._messages(request, name, shown, room)
-            counts = await generator.count_tokens([each.text for each in messages])
+            messages = self._messages(request, name, shown, room)
+            counts = self._counts.of(generator, [each.text for each in messages])
             total = sum(counts) + MESSAGE_TOKENS * len(counts)
             if total + request.max_tokens <= model.window_tokens or room.is_empty:
                 break
@@ -95,26 +128,9 @@ class Composer:
             template=name,
             max_cost=max_cost,
         )
-        return Composed(Prompt(request, sources, messages, limit), report, form)
+        return Composed(Prompt(request, sources, messages, limit), report, form, addresses_in(sources))
 
-    async def check(self, generator: Generator, request: GenerationRequest) -> Form | None:
-        """Return the form that the answer has to have; None: any.
-
-        Raises:
-            InvalidArgument: It is none, or the model can only quote (`OUTPUT_NOT_SUPPORTED`).
-        """
-        if request.output is None:
-            return None
-        if generator.model.window_tokens is None:
-            raise InvalidArgument.for_field(
-                "generation.output",
-                f"the model {generator.model.name!r} quotes the sources and cannot give its answer a form: "
-                "choose a model that writes",
-                reason="OUTPUT_NOT_SUPPORTED",
-            )
-        return await asyncio.to_thread(form_of, request.output)
-
-    async def _room(
+    def _room(
         self, generator: Generator, request: GenerationRequest, name: str, shown: Sequence[PromptSource]
     ) -> Room:
         bare = self._templates.render(
@@ -128,23 +144,27 @@ class Composer:
             *(message.text for message in request.history),
             *(f"{source.title}\n{source.text}" for source in shown),
         ]
-        question, summarised, *others = await generator.count_tokens(texts)
+        question, summarised, *others = self._counts.of(generator, texts)
         fixed, others = others[: len(bare)], others[len(bare) :]
         history, costs = others[: len(request.history)], others[len(request.history) :]
         fixed_tokens = sum(fixed) + MESSAGE_TOKENS * len(fixed)
-        left = room_of(generator.model, request.max_tokens, fixed_tokens, question)
+        left = room_of(
+            generator.model,
+            request.max_tokens,
+            fixed_tokens,
+            question,
+            instructions_field="generation.model" if request.output is None else "generation.output",
+        )
         return fit(left, history, costs, summarised if summary else 0)
 
-    async def _messages(
+    def _messages(
         self, request: GenerationRequest, name: str, shown: Sequence[PromptSource], room: Room
     ) -> tuple[Message, ...]:
-        history = request.history[len(request.history) - room.messages :]
-        return await asyncio.to_thread(
-            self._templates.render,
+        return self._templates.render(
             name,
             request.question,
             shown[: room.sources],
-            history,
+            request.history[len(request.history) - room.messages :],
             request.output,
             instructions=request.instructions,
             summary=request.summary if room.has_summary else None,

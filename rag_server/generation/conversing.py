@@ -16,20 +16,18 @@ from rag_server.domain.conversation import (
     AnsweredBefore,
     ConversationRef,
     HistoryMessage,
-    Role,
-    Summary,
     TurnInfo,
 )
 from rag_server.domain.generation import Finished, GenerationEvent, GenerationRequest, Repeated, Started
+from rag_server.domain.policy import PolicyReport
 from rag_server.domain.retrieval import Timings
 from rag_server.domain.time_limit import TimeLimit
+from rag_server.generation.continuation import Continuation, in_quotes
 from rag_server.generation.filters.refusal import refused
 from rag_server.generation.filters.screen import Screen
-from rag_server.generation.history import HistoryWindow
 from rag_server.generation.naming import Exchange, TitleWriter
 from rag_server.generation.pipeline import Answering
 from rag_server.generation.record import AnswerEncoder, Draft
-from rag_server.generation.rewriter import QuestionRewriter, Rewritten
 from rag_server.generation.summarising import Continued, SummaryWriter
 from rag_server.generation.turn import HeldTurn, Turns
 from rag_server.text.language import detect_language
@@ -48,8 +46,7 @@ class Conversing:
         self,
         answering: Answering,
         turns: Turns,
-        window: HistoryWindow,
-        rewriter: QuestionRewriter,
+        continuation: Continuation,
         encode: AnswerEncoder,
         assistants: Assistants,
         titles: TitleWriter | None = None,
@@ -62,8 +59,7 @@ class Conversing:
         """
         self._answering = answering
         self._turns = turns
-        self._window = window
-        self._rewriter = rewriter
+        self._continuation = continuation
         self._encode = encode
         self._assistants = assistants
         self._titles = titles
@@ -83,7 +79,7 @@ class Conversing:
         if policy.refused_by:
             events = refused(request, policy)
         elif request.conversation is not None:
-            events = self._in_turn(tenant_id, request, request.conversation, limit)
+            events = self._in_turn(tenant_id, request, request.conversation, policy, limit)
         elif request.history:
             events = self._with_history(tenant_id, request, limit)
         elif request.assistant is not None:
@@ -102,6 +98,7 @@ class Conversing:
         tenant_id: str,
         request: GenerationRequest,
         ref: ConversationRef,
+        policy: PolicyReport,
         limit: TimeLimit | None,
     ) -> AnswerEvents:
         watch = Stopwatch()
@@ -111,9 +108,9 @@ class Conversing:
                 yield Repeated(turn, watch.timings())
                 return
             with watch.stage("history"):
-                stored = await self._screen.history(await turn.history(self._window.budget.max_messages))
+                stored = await self._screen.history(await turn.history(self._continuation.max_messages))
             request = await self._settle(tenant_id, request, stored, watch)
-            prepared, info = await self._prepare(request, stored, watch, limit, turn)
+            prepared, info = await self._continuation.prepare(request, stored, watch, limit, turn)
             lease = turn.lease
             info = replace(
                 info,
@@ -124,7 +121,7 @@ class Conversing:
                 - info.history_message_count
                 - info.summarised_message_count,
             )
-            draft = Draft(lease.question_id, info.search_question)
+            draft = Draft(lease.question_id, info.search_question, policy)
             async with aclosing(self._answering.answer(tenant_id, prepared, limit=limit)) as events:
                 async for event in events:
                     turn.check()
@@ -144,7 +141,7 @@ class Conversing:
     ) -> AnswerEvents:
         watch = Stopwatch()
         request = await self._settle(tenant_id, request, request.history, watch)
-        prepared, info = await self._prepare(request, request.history, watch, limit)
+        prepared, info = await self._continuation.prepare(request, request.history, watch, limit)
         async with aclosing(self._answering.answer(tenant_id, prepared, limit=limit)) as events:
             async for event in events:
                 yield _told(event, info, watch)
@@ -171,57 +168,6 @@ class Conversing:
         with watch.stage("assistant"):
             return await self._assistants.settle(tenant_id, request, history)
 
-    async def _prepare(
-        self,
-        request: GenerationRequest,
-        history: Sequence[HistoryMessage],
-        watch: Stopwatch,
-        limit: TimeLimit | None,
-        turn: HeldTurn | None = None,
-    ) -> tuple[GenerationRequest, TurnInfo]:
-        """Cut the history to what the generator gets, and make the question one to search with.
-
-        `turn`: that of a stored conversation.
-        """
-        with watch.stage("history"):
-            kept = await self._window.fit(history)
-            summary = None if turn is None else await self._summary(turn, kept)
-            request = replace(request, summary=summary)
-        question = request.question
-        with watch.stage("rewrite"):
-            language = await asyncio.to_thread(_language_of, question, kept)
-            # words that were taken over must not decide on it
-            request = replace(request, language=request.language or language)
-            rewritten = Rewritten(question)
-            if kept or summary:
-                rewritten = await self._rewriter.rewrite(request, kept, language, limit)
-            search = rewritten.question
-        prepared = replace(
-            request,
-            retrieval=replace(request.retrieval, query=search),
-            history=kept,
-            asked=question,
-        ).prepared(rewritten.preparation)
-        info = TurnInfo(
-            history_message_count=len(kept),
-            history_left_out_count=len(history) - len(kept),
-            search_question=search if search != question else "",
-            summarised_message_count=summary.message_count if summary else 0,
-        )
-        return prepared, info
-
-    async def _summary(self, turn: HeldTurn, kept: Sequence[HistoryMessage]) -> Summary | None:
-        """Return what stands for the messages of a conversation before those that are told."""
-        lease = turn.lease
-        if self._summaries is None or lease.message_count == len(kept):
-            return None
-        summary = await turn.summary(kept[0].sequence if kept else lease.question_sequence)
-        if summary is None:
-            return None
-        # like a message, it may be older than the filters
-        (said,) = await self._screen.history([HistoryMessage(Role.ASSISTANT, summary.text)])
-        return replace(summary, text=said.text)
-
     async def _record(self, turn: HeldTurn, draft: Draft, watch: Stopwatch) -> None:
         with watch.stage("record"):
             answer = await asyncio.to_thread(self._encode, draft)
@@ -233,34 +179,13 @@ def _exchange(turn: HeldTurn, request: GenerationRequest, draft: Draft) -> Excha
     return Exchange(lease.tenant_id, lease.conversation_id, request.question, draft.text, request.language)
 
 
-def _language_of(question: str, history: Sequence[HistoryMessage]) -> str:
-    """Return the language of the question; where it has none to be told by, that of the one before."""
-    earlier = (message.text for message in reversed(history) if message.role is Role.USER)
-    for text in (question, *earlier):
-        language = detect_language(text)
-        if language:
-            return language
-    return ""
-
-
 def _told(event: GenerationEvent, info: TurnInfo | None, watch: Stopwatch) -> GenerationEvent:
     """Return the event as the caller is told it."""
     if isinstance(event, Started):
-        return replace(event, turn=_taken_in(info) if event.prompt is None else info)
+        return replace(event, turn=in_quotes(info) if event.prompt is None else info)
     if isinstance(event, Finished):
         return replace(event, timings_us=_joined(watch.timings(), event.timings_us))
     return event
-
-
-def _taken_in(info: TurnInfo | None) -> TurnInfo | None:
-    """Return what an answer in quotes takes into account: no summary."""
-    if info is None or not info.summarised_message_count:
-        return info
-    return replace(
-        info,
-        history_left_out_count=info.history_left_out_count + info.summarised_message_count,
-        summarised_message_count=0,
-    )
 
 
 def _joined(around: Timings, inner: Timings) -> Timings:

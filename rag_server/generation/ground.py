@@ -7,11 +7,11 @@ from contextlib import aclosing
 from dataclasses import dataclass
 
 from rag_server.domain.document import Chunk
-from rag_server.domain.generation import Cited, Delta, FinishReason, GenerationRequest
+from rag_server.domain.generation import Cited, Delta, FinishReason, GenerationRequest, Words
 from rag_server.domain.grounding import Grounding, Passage
 from rag_server.domain.policy import PolicyReport
 from rag_server.domain.retrieval import ScoredChunk
-from rag_server.generation.asking import Asked, Words
+from rag_server.generation.asking import Asked
 from rag_server.generation.compose import Composed
 from rag_server.generation.grounding.judge import Judge
 from rag_server.text.language import detect_language

@@ -14,9 +14,8 @@ from rag_server.domain.generation import (
     Delta,
     FinishReason,
     Usage,
+    Words,
 )
-
-Words = Delta | Cited | Usage | FinishReason
 
 
 def encode(words: Iterable[Words]) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -73,6 +74,10 @@ class Models:
         """Names of the models that are asked when the chosen one cannot answer."""
         return self._fallbacks
 
+    def knows(self, name: str) -> bool:
+        """Return whether there is a model, or an alias, of that name."""
+        return name in self._served or name in self._aliases
+
     def route(self, name: str, *, path: str = "generation.model") -> tuple[ServedModel, ...]:
         """Return the model for `name`, empty for the default, and the others to ask when it cannot answer.
 
@@ -94,7 +99,7 @@ class Models:
     async def count_tokens(self, name: str, texts: Sequence[str]) -> tuple[GeneratorModel, list[int]]:
         """Return the model for `name`, and the tokens that each text has for it."""
         generator = self.route(name, path="model")[0].generator
-        return generator.model, await generator.count_tokens(texts)
+        return generator.model, await asyncio.to_thread(generator.count_tokens, texts)
 
     def _drawn(self, shares: Mapping[str, float]) -> str:
         left = self._draw() * sum(shares.values())

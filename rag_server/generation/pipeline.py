@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
 
 from rag_server.domain.generation import (
     Finished,
@@ -24,6 +23,7 @@ from rag_server.generation.compose import Composer
 from rag_server.generation.expand.expanding import Expanding
 from rag_server.generation.filters.screen import Screen
 from rag_server.generation.ground import Grounder, Written
+from rag_server.generation.head_start import head_start
 from rag_server.generation.models import Models
 from rag_server.query.field_paths import GENERATE
 from rag_server.query.pipeline import Retrieval
@@ -72,27 +72,25 @@ class Answering:
         sources, policy = await self._screen.sources(result.results)
         with watch.stage("prompt"):
             composed = await self._composer.compose(route[0].generator, request, sources, limit)
-        yield Started(route[0].name, composed.report, assistant=request.choice, searched=searched)
-        yield Retrieved(
-            sources,
-            result.score_scale,
-            (*before.degradations, *result.degradations),
-            result.collection_revisions,
-        )
-
+        who = Asked(route[0].name, composed, is_fallback=False)
         reason: FinishReason | None = None
         grounding: Grounding | None = None
         stage = "generate"
-        who = Asked(route[0].name, composed, is_fallback=False)
 
         async def cost_of(text: str) -> Usage:
             return await usage_of(route, who, text)
 
-        words = self._asking.ask(route, composed)
         accepts = composed.form.holds if composed.form else None
-        screened = self._screen.answer(words, request, cost_of, accepts)
+        screened = self._screen.answer(self._asking.ask(route, composed), request, cost_of, accepts)
         # What is judged, and told of it, is what the caller gets.
-        async with aclosing(self._grounder.ground(screened, request)) as events:
+        async with head_start(self._grounder.ground(screened, request)) as events:
+            yield Started(route[0].name, composed.report, assistant=request.choice, searched=searched)
+            yield Retrieved(
+                sources,
+                result.score_scale,
+                (*before.degradations, *result.degradations),
+                result.collection_revisions,
+            )
             while True:
                 with watch.stage(stage):  # not while the reader takes its time
                     event = await anext(events, None)

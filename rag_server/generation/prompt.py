@@ -20,6 +20,7 @@ from rag_server.domain.conversation import HistoryMessage, Summary
 from rag_server.domain.generation import GenerationRequest, Message, Role
 from rag_server.domain.output_format import ChoiceOutput, JsonSchemaOutput, OutputFormat, RegexOutput
 from rag_server.domain.retrieval import ScoredChunk
+from rag_server.generation.markers import MARKER, MarkerParser
 from rag_server.text.language import detect_language
 
 NO_ANSWER: Final = "NO_RELEVANT_CONTENT"
@@ -34,9 +35,13 @@ _FOLDER: Final = Path(__file__).parent / "templates"
 
 _TAG: Final = re.compile(r"<(?=\s*/?\s*(?:source|conversation))", re.IGNORECASE)
 _CONTROL_TOKEN: Final = re.compile(
-    r"<(?=\||/?s>|/?(?:start|end)_of_turn>|(?:begin|end)▁of▁)|\[(?=/?INST\])|(?<=\|)>", re.IGNORECASE
+    r"<(?=[|｜]|/?s>|[be]os>|</?SYS>>|/?SYS>>|/?(?:start|end)_of_turn>|(?:begin|end)▁of▁)|(?<=[|｜])>"
+    r"|\[(?=/?(?:INST|SYSTEM_PROMPT|AVAILABLE_TOOLS|TOOL_CALLS|TOOL_RESULTS)\])",
+    re.IGNORECASE,
 )
-_MARKER: Final = re.compile(r"\[(\d{1,3})\]")
+_PARENTHESES: Final = str.maketrans("[]【】", "()()")
+_LEFT_OUT: Final = "…"
+"""What stands for the question of an answer with which a history begins."""
 _LOOKALIKES: Final = {"<": "‹", ">": "›", "[": "⟦"}
 
 
@@ -65,9 +70,23 @@ def prompt_source(number: int, source: ScoredChunk) -> PromptSource:
     Footnotes such as `[3]` become `(3)`: copied into an answer they would name another source.
     """
     chunks = (*source.context_before, source.chunk, *source.context_after)
-    text = "\n".join(chunk.text for chunk in chunks)
+    text = "\n".join(without_markers(chunk.text) for chunk in chunks)
     title = " ".join(source.chunk.title.replace('"', "'").split())
-    return PromptSource(number, neutralise(title), _MARKER.sub(r"(\1)", neutralise(text)))
+    return PromptSource(number, neutralise(title), neutralise(text))
+
+
+def without_markers(text: str) -> str:
+    """Return `text` with parentheses for the brackets of what looks like a marker; code is left alone.
+
+    In a passage that begins or ends within code it is not known what is code: all of it counts as prose.
+    """
+    parser = MarkerParser()
+    found = [*parser.feed(text), *parser.end()]
+    if parser.is_in_code:
+        return MARKER.sub(lambda match: match.group().translate(_PARENTHESES), text)
+    return "".join(
+        each if isinstance(each, str) else each.space + each.text.translate(_PARENTHESES) for each in found
+    )
 
 
 def language_of(request: GenerationRequest) -> str:
@@ -80,6 +99,7 @@ def sandbox(folder: Path = _FOLDER) -> ImmutableSandboxedEnvironment:
     """Return what renders templates of `folder`; one that is given less than it names fails."""
     return ImmutableSandboxedEnvironment(
         loader=FileSystemLoader(folder),
+        auto_reload=False,  # they come with the package; a look at the file for each prompt is for nothing
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -112,7 +132,8 @@ class PromptTemplates:
 
         The form of the answer goes with the instructions: it is often the same from question to question.
         Those of an assistant end the system's text: what is alike in all requests stays in front. A summary
-        begins the first message of the user: as a message of its own it would break the turns.
+        begins the first message of the user: as a message of its own it would break the turns. User and
+        assistant take turns, the user first, whatever the history is: many models' templates refuse all else.
         """
         system = (
             self._environment.get_template(f"{name}/system.j2")
@@ -128,11 +149,10 @@ class PromptTemplates:
             sources=list(sources), question=neutralise(question)
         )
         said = [Message(Role(each.role.value), neutralise(each.text)) for each in history]
-        said.append(Message(Role.USER, user.strip()))
+        first, *others = _in_turns([*said, Message(Role.USER, user.strip())])
         if summary is not None:
-            first = next(index for index, each in enumerate(said) if each.role is Role.USER)
-            said[first] = Message(Role.USER, self.render_summary(name, summary) + said[first].text)
-        return (Message(Role.SYSTEM, system), *said)
+            first = Message(Role.USER, self.render_summary(name, summary) + first.text)
+        return (Message(Role.SYSTEM, system), first, *others)
 
     def render_summary(self, name: str, summary: Summary | None) -> str:
         """Return what a model is told that was said before, up to and with the space after it; may be empty.
@@ -141,13 +161,26 @@ class PromptTemplates:
         """
         if summary is None:
             return ""
-        text = _MARKER.sub(r"(\1)", neutralise(summary.text))
+        text = neutralise(without_markers(summary.text))
         return self._environment.get_template(f"{name}/summary.j2").render(summary=text).strip() + "\n\n"
 
     def render_reminder(self, language: str, problem: str) -> str:
         """Return what a model is told whose last answer did not have the form, in a template's language."""
         template = self._environment.get_template(f"{TEMPLATE}/{language}/reminder.j2")
         return template.render(problem=neutralise(problem)).strip()
+
+
+def _in_turns(messages: Iterable[Message]) -> list[Message]:
+    """Return messages of user and assistant by turns, the user first: those of one that follow are joined."""
+    turns: list[Message] = []
+    for message in messages:
+        if turns and turns[-1].role is message.role:
+            turns[-1] = Message(message.role, f"{turns[-1].text}\n\n{message.text}")
+            continue
+        if not turns and message.role is not Role.USER:
+            turns.append(Message(Role.USER, _LEFT_OUT))
+        turns.append(message)
+    return turns
 
 
 def _described(output: OutputFormat) -> dict[str, object]:

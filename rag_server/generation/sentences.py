@@ -17,6 +17,8 @@ MAX_SENTENCE: Final = 2000
 """Code points after which a text without an end is taken as it is."""
 
 _RUN: Final = re.compile(r"\S+|\s+")
+_MAY_END: Final = re.compile(r"[.!?…。！？।؟\n]")
+"""Without any of them a text is one sentence, however long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +47,9 @@ class SentenceCutter:
         """Take a piece of the answer and yield the sentences that it shows to be complete."""
         for run in _RUN.findall(text):
             if run[0].isspace() and self._tail and not self._tail[-1].isspace():
-                yield from self._completed(keep_last=len(self._tail) < MAX_SENTENCE)
+                keep_last = len(self._tail) < MAX_SENTENCE
+                if not keep_last or _MAY_END.search(self._tail):
+                    yield from self._completed(keep_last=keep_last)
             self._tail += run
 
     def add_marker(self, numbers: tuple[int, ...], shown_length: int) -> None:
@@ -73,15 +77,22 @@ class SentenceCutter:
         if count <= 0:
             return
         for index, span in enumerate(spans[:count]):
-            following = spans[index + 1].start if index + 1 < len(spans) else len(self._tail)
-            numbers = [number for place, each in self._marks if place <= following for number in each]
-            self._marks = [mark for mark in self._marks if mark[0] > following]
+            last = self._last_place(span, spans[index + 1] if index + 1 < len(spans) else None)
+            numbers = [number for place, each in self._marks if place <= last for number in each]
+            self._marks = [mark for mark in self._marks if mark[0] > last]
             yield CitedSentence(
                 Span(self._shown(span.start), self._shown(span.end, is_end=True)),
                 self._tail[span.start : span.end],
                 tuple(dict.fromkeys(numbers)),
             )
         self._forget(spans[count - 1].end)
+
+    def _last_place(self, sentence: Span, following: Span | None) -> int:
+        """Return the last place whose markers go with a sentence: before the line of the next one, or it."""
+        if following is None:
+            return len(self._tail)
+        line = self._tail.rfind("\n", sentence.end, following.start)
+        return following.start if line < 0 else line
 
     def _shown(self, place: int, *, is_end: bool = False) -> int:
         """Return where a place of the tail is in the answer; an end is before what stands there."""

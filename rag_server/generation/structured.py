@@ -23,18 +23,17 @@ from rag_server.domain.generation import (
     Prompt,
     Role,
     Usage,
+    Words,
 )
 from rag_server.domain.output_format import ChoiceOutput, JsonSchemaOutput, OutputFormat
 from rag_server.errors import InvalidArgument, Unavailable
 from rag_server.generation.abstain import abstains, phrase_for
 from rag_server.generation.attribution import Attributor
 from rag_server.generation.compose import ATTEMPTS, Composed
-from rag_server.generation.markdown import MarkdownCleaner, addresses_in, addresses_of
+from rag_server.generation.markdown import MarkdownCleaner, addresses_of
 from rag_server.generation.output.form import Clean, Form, FormError
 from rag_server.generation.prompt import PromptTemplates
 from rag_server.text.language import detect_language
-
-Words = Delta | Cited | Usage | FinishReason
 
 MAX_CLAIMS: Final = 32
 """Values of an answer, from the first on, for which a source is looked for."""
@@ -133,7 +132,7 @@ class StructuredWriter:
         assert report is not None
         language = report.template.rpartition("/")[2]
         note = self._templates.render_reminder(language, problem)
-        (tokens,) = await generator.count_tokens([note])
+        (tokens,) = await asyncio.to_thread(generator.count_tokens, [note])
         if report.token_count + tokens + prompt.request.max_tokens > report.window_tokens:
             return prompt
         *others, last = prompt.messages
@@ -162,7 +161,7 @@ def _cleaner(composed: Composed) -> Clean:
     """Return what cleans an answer's texts: addresses stay that the sources have, or the form itself."""
     output = composed.prompt.request.output
     assert output is not None
-    addresses = addresses_in(composed.prompt.sources) | addresses_of(_text_of(output))
+    addresses = composed.addresses | addresses_of(_text_of(output))
 
     def clean(text: str) -> str:
         cleaner = MarkdownCleaner(addresses)

@@ -16,6 +16,7 @@ from rag_server.domain.generation import (
     Delta,
     FinishReason,
     GenerationRequest,
+    Message,
     Preparation,
     Prompt,
     Usage,
@@ -99,8 +100,7 @@ class Tasks:
         self, served: ServedModel, task: Task, request: GenerationRequest, limit: TimeLimit
     ) -> Written:
         model = served.generator.model
-        messages = await asyncio.to_thread(self._templates.render, task)
-        counts = await served.generator.count_tokens([each.text for each in messages])
+        messages, counts = await asyncio.to_thread(self._rendered, served, task)
         total = sum(counts) + MESSAGE_TOKENS * len(counts)
         if total + task.max_tokens > (model.window_tokens or 0):
             raise TaskFailed("WINDOW")
@@ -127,3 +127,8 @@ class Tasks:
         cost = price.of(usage.prompt_token_count, usage.answer_token_count) if price else 0.0
         text = _THOUGHT.sub("", "".join(pieces)).strip()
         return Written(text, reason is FinishReason.COMPLETE, Preparation(usage, cost))
+
+    def _rendered(self, served: ServedModel, task: Task) -> tuple[tuple[Message, ...], list[int]]:
+        """Return the messages of a task, and the tokens of each."""
+        messages = self._templates.render(task)
+        return messages, served.generator.count_tokens([each.text for each in messages])

@@ -77,6 +77,8 @@ class Turns:
                     ttl_s=self._limits.lease_s,
                     max_messages=self._limits.max_messages,
                 )
+        except NotFound as error:
+            raise error.in_field("conversation_id") from None
         except BaseException:
             if isinstance(begun, TurnLease):
                 # cancelled while it was committed, perhaps: nobody will work on it

@@ -12,13 +12,13 @@ from rag.v1.assistant_pb2 import Assistant as AssistantMessage
 from rag_server.assistants.keywords import check_keywords
 from rag_server.config import AssistantSettings
 from rag_server.domain.assistant import Assistant
-from rag_server.errors import FieldViolation, NotFound
+from rag_server.errors import NotFound
 from rag_server.generation.models import Models
 from rag_server.interceptors.call import current_call
 from rag_server.metadata.database import Database, Transaction
 from rag_server.services.idempotency import Idempotency
 from rag_server.services.paging import Pager
-from rag_server.services.wire.assistant import changed, from_assistant, to_assistant
+from rag_server.services.wire.assistant import changed, from_assistant, named_models, to_assistant
 from rag_server.validation.defaults import value_or_default
 
 MAX_PAGE_BYTES = 2 * 1024 * 1024
@@ -42,7 +42,7 @@ class AssistantServicer(pb_grpc.AssistantServiceServicer):
         """Make an assistant."""
         tenant_id, new = current_call.get().tenant_id, request.assistant
         profile = from_assistant(new)
-        self._check_model(new)
+        self._check_models(new)
         await asyncio.to_thread(check_keywords, profile.keywords, profile.language)
 
         async def create(tx: Transaction) -> pb.CreateAssistantResponse:
@@ -83,15 +83,14 @@ class AssistantServicer(pb_grpc.AssistantServiceServicer):
         """Change what the mask names."""
         tenant_id, new = current_call.get().tenant_id, request.assistant
         paths = set(request.update_mask.paths)
-        profile = from_assistant(new)
-        if "generation" in paths:
-            self._check_model(new)
+        if any(path.partition(".")[0] == "generation" for path in paths):
+            self._check_models(new)
 
         async def update(tx: Transaction) -> pb.UpdateAssistantResponse:
             assistant = await tx.assistants.update(
                 tenant_id,
                 request.assistant_id,
-                lambda present: changed(present, profile, paths - {"is_default"}),
+                lambda present: changed(present, request),
                 kept=self._settings.kept_revisions,
             )
             if paths & {"keywords", "language"}:  # either decides what the other means
@@ -122,7 +121,8 @@ class AssistantServicer(pb_grpc.AssistantServiceServicer):
         self, request: pb.ListAssistantRevisionsRequest, context: Any
     ) -> pb.ListAssistantRevisionsResponse:
         """List the kept revisions of an assistant, newest first."""
-        pager = Pager(value_or_default(request, "page_size"), request.page_token, request.assistant_id)
+        size = value_or_default(request, "page_size")
+        pager = Pager(size, request.page_token, request.assistant_id, key=(int,))
         async with self._database.snapshot() as tx:
             found = await tx.assistants.revisions(
                 current_call.get().tenant_id,
@@ -150,19 +150,17 @@ class AssistantServicer(pb_grpc.AssistantServiceServicer):
 
         return await self._idempotency.once(request, pb.RestoreAssistantRevisionResponse, restore)
 
-    def _check_model(self, new: AssistantMessage) -> None:
-        """Refuse a model that this server does not have."""
-        if new.generation.model:
-            self._models.route(new.generation.model, path="assistant.generation.model")
+    def _check_models(self, new: AssistantMessage) -> None:
+        """Refuse models that this server does not have."""
+        for path, name in named_models(new.generation):
+            self._models.route(name, path=f"assistant.generation.{path}")
 
 
 async def _check_collections(tx: Transaction, tenant_id: str, collection_ids: Sequence[str]) -> None:
     absent = await tx.collections.absent(tenant_id, collection_ids)
     if absent:
-        error = NotFound.for_resource("collection", absent[0])
         field = f"assistant.collection_ids[{list(collection_ids).index(absent[0])}]"
-        error.violations = (FieldViolation(field, error.message),)
-        raise error
+        raise NotFound.for_resource("collection", absent[0]).in_field(field)
 
 
 def _page(found: Sequence[Assistant], size: int) -> list[AssistantMessage]:

@@ -53,14 +53,14 @@ class ConversationServicer(pb_grpc.ConversationServiceServicer):
         self, request: pb.ListConversationsRequest, context: Any
     ) -> pb.ListConversationsResponse:
         """List the conversations, the one that was changed last first."""
-        pager = Pager(value_or_default(request, "page_size"), request.page_token)
+        pager = Pager(value_or_default(request, "page_size"), request.page_token, key=(datetime, str))
         async with self._database.snapshot() as tx:
             found = await tx.conversations.list(
                 current_call.get().tenant_id,
-                after=(datetime.fromisoformat(pager.after[0]), pager.after[1]) if pager.after else None,
+                after=(pager.after[0], pager.after[1]) if pager.after else None,
                 limit=pager.limit,
             )
-        page, token = pager.cut(found, lambda each: [each.update_time.isoformat(), each.id])
+        page, token = pager.cut(found, lambda each: [each.update_time, each.id])
         return pb.ListConversationsResponse(conversations=map(to_conversation, page), next_page_token=token)
 
     async def UpdateConversation(
@@ -90,7 +90,8 @@ class ConversationServicer(pb_grpc.ConversationServiceServicer):
     async def ListMessages(self, request: pb.ListMessagesRequest, context: Any) -> pb.ListMessagesResponse:
         """List the messages of a conversation, oldest first."""
         tenant_id = current_call.get().tenant_id
-        pager = Pager(value_or_default(request, "page_size"), request.page_token, request.conversation_id)
+        size = value_or_default(request, "page_size")
+        pager = Pager(size, request.page_token, request.conversation_id, key=(int,))
         async with self._database.snapshot() as tx:
             await tx.conversations.get(tenant_id, request.conversation_id)
             page = await tx.messages.list(

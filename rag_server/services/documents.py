@@ -118,7 +118,8 @@ class DocumentServicer(pb_grpc.DocumentServiceServicer):
             collection = await tx.collections.get(tenant_id, request.collection_id)
             document = await tx.documents.get(tenant_id, collection.uid, request.document_id)
             arguments = (collection.uid, document.id)
-            pager = Pager(value_or_default(request, "page_size"), request.page_token, *arguments)
+            size = value_or_default(request, "page_size")
+            pager = Pager(size, request.page_token, *arguments, key=(int,))
             found = await tx.history.list(
                 tenant_id,
                 collection.uid,
@@ -169,7 +170,8 @@ class DocumentServicer(pb_grpc.DocumentServiceServicer):
         collection, document = await self._find(request)
         while True:
             arguments = (collection.uid, document.id, document.revision)
-            pager = Pager(value_or_default(request, "page_size"), request.page_token, *arguments)
+            size = value_or_default(request, "page_size")
+            pager = Pager(size, request.page_token, *arguments, key=(int,))
             first = pager.after[0] + 1 if pager.after else 0
             found = await self._chunks.list_chunks(
                 collection, document.id, document.revision, first_ordinal=first, limit=pager.limit

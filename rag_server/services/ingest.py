@@ -168,7 +168,8 @@ class IngestServicer(pb_grpc.IngestServiceServicer):
             sorted(request.states),
             request.parent_job_id,
         )
-        pager = Pager(value_or_default(request, "page_size"), request.page_token, *arguments)
+        size = value_or_default(request, "page_size")
+        pager = Pager(size, request.page_token, *arguments, key=(datetime, str))
         async with self._database.snapshot() as tx:
             collection_uid = None
             if request.collection_id:
@@ -179,10 +180,10 @@ class IngestServicer(pb_grpc.IngestServiceServicer):
                 document_id=request.document_id or None,
                 parent_id=request.parent_job_id or None,
                 states=from_states(request.states) or None,
-                after=(datetime.fromisoformat(pager.after[0]), pager.after[1]) if pager.after else None,
+                after=(pager.after[0], pager.after[1]) if pager.after else None,
                 limit=pager.limit,
             )
-        page, token = pager.cut(found, lambda job: [job.create_time.isoformat(), job.id])
+        page, token = pager.cut(found, lambda job: [job.create_time, job.id])
         jobs = [to_job(job, has_items=False) for job in page]
         return pb.ListJobsResponse(jobs=jobs, next_page_token=token)
 

@@ -11,13 +11,23 @@ import structlog
 from prometheus_client import CollectorRegistry, Gauge
 
 from rag.v1 import generate_service_pb2 as pb
-from rag_server.errors import NotFound
+from rag_server.errors import NotFound, RagError, Unavailable
 from rag_server.services.answer_log import AnswerLog
 from rag_server.services.resumable_answer import Events, ResumableAnswer
-from rag_server.services.wire.resumption import digest_of, from_cursor, invalid_cursor, new_answer_id
+from rag_server.services.wire.resumption import (
+    digest_of,
+    from_cursor,
+    invalid_cursor,
+    new_answer_id,
+    new_server_id,
+    server_of,
+)
 
 _CLOSING_S: Final = 10.0
 """What answers get that are given up, to give back what they hold."""
+
+_ELSEWHERE_S: Final = 0.1
+"""After which a caller may try whether its next call reaches the server that has its answer."""
 
 log = structlog.get_logger()
 
@@ -37,9 +47,23 @@ class ResumptionLimits:
 class ResumableAnswers:
     """Keeps answers by tenant and id. For one event loop."""
 
-    def __init__(self, limits: ResumptionLimits, registry: CollectorRegistry | None = None) -> None:
-        """`registry`: where they are counted."""
+    def __init__(
+        self,
+        limits: ResumptionLimits,
+        registry: CollectorRegistry | None = None,
+        *,
+        has_peers: bool = False,
+    ) -> None:
+        """Keep none yet.
+
+        Args:
+            limits: How much is kept.
+            registry: Where they are counted.
+            has_peers: Whether callers of this server may be those of other servers, too.
+        """
         self._limits = limits
+        self._has_peers = has_peers
+        self._server_id = new_server_id()
         self._answers: dict[tuple[str, str], ResumableAnswer] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._is_stopping = False
@@ -66,7 +90,7 @@ class ResumableAnswers:
         """
         if self._is_stopping or not self._make_room():
             return answer()
-        answer_id = new_answer_id()
+        answer_id = new_answer_id(self._server_id)
         key = (tenant_id, answer_id)
         kept = ResumableAnswer(
             answer(),
@@ -86,14 +110,13 @@ class ResumableAnswers:
 
         Raises:
             NotFound: `STREAM_NOT_RESUMABLE`, the tenant has no such answer, or has none any more.
+            Unavailable: `STREAM_ELSEWHERE`, it is, or was, an answer of another server.
             InvalidArgument: `INVALID_RESUME_CURSOR`, it is no cursor of an answer to this request.
         """
         answer_id, number = from_cursor(request.resume_cursor)
         kept = self._answers.get((tenant_id, answer_id))
         if kept is None:
-            raise NotFound(
-                "STREAM_NOT_RESUMABLE", "the answer is not kept any longer, or not here: ask without a cursor"
-            )
+            raise self._absent(answer_id)
         if kept.request_digest != digest_of(request):
             raise invalid_cursor()
         return kept.read(number)
@@ -113,6 +136,16 @@ class ResumableAnswers:
             _, left = await asyncio.wait(self._tasks, timeout=_CLOSING_S)
             if left:
                 log.warning("answers that were given up still run", count=len(left))
+
+    def _absent(self, answer_id: str) -> RagError:
+        """Return the error for an answer that is not here."""
+        if self._has_peers and server_of(answer_id) not in {"", self._server_id}:
+            return Unavailable(
+                "STREAM_ELSEWHERE",
+                "another server has the answer, or had it: call again to reach it, or ask without a cursor",
+                retry_after_s=_ELSEWHERE_S,
+            )
+        return NotFound("STREAM_NOT_RESUMABLE", "the answer is not kept any longer: ask without a cursor")
 
     def _make_room(self) -> bool:
         """Return whether one more may be kept, perhaps in place of one that is written and not read."""

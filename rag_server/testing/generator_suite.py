@@ -28,6 +28,7 @@ from rag_server.domain.generation import (
     Prompt,
     Role,
     Usage,
+    Words,
 )
 from rag_server.domain.retrieval import Leg, LegSignal, RetrievalRequest, ScoredChunk
 
@@ -85,7 +86,7 @@ class Answer:
     reason: FinishReason | None = None
 
 
-async def collected(events: AsyncGenerator[Delta | Cited | Usage | FinishReason, None]) -> Answer:
+async def collected(events: AsyncGenerator[Words, None]) -> Answer:
     """Read an answer to its end, and check the order of its events."""
     answer = Answer()
     async for event in events:
@@ -182,10 +183,10 @@ class GeneratorSuite:
         assert (await collected(generator.generate(prompt()))).reason is FinishReason.COMPLETE
 
     async def test_tokens_are_counted_text_by_text(self, generator: Generator) -> None:
-        empty, one, many = await generator.count_tokens(["", "heron", " ".join(TEXTS)])
+        empty, one, many = generator.count_tokens(["", "heron", " ".join(TEXTS)])
         assert empty == 0
         assert 1 <= one < many
-        assert await generator.count_tokens([]) == []
+        assert generator.count_tokens([]) == []
 
     async def test_check_of_a_generator_that_works_passes(self, generator: Generator) -> None:
         await generator.check()

@@ -25,7 +25,10 @@ UPDATABLE_FIELDS: Final = (
     "examples",
     "is_default",
 )
-"""What an `update_mask` may name."""
+"""What an `update_mask` may name, and of the settings in it each of their fields."""
+
+_OF_REQUESTS: Final = frozenset({"retrieval.min_revisions", "retrieval.explain", "generation.language"})
+"""Settings that no assistant has."""
 
 _CONTROLS: Final = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 
@@ -51,8 +54,18 @@ def update_mask_is_updatable(
     if message.HasField("update_mask") and not message.update_mask.paths:
         yield Finding("update_mask", "names no field")
     for index, path in enumerate(message.update_mask.paths):
-        if path not in UPDATABLE_FIELDS:
-            yield Finding(f"update_mask.paths[{index}]", f"must be one of {', '.join(UPDATABLE_FIELDS)}")
+        if path not in UPDATABLE_FIELDS and not _is_setting(path):
+            known = f"{', '.join(UPDATABLE_FIELDS)}, or a setting such as generation.model"
+            yield Finding(f"update_mask.paths[{index}]", f"must be one of {known}")
+
+
+def _is_setting(path: str) -> bool:
+    """Whether `path` names a field of `retrieval` or `generation` that an assistant may have."""
+    group, _, name = path.partition(".")
+    if group not in {"retrieval", "generation"} or path in _OF_REQUESTS:
+        return False
+    settings = assistant_pb2.Assistant.DESCRIPTOR.fields_by_name[group].message_type
+    return settings is not None and name in settings.fields_by_name
 
 
 def instructions_have_no_controls(message: assistant_pb2.Assistant) -> Iterator[Finding]:

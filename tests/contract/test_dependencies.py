@@ -65,10 +65,20 @@ def test_domain_imports_nothing_but_itself() -> None:
     assert offences("rag_server/domain", is_allowed) == []
 
 
-@pytest.mark.parametrize("folder", ["query", "generation", "ingest", "services"])
+@pytest.mark.parametrize("folder", ["assistants", "query", "generation", "ingest", "services"])
 def test_business_code_imports_no_adapter(folder: str) -> None:
     def is_allowed(path: Path, module: str) -> bool:
         return not module.startswith("rag_server.backends.") or module == "rag_server.backends.protocols"
+
+    assert offences(f"rag_server/{folder}", is_allowed) == []
+
+
+@pytest.mark.parametrize("folder", ["assistants", "generation", "ingest", "metadata", "query", "text"])
+def test_business_code_knows_nothing_of_the_wire(folder: str) -> None:
+    above = ("rag.v1", "rag_server.services", "rag_server.interceptors", "rag_server.app")
+
+    def is_allowed(path: Path, module: str) -> bool:
+        return not module.startswith(above)
 
     assert offences(f"rag_server/{folder}", is_allowed) == []
 

@@ -20,8 +20,9 @@ from rag_server.errors import Unavailable
 from rag_server.metadata.turns import TurnRepository
 from rag_server.testing.server_process import ServerStarter
 from tests import databases
-from tests.conftest import SettingsFactory, make_settings
+from tests.conftest import SettingsFactory
 from tests.faults.polling import until
+from tests.faults.shared_database import two_settings
 from tests.rag_client import RagClient, failure, failure_of
 
 COLLECTION = "birds"
@@ -72,24 +73,44 @@ async def test_server_killed_while_it_records_an_answer_has_recorded_it_or_not(
     assert process.stop() == 0
 
 
-async def test_two_servers_on_one_database_answer_one_question_at_a_time(
-    tmp_path: Path, migrated_postgres: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    databases.empty(migrated_postgres)
+def gated(monkeypatch: pytest.MonkeyPatch) -> tuple[asyncio.Event, asyncio.Event]:
+    """Have answers wait for the first event before their first word, and tell of it by the second."""
     opened, reached = asyncio.Event(), asyncio.Event()
     generate = ExtractiveGenerator.generate
 
-    async def gated(*arguments: Any) -> AsyncGenerator[Any, None]:
+    async def waiting(*arguments: Any) -> AsyncGenerator[Any, None]:
         reached.set()
         await opened.wait()
         async for event in generate(*arguments):
             yield event
 
-    monkeypatch.setattr(ExtractiveGenerator, "generate", gated)
-    used = [
-        make_settings(tmp_path / name, database={"url": databases.url_of(migrated_postgres)})
-        for name in ("here", "there")
-    ]
+    monkeypatch.setattr(ExtractiveGenerator, "generate", waiting)
+    return opened, reached
+
+
+async def test_server_that_starts_leaves_the_turns_of_another_on_its_database_alone(
+    tmp_path: Path, migrated_postgres: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    databases.empty(migrated_postgres)
+    opened, reached = gated(monkeypatch)
+    here, there = two_settings(tmp_path, migrated_postgres)
+    async with running_server(here) as running, RagClient(running.address) as client:
+        conversation_id = await begun(client)
+        answer = asyncio.ensure_future(client.generate.Generate(asking(conversation_id)))
+        await reached.wait()
+        async with running_server(there):
+            opened.set()
+            assert (await answer).answer == TEXT
+        assert await said(client, conversation_id) == [QUESTION, TEXT]
+    databases.empty(migrated_postgres)
+
+
+async def test_two_servers_on_one_database_answer_one_question_at_a_time(
+    tmp_path: Path, migrated_postgres: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    databases.empty(migrated_postgres)
+    opened, reached = gated(monkeypatch)
+    used = two_settings(tmp_path, migrated_postgres)
     async with (
         running_server(used[0]) as here,
         running_server(used[1]) as there,

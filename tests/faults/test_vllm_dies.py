@@ -45,12 +45,24 @@ def engine_processes(server: ServerProcess) -> list[psutil.Process]:
     return [each for each in children if each.name().startswith("VLLM")]
 
 
+def has_ended(process: psutil.Process) -> bool:
+    try:
+        return not process.is_running() or bool(process.status() == psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return True
+
+
 def ask(client: RagClient, model: str, **generation: Any) -> Any:
     options = options_pb2.GenerationOptions(model=model, **generation)
     request = generate_pb.StreamGenerateRequest(
         collection_ids=["birds"], question="When does the heron wait?", generation=options
     )
     return client.generate.StreamGenerate(request, timeout=120)
+
+
+async def answer(client: RagClient, model: str) -> str:
+    """Return a whole answer."""
+    return "".join([event.delta.text async for event in ask(client, model)])
 
 
 async def read(call: Any, worker: psutil.Process) -> tuple[str, grpc.aio.AioRpcError]:
@@ -67,13 +79,19 @@ async def read(call: Any, worker: psutil.Process) -> tuple[str, grpc.aio.AioRpcE
     raise AssertionError("the answer ended without an error")
 
 
+async def looked_up(client: RagClient) -> int:
+    """Return how many tokens of prompts the engine has been given, as the server counts them."""
+    info = await client.admin.GetServerInfo(admin_pb.GetServerInfoRequest())
+    return next(each.engine.prompt_token_count for each in info.models if each.name == "tiny")
+
+
 async def serving(client: RagClient) -> dict[str, bool]:
     info = await client.admin.GetServerInfo(admin_pb.GetServerInfoRequest())
     return {each.name: each.is_serving for each in info.components}
 
 
 @pytest.mark.timeout(1200)  # vLLM takes half a minute of two cores to start
-async def test_engine_that_is_killed_in_mid_answer_ends_it_unavailable_and_health_says_so(
+async def test_engine_that_is_killed_in_mid_answer_ends_it_unavailable_and_comes_back(
     start_server: ServerStarter, tmp_path: Path
 ) -> None:
     server = start_server(**settings_of(make_tiny_llama(tmp_path / "model")))
@@ -94,8 +112,22 @@ async def test_engine_that_is_killed_in_mid_answer_ends_it_unavailable_and_healt
         async with asyncio.timeout(60):
             while (await serving(client))["model:tiny"]:  # noqa: ASYNC110 - health is asked for
                 await asyncio.sleep(0.05)
-        assert (await failure(ask(client, "tiny"))).reason == "VLLM_ENGINE_DEAD"
-        answered = "".join([event.delta.text async for event in ask(client, "extractive")])
-        assert answered == HERON
-        await until(lambda: not engine.is_running() or engine.status() == psutil.STATUS_ZOMBIE)
+        asked_meanwhile = await failure(ask(client, "tiny"))
+        assert asked_meanwhile.code == grpc.StatusCode.UNAVAILABLE
+        assert asked_meanwhile.reason in {"VLLM_ENGINE_DEAD", "VLLM_ENGINE_RESTARTING"}
+        assert asked_meanwhile.retry_after_s is not None
+        assert await answer(client, "extractive") == HERON
+        looked_up_before = await looked_up(client)
+        assert looked_up_before > 0
+        await until(lambda: has_ended(engine))
+
+        async with asyncio.timeout(ENGINE_TIMEOUT_S):
+            while not (await serving(client))["model:tiny"]:  # noqa: ASYNC110 - health is asked for
+                await asyncio.sleep(0.05)
+        assert await answer(client, "tiny") == "It waits at dawn."
+        assert await looked_up(client) > looked_up_before, "counters go on"
+        again = engine_processes(server)
+        assert len(again) == 2
+        assert not {each.pid for each in again} & {engine.pid, worker.pid}
     assert server.stop() == 0
+    await until(lambda: all(has_ended(each) for each in again))

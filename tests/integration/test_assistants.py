@@ -144,6 +144,16 @@ async def test_call_that_is_repeated_gets_the_first_answer(rig: Rig) -> None:
             CODE.INVALID_ARGUMENT,
             "assistant.generation.model",
         ),
+        (
+            {"generation": options_pb2.GenerationOptions(expansion={"hyde": {}, "model": "none"})},
+            CODE.INVALID_ARGUMENT,
+            "assistant.generation.expansion.model",
+        ),
+        (
+            {"generation": options_pb2.GenerationOptions(rewriting={"model": {"model": "none"}})},
+            CODE.INVALID_ARGUMENT,
+            "assistant.generation.rewriting.model.model",
+        ),
         ({"instructions": "x" * 8193}, CODE.INVALID_ARGUMENT, "assistant.instructions"),
     ],
 )
@@ -240,6 +250,23 @@ async def test_change_holds_for_the_next_question(rig: Rig) -> None:
     assert (await rig.ask(assistant="auto")).assistant.assistant_id == "people"
     await rig.update("people", keywords=["pay"])
     assert (await rig.ask(assistant="auto")).assistant.assistant_id == "machines"
+
+
+async def test_single_setting_is_changed_without_the_others(rig: Rig) -> None:
+    await rig.create(
+        "people", generation=options_pb2.GenerationOptions(max_answer_tokens=77, temperature=0.5)
+    )
+    request = pb.UpdateAssistantRequest(
+        assistant_id="people",
+        assistant=assistant_pb2.Assistant(generation=options_pb2.GenerationOptions(model="nobody")),
+        update_mask=FieldMask(paths=["generation.model", "generation.temperature"]),
+    )
+    refused = await failure(rig.client.assistants.UpdateAssistant(request))
+    assert (refused.reason, list(refused.violations)) == ("MODEL_UNKNOWN", ["assistant.generation.model"])
+    request.assistant.generation.model = "extractive"
+    changed = (await rig.client.assistants.UpdateAssistant(request)).assistant
+    assert changed.generation == options_pb2.GenerationOptions(max_answer_tokens=77, model="extractive")
+    assert changed.revision == 2
 
 
 async def test_unknown_assistant_is_not_found(rig: Rig) -> None:

@@ -365,6 +365,19 @@ async def failure_code(call: Any) -> grpc.StatusCode:
     return code
 
 
+@pytest.mark.parametrize("call", ["Generate", "StreamGenerate"])
+async def test_question_of_an_absent_conversation_is_refused_naming_the_field(
+    client: RagClient, handbook: str, call: str
+) -> None:
+    request = {"Generate": generate_pb.GenerateRequest, "StreamGenerate": generate_pb.StreamGenerateRequest}[
+        call
+    ]
+    asked = request(collection_ids=[handbook], question=FIRST, conversation_id="absent")
+    refused = await failure(getattr(client.generate, call)(asked))
+    assert (refused.code, refused.reason) == (grpc.StatusCode.NOT_FOUND, "CONVERSATION_NOT_FOUND")
+    assert list(refused.violations) == ["conversation_id"]
+
+
 async def test_question_that_is_refused_leaves_no_message(client: RagClient) -> None:
     conversation = await created(client)
     refused = await failure(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import uuid
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
@@ -227,6 +228,20 @@ async def test_follow_up_is_rewritten_by_the_model_then_expanded(rig: Rig) -> No
     assert [each.stage for each in response.timings.stages][:3] == ["history", "rewrite", "expand"]
     assert f"User: {QUESTION}\nAssistant: At dawn." in rig.prompt(0)
     assert rig.prompt(2).endswith("Question: And what does it eat?")
+
+
+async def test_what_was_searched_with_stays_with_an_answer_in_its_conversation(rig: Rig) -> None:
+    created = await rig.client.conversations.CreateConversation(conversation_pb.CreateConversationRequest())
+    fields = {"conversation_id": created.conversation.id, "request_id": str(uuid.uuid4())}
+    rig.provider.script(Stream.of("Food of herons"), Stream.of("At dawn [1]."))
+    expanded = expansion(multi_query={"query_count": 1})
+    first = await rig.answer(fields=fields, expansion=expanded)
+    again = await rig.answer(fields=fields, expansion=expanded)
+    listed = await rig.client.conversations.ListMessages(
+        conversation_pb.ListMessagesRequest(conversation_id=created.conversation.id)
+    )
+    assert list(first.searched.queries) == [QUESTION, "Food of herons"]
+    assert first.searched == again.searched == listed.messages[1].answer.searched
 
 
 async def test_model_that_cannot_rewrite_leaves_it_to_the_rules_and_the_stored_answer_says_so(

@@ -43,6 +43,7 @@ async def test_personal_data_is_redacted_before_anything_is_stored_or_sent_and_a
         collection_ids=[COLLECTION],
         question=f"Does {MAIL} know when the grey heron waits?",
         conversation_id=created.conversation.id,
+        request_id="01234567-89ab-cdef-0123-456789abcdef",
     )
     events = [event async for event in rig.client.generate.StreamGenerate(request, timeout=60)]
     text = "".join(event.delta.text for event in events)
@@ -65,6 +66,9 @@ async def test_personal_data_is_redacted_before_anything_is_stored_or_sent_and_a
         "Does [email] know when the grey heron waits?",
         "Write to [email] at dawn.",
     ]
+    assert listed.messages[1].answer.policy == finished.policy
+    again = [event async for event in rig.client.generate.StreamGenerate(request, timeout=60)]
+    assert again[-1].finished.policy == finished.policy
     got = await rig.client.conversations.GetConversation(
         conversation_pb.GetConversationRequest(conversation_id=created.conversation.id)
     )

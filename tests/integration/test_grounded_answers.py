@@ -125,9 +125,7 @@ async def test_answer_that_repeats_a_hostile_source_is_cited_to_retrieved_source
     assert response.grounding.score < 1.0
 
 
-async def test_withheld_answer_of_a_conversation_is_not_recorded_and_told_again_without_figures(
-    rig: Rig,
-) -> None:
+async def test_withheld_answer_of_a_conversation_is_not_recorded_but_its_score_is(rig: Rig) -> None:
     created = await rig.client.conversations.CreateConversation(conversation_pb.CreateConversationRequest())
     fields = {
         "conversation_id": created.conversation.id,
@@ -138,12 +136,28 @@ async def test_withheld_answer_of_a_conversation_is_not_recorded_and_told_again_
     for each in (first, again):
         assert each.finish_reason == generate_pb.FINISH_REASON_LOW_GROUNDING
         assert each.answer.startswith("I found an answer, but")
-    assert first.HasField("grounding")
-    assert not again.HasField("grounding")
+    assert 0 < first.grounding.score < 0.5
+    assert not first.grounding.sentences
     listed = await rig.client.conversations.ListMessages(
         conversation_pb.ListMessagesRequest(conversation_id=created.conversation.id)
     )
+    assert first.grounding == again.grounding == listed.messages[1].answer.grounding
     assert "palaces" not in str(listed)
+
+
+async def test_judgement_of_an_answer_stays_with_it_in_its_conversation(rig: Rig) -> None:
+    created = await rig.client.conversations.CreateConversation(conversation_pb.CreateConversationRequest())
+    fields = {
+        "conversation_id": created.conversation.id,
+        "request_id": "01234567-89ab-cdef-0123-456789abcdef",
+    }
+    first = await rig.answer("It waits at dawn [1]. ", "A nest holds 7 eggs [1].", **fields)
+    again = await rig.answer("never asked", **fields)
+    listed = await rig.client.conversations.ListMessages(
+        conversation_pb.ListMessagesRequest(conversation_id=created.conversation.id)
+    )
+    assert len(first.grounding.sentences) == 2
+    assert first.grounding == again.grounding == listed.messages[1].answer.grounding
 
 
 async def test_entailment_model_of_the_settings_judges_and_is_named(

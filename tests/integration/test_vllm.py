@@ -76,7 +76,9 @@ class Rig:
 
     @property
     def served(self) -> ServedModel:
-        return next(each for each in self.running.parts.generation.models.served if each.name == "tiny")
+        return next(
+            each for each in self.running.parts.generation.served.models.served if each.name == "tiny"
+        )
 
     @property
     def generator(self) -> VllmGenerator:
@@ -185,10 +187,10 @@ class TestVllmGenerator(GeneratorSuite):
     async def test_usage_is_of_the_models_own_tokens(self, generator: VllmGenerator) -> None:
         answer = await collected(generator.generate(prompt()))
         assert answer.text == "It waits at dawn [1]."
-        (counted,) = await generator.count_tokens([answer.text])
+        (counted,) = generator.count_tokens([answer.text])
         assert answer.usage is not None
         assert answer.usage.answer_token_count == counted + 1  # and the end
-        told = await generator.count_tokens([each.text for each in prompt().messages])
+        told = generator.count_tokens([each.text for each in prompt().messages])
         assert sum(told) < answer.usage.prompt_token_count <= sum(told) + 8 * len(told)
 
     async def test_sampling_of_the_request_is_that_of_the_engine(self, generator: VllmGenerator) -> None:

@@ -1,4 +1,4 @@
-"""`ragctl analyze`, `ragctl embed` and `ragctl rerank`: what the server makes of a text."""
+"""`ragctl analyze`, `embed`, `rerank` and `count-tokens`: what the server makes of a text."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from rag.v1.generate_service_pb2 import CountTokensRequest
+from rag.v1.generate_service_pb2_grpc import GenerateServiceStub
 from rag.v1.retrieve_service_pb2 import AnalyzeRequest, EmbedRequest, RerankRequest, TokenKind
 from rag.v1.retrieve_service_pb2_grpc import RetrieveServiceStub
 from rag.v1.retrieved_chunk_pb2 import ScoreScale
@@ -119,3 +121,32 @@ def rerank(
     )
     scale = enum_name(ScoreScale, response.score_scale)
     session.output.line(f"score scale: {scale}; server time {shown_timings(response.timings)}", style="dim")
+
+
+@command
+def count_tokens(
+    session: Session,
+    texts: Annotated[list[str], typer.Argument(metavar="TEXT...", help="The texts.")],
+    model: Annotated[
+        str, typer.Option("--model", help="Name or alias of a model; the server's default without it.")
+    ] = "",
+) -> None:
+    """Count the tokens of texts as a model does."""
+    request = CountTokensRequest(texts=texts, model=model)
+    response = GenerateServiceStub(session.channel).CountTokens(request, timeout=session.unary_timeout_s)
+    if session.output.is_json:
+        session.output.document(response)
+        return
+    session.output.table(
+        (">tokens", "text"),
+        [
+            (str(count), one_line(text)[:TEXT_SHOWN])
+            for text, count in zip(texts, response.token_counts, strict=False)
+        ],
+    )
+    facts = [f"model {one_line(response.model)}"]
+    if response.HasField("window_tokens"):
+        facts.append(f"window {response.window_tokens} tokens")
+    if response.is_estimated:
+        facts.append("estimated, too high rather than too low: the server does not have its tokenizer")
+    session.output.line("; ".join(facts), style="dim")

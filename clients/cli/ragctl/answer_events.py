@@ -13,6 +13,9 @@ from rag.v1.generate_service_pb2_grpc import GenerateServiceStub
 from ragctl.errors import UNREACHABLE, from_rpc
 from ragctl.retry import Retry
 
+_BREAKS: Final = frozenset({UNREACHABLE, "STREAM_ELSEWHERE"})
+"""Reasons that leave the answer as it is: its server was not reached, but nobody or another one."""
+
 RESUME_WINDOW_MS: Final = 30_000
 """How long the server keeps an answer that nobody reads: longer than all attempts to come back take."""
 
@@ -47,8 +50,8 @@ def answer_events(
                 yield event
         except grpc.RpcError as error:
             problem = from_rpc(error)
-            # Where the server itself has told of an error, it would tell of it again.
-            if problem.reason != UNREACHABLE or not request.resume_cursor:
+            # Where the server that has the answer has told of an error, it would tell of it again.
+            if problem.reason not in _BREAKS or not request.resume_cursor:
                 raise
             failure_count += 1
             if not retry.pause(failure_count, problem, stop):

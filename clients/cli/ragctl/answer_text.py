@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterable
+from typing import Final
 
-from rag.v1.generate_service_pb2 import Citation
+from rag.v1.generate_service_pb2 import Citation, CitationOrigin
+
+_MARKER: Final = re.compile(r"\[\d{1,4}(?:, \d{1,4})*\]")
+_DIGITS: Final = re.compile(r"\d+")
 
 LOST = " […] "
 """Stands where a part of the answer is missing."""
@@ -15,12 +20,20 @@ class CitedText:
 
     A citation comes after the text that it cites, so the last piece is held back until the next event shows
     whether a marker belongs into it; text is never more than one piece late. Sources are numbered from 1
-    in the order in which they are first cited.
+    in the order in which they are first cited. Where the answer has the markers of its model, these are not
+    written again, and the numbers are theirs: the places of the sources.
     """
 
-    def __init__(self, write_text: Callable[[str], None], write_marker: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        write_text: Callable[[str], None],
+        write_marker: Callable[[str], None],
+        *,
+        has_markers: bool = False,
+    ) -> None:
         self._write_text = write_text
         self._write_marker = write_marker
+        self._has_markers = has_markers
         self._numbers: dict[int, int] = {}
         self._written = 0
         """Code points of the answer that have been written."""
@@ -37,7 +50,7 @@ class CitedText:
     @property
     def numbers(self) -> dict[int, int]:
         """0-based index of each cited source to its number, in order of number."""
-        return dict(self._numbers)
+        return dict(sorted(self._numbers.items(), key=lambda item: item[1]))
 
     def add(self, text: str) -> None:
         """Take the next piece of the answer."""
@@ -53,7 +66,10 @@ class CitedText:
 
     def cite(self, citation: Citation) -> None:
         """Take a citation of text that has come."""
-        number = self._numbers.setdefault(citation.source_index, len(self._numbers) + 1)
+        index = citation.source_index
+        number = self._numbers.setdefault(index, index + 1 if self._has_markers else len(self._numbers) + 1)
+        if self._has_markers and citation.origin == CitationOrigin.CITATION_ORIGIN_MARKER:
+            return
         mark = (citation.answer_span.end, number)
         if mark in self._placed:
             return
@@ -77,3 +93,11 @@ class CitedText:
             self._write_text(self._held[:count])
             self._held = self._held[count:]
             self._written += count
+
+
+def has_markers(answer: str, citations: Iterable[Citation]) -> bool:
+    """Return whether an answer that was kept has the markers by which its model named sources."""
+    named = {
+        each.source_index + 1 for each in citations if each.origin == CitationOrigin.CITATION_ORIGIN_MARKER
+    }
+    return any(named & {int(number) for number in _DIGITS.findall(each)} for each in _MARKER.findall(answer))

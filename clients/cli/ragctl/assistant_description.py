@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from google.protobuf.json_format import ParseDict, ParseError
 
 from rag.v1.assistant_pb2 import Assistant
 from ragctl.errors import CommandFailed
+from ragctl.option_lists import with_options
 
 OUTPUT_ONLY = frozenset({"id", "revision", "create_time", "update_time"})
 """What `assistants get --json` shows besides what can be given: ignored in a file."""
@@ -69,20 +69,7 @@ class Described:
 
 def described(command: Callable[..., None]) -> Callable[..., None]:
     """Give a command the options above; it gets them as `given: Described`."""
-
-    def call(*args: Any, **options: Any) -> None:
-        own = {name: options.pop(name) for name in _OPTIONS}
-        command(*args, given=read(**own), **options)
-
-    signature = inspect.signature(command, eval_str=True)
-    parameters = [each for each in signature.parameters.values() if each.name != "given"]
-    parameters += [
-        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
-        for name, annotation in _OPTIONS.items()
-    ]
-    call.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
-    call.__name__, call.__doc__ = command.__name__, command.__doc__
-    return call
+    return with_options(command, "given", _OPTIONS, lambda _, given: read(**given))
 
 
 def read(
@@ -112,10 +99,10 @@ def read(
         paths.append(name)
     if model is not None:
         assistant.generation.model = model
-        paths.append("generation")
+        paths += [] if "generation" in paths else ["generation.model"]
     if sources is not None:
         assistant.retrieval.top_k = sources
-        paths.append("retrieval")
+        paths += [] if "retrieval" in paths else ["retrieval.top_k"]
     return Described(assistant, tuple(dict.fromkeys(paths)))
 
 

@@ -105,7 +105,7 @@ def create_assistant(session: Session, *, assistant_id: AssistantId, given: Desc
 def update_assistant(session: Session, *, assistant_id: AssistantId, given: Described) -> None:
     """Change what the options or the file name, and nothing else.
 
-    --model and --sources replace all settings of generation and of retrieval; a file can hold more of them.
+    `retrieval` and `generation` of a file replace all such settings, --sources and --model one each.
     """
     if not given.paths:
         raise CommandFailed.for_usage("name at least one thing to change, such as --instructions")

@@ -15,31 +15,20 @@ from rag.v1.conversation_service_pb2 import (
 )
 from rag.v1.conversation_service_pb2_grpc import ConversationServiceStub
 from rag.v1.generate_service_pb2 import StreamGenerateRequest
-from rag.v1.options_pb2 import GenerationOptions, RetrievalOptions
-from ragctl.ask import (
-    AskedCollections,
-    AssistantName,
-    answer,
-    answer_and_go_on,
-    check_place,
-    questions,
-)
+from ragctl.ask import answer, answer_and_go_on, questions
+from ragctl.asking import asked
 from ragctl.errors import CommandFailed
 from ragctl.options import command
 from ragctl.output import one_line
-from ragctl.question_options import Expand, ExpandModel, Rewrite, add_question_options
-from ragctl.ranking_options import ranked
-from ragctl.search import Filters, filter_of
+from ragctl.question_options import Rewrite, RewriteModel, add_rewriting
 from ragctl.session import Session
 
 
 @command
-@ranked
+@asked
 def chat(
     session: Session,
     *,
-    collections: AskedCollections = None,
-    assistant: AssistantName = "",
     question: Annotated[
         str | None, typer.Argument(metavar="[QUESTION]", help="Without one, questions are read line by line.")
     ] = None,
@@ -49,20 +38,9 @@ def chat(
     title: Annotated[
         str, typer.Option("--title", help="Title of a new conversation; the first question without it.")
     ] = "",
-    filters: Filters = None,
-    sources: Annotated[
-        int | None, typer.Option("--sources", help="Passages that an answer may draw on.")
-    ] = None,
-    max_tokens: Annotated[
-        int | None, typer.Option("--max-tokens", help="Upper bound of an answer, in tokens.")
-    ] = None,
-    language: Annotated[
-        str, typer.Option("--language", help="Language of fixed phrases; that of the question without it.")
-    ] = "",
-    expand: Expand = None,
-    expand_model: ExpandModel = "",
     rewrite: Rewrite = None,
-    ranking: RetrievalOptions,
+    rewrite_model: RewriteModel = "",
+    request: StreamGenerateRequest,
 ) -> None:
     """Ask questions that follow each other; the server keeps them and their answers.
 
@@ -72,19 +50,7 @@ def chat(
         raise CommandFailed.for_usage(
             "--title is for a new conversation; `ragctl conversations rename` changes one"
         )
-    check_place(collections, assistant)
-    request = StreamGenerateRequest(
-        collection_ids=collections,
-        assistant=assistant,
-        retrieval=ranking,
-        generation=GenerationOptions(max_answer_tokens=max_tokens, language=language),
-    )
-    add_question_options(request.generation, expand, expand_model, rewrite)
-    if sources is not None:
-        request.retrieval.top_k = sources
-    wanted = filter_of(filters)
-    if wanted is not None:
-        request.retrieval.filter.CopyFrom(wanted)
+    add_rewriting(request.generation, rewrite, rewrite_model)
     if question is not None:
         request.conversation_id = _conversation(session, conversation_id, title)
         _ask(session, request, question, goes_on=False)

@@ -21,8 +21,9 @@ from rag.v1.conversation_service_pb2 import (
     UpdateConversationRequest,
 )
 from rag.v1.conversation_service_pb2_grpc import ConversationServiceStub
-from ragctl.answer_text import CitedText
-from ragctl.ask import show_sources
+from ragctl.answer_notes import show_kept
+from ragctl.answer_text import CitedText, has_markers
+from ragctl.answer_view import show_sources
 from ragctl.errors import CommandFailed
 from ragctl.moments import shown_time
 from ragctl.options import command
@@ -150,15 +151,21 @@ def _show_conversation(session: Session, conversation: Conversation) -> None:
 
 
 def _show_message(session: Session, message: Message) -> None:
-    """Write a question as it was asked, an answer as `ask` would."""
+    """Write a question as it was asked, an answer as `ask` would, with what was told of it."""
     output = session.output
     if message.role == MessageRole.MESSAGE_ROLE_USER:
         output.line(f"? {message.text}", style="bold")
         return
-    text = CitedText(output.piece, lambda marker: output.piece(marker, style="cyan"))
+    citations = list(message.answer.citations)
+    text = CitedText(
+        output.piece,
+        lambda marker: output.piece(marker, style="cyan"),
+        has_markers=has_markers(message.text, citations),
+    )
     text.add(message.text)
-    for citation in message.answer.citations:
+    for citation in citations:
         text.cite(citation)
     text.flush()
     output.line()
-    show_sources(session, list(message.answer.sources), list(message.answer.citations), text.numbers)
+    show_kept(session, message.answer)
+    show_sources(session, list(message.answer.sources), citations, text.numbers)

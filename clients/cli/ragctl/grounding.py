@@ -48,6 +48,16 @@ def check_grounding(
     chunks: Annotated[
         int | None, typer.Option("--chunks", help="Chunks to find for each sentence.", min=1, max=20)
     ] = None,
+    chunk_ids: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--chunk-id", metavar="ID", help="Compare with this chunk of the collection instead; repeatable."
+        ),
+    ] = None,
+    language: Annotated[
+        str,
+        typer.Option("--language", "-l", help="Language of the text; the text tells without it."),
+    ] = "",
     minimum: Annotated[
         float | None,
         typer.Option("--min-grounding", min=0.0, max=1.0, help="Exit with 1 where the score is below this."),
@@ -58,10 +68,15 @@ def check_grounding(
         raise CommandFailed.for_usage("give the text as an argument or with --file")
     if bool(collections) == bool(passages):
         raise CommandFailed.for_usage("say what to check against: --collection or --passage")
-    if passages and (document or filters or chunks):
-        raise CommandFailed.for_usage("--document, --filter and --chunks go with --collection")
-    request = CheckGroundingRequest(text=_read(file) if file is not None else text or "")
-    if passages:
+    if (passages or chunk_ids) and (document or filters or chunks):
+        raise CommandFailed.for_usage("--document, --filter and --chunks go with a search of --collection")
+    request = CheckGroundingRequest(text=_read(file) if file is not None else text or "", language=language)
+    if chunk_ids:
+        if collections is None or len(collections) != 1:
+            raise CommandFailed.for_usage("--chunk-id needs one --collection, which has the chunks")
+        request.chunks.collection_id = collections[0]
+        request.chunks.chunk_ids.extend(chunk_ids)
+    elif passages:
         request.passages.texts.extend(passages)
     else:
         request.search.collection_ids.extend(collections or ())

@@ -7,8 +7,7 @@ from typing import Annotated
 
 import typer
 
-from rag.v1.expansion_pb2 import QueryExpansion, QuestionRewriting, SearchedWith
-from rag.v1.generate_service_pb2 import GenerationStarted
+from rag.v1.expansion_pb2 import QueryExpansion, SearchedWith
 from rag.v1.options_pb2 import GenerationOptions
 from ragctl.errors import CommandFailed
 from ragctl.output import Output, one_line
@@ -23,6 +22,14 @@ class ExpansionMethod(StrEnum):
     MULTI_QUERY = "multi-query"
     HYDE = "hyde"
     DECOMPOSITION = "decomposition"
+
+
+_COUNTS = {
+    ExpansionMethod.MULTI_QUERY: "query_count",
+    ExpansionMethod.HYDE: "passage_count",
+    ExpansionMethod.DECOMPOSITION: "max_query_count",
+}
+"""The field of each method that bounds what it adds."""
 
 
 class RewritingMethod(StrEnum):
@@ -45,6 +52,15 @@ Expand = Annotated[
 ExpandModel = Annotated[
     str, typer.Option("--expand-model", help="The model of --expand; the one that answers without it.")
 ]
+ExpandCount = Annotated[
+    int | None,
+    typer.Option(
+        "--expand-count",
+        metavar="N",
+        help="How many queries or passages --expand adds at most.",
+        show_default=False,
+    ),
+]
 Rewrite = Annotated[
     RewritingMethod | None,
     typer.Option(
@@ -53,34 +69,49 @@ Rewrite = Annotated[
         show_default=False,
     ),
 ]
+RewriteModel = Annotated[
+    str,
+    typer.Option("--rewrite-model", help="The model of --rewrite model; the one that answers without it."),
+]
 
 
-def add_question_options(
-    options: GenerationOptions,
-    expand: ExpansionMethod | None,
-    expand_model: str,
-    rewrite: RewritingMethod | None = None,
+def add_expansion(
+    options: GenerationOptions, method: ExpansionMethod | None, model: str, count: int | None
 ) -> None:
-    """Write what is asked for into `options`.
+    """Write what `--expand`, `--expand-model` and `--expand-count` ask for into `options`.
+
+    Raises:
+        CommandFailed: A model or a number is given for nothing.
+    """
+    if method is None:
+        if model or count is not None:
+            raise CommandFailed.for_usage("--expand-model and --expand-count need --expand")
+        return
+    expansion = QueryExpansion(model=model)
+    added = getattr(expansion, method.name.lower())
+    added.SetInParent()
+    if count is not None:
+        setattr(added, _COUNTS[method], count)
+    options.expansion.CopyFrom(expansion)
+
+
+def add_rewriting(options: GenerationOptions, method: RewritingMethod | None, model: str) -> None:
+    """Write what `--rewrite` and `--rewrite-model` ask for into `options`.
 
     Raises:
         CommandFailed: A model is given for nothing.
     """
-    if expand is not None:
-        expansion = QueryExpansion(model=expand_model)
-        getattr(expansion, expand.name.lower()).SetInParent()
-        options.expansion.CopyFrom(expansion)
-    elif expand_model:
-        raise CommandFailed.for_usage("--expand-model needs --expand")
-    if rewrite is not None:
-        rewriting = QuestionRewriting()
-        getattr(rewriting, rewrite.value).SetInParent()
-        options.rewriting.CopyFrom(rewriting)
+    if model and method is not RewritingMethod.MODEL:
+        raise CommandFailed.for_usage("--rewrite-model needs --rewrite model")
+    if method is not None:
+        getattr(options.rewriting, method.value).SetInParent()
+    if model:
+        options.rewriting.model.model = model
 
 
-def show_searched(output: Output, started: GenerationStarted) -> None:
+def show_searched(output: Output, search_question: str, searched: SearchedWith) -> None:
     """Tell what was searched with, where that is not the question alone."""
-    for line in _lines(started.turn.search_question, started.searched):
+    for line in _lines(search_question, searched):
         output.line(line, style="dim")
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import math
 from collections.abc import Callable, Sequence
 from enum import StrEnum
@@ -15,6 +14,7 @@ from rag.v1.options_pb2 import QuerySyntax, RetrievalOptions
 from rag.v1.rerank_pb2 import Rerank
 from rag.v1.retrieved_chunk_pb2 import CollectionRevision, ScoreScale
 from ragctl.errors import CommandFailed
+from ragctl.option_lists import with_options
 
 PANEL = "Ranking"
 _SCALE_PREFIX = "SCORE_SCALE_"
@@ -53,7 +53,7 @@ def _option(name: str, text: str, **more: Any) -> Any:
     return typer.Option(name, help=text, rich_help_panel=PANEL, show_default=False, **more)
 
 
-_OPTIONS: dict[str, Any] = {
+OPTIONS: dict[str, Any] = {
     "candidates": Annotated[int | None, _option("--candidates", "Candidates that each leg contributes.")],
     "fusion": Annotated[
         FusionMethod | None, _option("--fusion", "How the legs are merged; adaptive without it.")
@@ -115,7 +115,7 @@ _OPTIONS: dict[str, Any] = {
         ),
     ],
 }
-_DEFAULTS: dict[str, Any] = {"threshold": ""}
+DEFAULTS: dict[str, Any] = {"threshold": ""}
 
 
 def ranked(function: Callable[..., None]) -> Callable[..., None]:
@@ -123,25 +123,13 @@ def ranked(function: Callable[..., None]) -> Callable[..., None]:
 
     Goes below `@command`; the command has a parameter `collections` too.
     """
-    own = inspect.signature(function, eval_str=True)
-
-    def run(*session: Any, **arguments: Any) -> None:
-        given = {name: arguments.pop(name) for name in _OPTIONS}
-        ranking = retrieval_options(arguments["collections"] or (), **given)
-        function(*session, ranking=ranking, **arguments)
-
-    shared = [
-        inspect.Parameter(
-            name, inspect.Parameter.KEYWORD_ONLY, default=_DEFAULTS.get(name), annotation=annotation
-        )
-        for name, annotation in _OPTIONS.items()
-    ]
-    kept = [each for each in own.parameters.values() if each.name != "ranking"]
-    run.__name__ = function.__name__
-    run.__doc__ = function.__doc__
-    run.__module__ = function.__module__
-    run.__signature__ = own.replace(parameters=[*kept, *shared])  # type: ignore[attr-defined]  # inspect reads it
-    return run
+    return with_options(
+        function,
+        "ranking",
+        OPTIONS,
+        lambda command, given: retrieval_options(command["collections"], **given),
+        DEFAULTS,
+    )
 
 
 def retrieval_options(
@@ -233,7 +221,7 @@ def _threshold(text: str) -> tuple[ScoreScale.ValueType, float]:
 
 def _min_revision(text: str, collections: Sequence[str]) -> CollectionRevision:
     name, equals, number = text.rpartition("=")
-    if not equals and len(collections) > 1:
+    if not equals and len(collections) != 1:
         raise CommandFailed.for_usage(f"--min-revision {text}: say of which collection, as in NAME={text}")
     if not number.isascii() or not number.isdigit() or int(number) >= 2**63:
         raise CommandFailed.for_usage(f"--min-revision {text}: {number!r} is not a revision")

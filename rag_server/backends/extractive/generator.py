@@ -16,6 +16,7 @@ import numpy as np
 
 from rag_server.backends.extractive.answer_type import asks_for_number, has_number
 from rag_server.backends.extractive.candidates import CandidateReader, CandidateSentence
+from rag_server.backends.extractive.courtesies import without_courtesies
 from rag_server.backends.extractive.evidence import (
     Scores,
     combine,
@@ -37,6 +38,7 @@ from rag_server.domain.generation import (
     GenerationRequest,
     Prompt,
     Usage,
+    Words,
 )
 from rag_server.domain.priority import Priority
 from rag_server.domain.retrieval import ScoredChunk
@@ -116,10 +118,10 @@ class ExtractiveGenerator:
         """The name that answers carry; there is no window."""
         return GeneratorModel(NAME)
 
-    async def count_tokens(self, texts: Sequence[str]) -> list[int]:
+    def count_tokens(self, texts: Sequence[str]) -> list[int]:
         """Return the number of tokens of each text for the embedding model."""
         count = self._embedder.tokenizer.count
-        return await asyncio.to_thread(lambda: [count(text) for text in texts])
+        return [count(text) for text in texts]
 
     async def check(self) -> None:
         """Ask nothing: the embedder has a check of its own."""
@@ -127,7 +129,7 @@ class ExtractiveGenerator:
     async def close(self) -> None:
         """Close nothing: the embedder is others', too."""
 
-    async def generate(self, prompt: Prompt) -> AsyncGenerator[Delta | Cited | Usage | FinishReason, None]:
+    async def generate(self, prompt: Prompt) -> AsyncGenerator[Words, None]:
         """Yield a delta and a citation per quote, then the usage and the reason.
 
         `MAX_TOKENS` when a chosen sentence did not fit `request.max_tokens` (none is ever cut; the
@@ -165,8 +167,8 @@ class ExtractiveGenerator:
         """Return the sentences to quote, best first; none means: abstain."""
         if not sources:
             return []
-        question = request.question
-        shortlist = await asyncio.to_thread(self._shortlist, request, sources, language)
+        question = without_courtesies(request.question)
+        shortlist = await asyncio.to_thread(self._shortlist, request, question, sources, language)
         if not shortlist.candidates:
             return []
         texts = [question, *(candidate.text for candidate in shortlist.candidates)]
@@ -174,11 +176,11 @@ class ExtractiveGenerator:
         return self._pick(question, language, shortlist, vectors, sources)
 
     def _shortlist(
-        self, request: GenerationRequest, sources: Sequence[ScoredChunk], language: str
+        self, request: GenerationRequest, question: str, sources: Sequence[ScoredChunk], language: str
     ) -> _Shortlist:
         """Find the candidates and keep those with the most lexical evidence and the best sources."""
         analyzer = self._analyzer_for(language or MULTILINGUAL)
-        terms = dict.fromkeys(analyzer.analyze(request.question))
+        terms = dict.fromkeys(analyzer.analyze(question))
         candidates = self._reader.find(sources, analyzer)
         statistics = self._statistics(request, [candidate.lexemes for candidate in candidates])
         vocabulary = frozenset().union(*{candidate.passage_lexemes for candidate in candidates})

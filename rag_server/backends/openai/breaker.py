@@ -70,6 +70,15 @@ class Passage:
         self._is_probe = is_probe
         self._has_ended = False
 
+    def answered(self) -> None:
+        """The provider has begun to answer: others need not wait for the end of a probe.
+
+        The request goes on as one of the others, which may yet fail.
+        """
+        if self._is_probe and not self._has_ended:
+            self._is_probe = False
+            self._breaker.leave(None, is_known=True, is_probe=True)
+
     def succeeded(self) -> None:
         """The provider works."""
         self._end(None, is_known=True)

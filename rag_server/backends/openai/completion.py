@@ -11,6 +11,9 @@ from rag_server.domain.generation import FinishReason, Usage
 DONE = b"[DONE]"
 """The data of the last event."""
 
+_FILTERED = "prompt_filter_results"
+"""What Azure sends first, without any choice: how its filters judge the prompt."""
+
 _REASONS = {
     "stop": FinishReason.COMPLETE,
     "eos": FinishReason.COMPLETE,
@@ -58,7 +61,8 @@ def parse_piece(data: bytes) -> Piece:
         raise ProviderError
     choices = message.get("choices")
     usage = _usage(message.get("usage"))
-    if not isinstance(choices, list) or (not choices and usage is None):
+    says_nothing = usage is None and _FILTERED not in message
+    if not isinstance(choices, list) or (not choices and says_nothing):
         raise InvalidCompletion
     if not choices:
         return Piece(usage=usage)

@@ -77,6 +77,8 @@ class Failures:
                     metadata=self._metadata,
                 )
                 return ProviderFailure(missing, is_outage=False)
+            case HTTPStatus.REQUEST_TIMEOUT:
+                return ProviderFailure(self.silent().error, is_transient=True, wait_s=wait_s)
             case HTTPStatus.TOO_MANY_REQUESTS:
                 limited = ResourceExhausted(
                     "PROVIDER_RATE_LIMITED",
@@ -117,9 +119,9 @@ class Failures:
                 )
                 return ProviderFailure(unreachable, is_transient=True)
             case httpx.PoolTimeout():  # our own limit: it says nothing about the provider
-                return ProviderFailure(self._timeout().error, is_outage=False)
+                return ProviderFailure(self.silent().error, is_outage=False)
             case httpx.TimeoutException():
-                return self._timeout()
+                return self.silent()
             case httpx.DecodingError():
                 return self.invalid()
             case _:
@@ -168,7 +170,8 @@ class Failures:
         )
         return ProviderFailure(error, is_outage=False)
 
-    def _timeout(self) -> ProviderFailure:
+    def silent(self) -> ProviderFailure:
+        """Return the failure of a request that was waited for long enough."""
         error = Unavailable(
             "PROVIDER_TIMEOUT",
             f"the provider {self._provider!r} sent nothing for too long",

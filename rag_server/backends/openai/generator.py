@@ -13,7 +13,7 @@ from rag_server.backends.openai.output_format import EnforcedBy, output_members
 from rag_server.backends.openai.provider import Provider
 from rag_server.backends.openai.token_counts import TokenCounter
 from rag_server.backends.protocols import GeneratorModel, Price
-from rag_server.domain.generation import Cited, Delta, FinishReason, Prompt, Sampling, Usage
+from rag_server.domain.generation import Delta, FinishReason, Prompt, Sampling, Usage, Words
 
 _CHARACTERS_PER_TOKEN = 32
 _MORE_CHARACTERS = 1024
@@ -65,12 +65,12 @@ class OpenAiGenerator:
             own.name, self._provider.name, own.window_tokens, self._tokens.is_exact, own.price
         )
 
-    async def count_tokens(self, texts: Sequence[str]) -> list[int]:
-        """Return the number of tokens of each text, off the event loop."""
+    def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        """Return the number of tokens of each text."""
         count = self._tokens.count
-        return await asyncio.to_thread(lambda: [count(text) for text in texts])
+        return [count(text) for text in texts]
 
-    async def generate(self, prompt: Prompt) -> AsyncGenerator[Delta | Cited | Usage | FinishReason, None]:
+    async def generate(self, prompt: Prompt) -> AsyncGenerator[Words, None]:
         """Yield the deltas as they come, then the usage and the reason.
 
         The usage is the provider's; where it sends none, it is counted here.
@@ -131,5 +131,6 @@ class OpenAiGenerator:
         }
 
     async def _counted(self, prompt: Prompt, answer: str) -> Usage:
-        *asked, answered = await self.count_tokens([*(each.text for each in prompt.messages), answer])
+        texts = [*(each.text for each in prompt.messages), answer]
+        *asked, answered = await asyncio.to_thread(self.count_tokens, texts)
         return Usage(sum(asked) + MESSAGE_TOKENS * len(asked), answered)

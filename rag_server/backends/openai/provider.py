@@ -7,6 +7,7 @@ breaker -> send -> status -> first event -> [ the caller reads on ] -> end
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -22,7 +23,12 @@ from rag_server.backends.openai.event_stream import EventStream, EventTooLarge
 from rag_server.backends.openai.failures import Failures, ProviderFailure
 from rag_server.domain.time_limit import TimeLimit
 
+_EVENTS = "text/event-stream"
 _JSON = "application/json"
+_PATIENCE = 3
+"""Where a caller leaves in it, a silence counts after a third of the time that it may last."""
+_CHECK_POOL_S = 0.5
+"""How long a look at the provider waits for a connection."""
 _DRAIN_S = 0.5
 """A provider that has more to send after the end is not waited for."""
 
@@ -46,6 +52,15 @@ class ProviderOptions:
     """A provider that asks for more is not asked again in this call."""
     breaker_failures: int = 5
     breaker_open_s: float = 30.0
+
+    @property
+    def telling_silence_s(self) -> float:
+        """A silence that says something about the provider, even if the caller did not wait for its end.
+
+        Deadlines are shorter than `read_timeout_s` as a rule: a provider that hangs would never be suspended.
+        What it takes to get a connection is not the provider's.
+        """
+        return max(self.read_timeout_s / _PATIENCE, 2 * self.connect_timeout_s)
 
 
 class Provider:
@@ -102,13 +117,18 @@ class Provider:
             await exchange.close()
 
     async def check(self, failures: Failures) -> None:
-        """Raise a `RagError` unless the provider lists its models."""
+        """Raise a `RagError` unless the provider lists its models; what they are is not read."""
+        own = self._options
+        timeout = httpx.Timeout(own.read_timeout_s, connect=own.connect_timeout_s, pool=_CHECK_POOL_S)
         try:
-            response = await self._client.get("/models")
+            async with self._client.stream("GET", "/models", timeout=timeout) as response:
+                status, headers = response.status_code, response.headers
+        except httpx.PoolTimeout:
+            return  # every connection has an answer on it: it works
         except httpx.HTTPError as error:
             raise failures.of_transport(error, has_begun=False).error from None
-        if response.status_code != HTTPStatus.OK:
-            raise failures.of_status(response.status_code, response.headers).error
+        if status != HTTPStatus.OK:
+            raise failures.of_status(status, headers).error
 
     async def close(self) -> None:
         """Close all connections."""
@@ -146,7 +166,7 @@ class Provider:
             passage = self._breaker.enter()
         except Suspended as suspended:
             raise failures.suspended(suspended.wait_s) from None
-        exchange = _Exchange(passage, failures)
+        exchange = _Exchange(passage, failures, self._options.telling_silence_s)
         try:
             await exchange.begin(self._client, body)
         except ProviderFailure as failure:
@@ -162,9 +182,11 @@ class Provider:
 class _Exchange:
     """One request and the response to it."""
 
-    def __init__(self, passage: Passage, failures: Failures) -> None:
+    def __init__(self, passage: Passage, failures: Failures, telling_silence_s: float) -> None:
         self.passage = passage
         self._failures = failures
+        self._telling_silence_s = telling_silence_s
+        self._waiting_since = time.monotonic()
         self._response: httpx.Response | None = None
         self._events: AsyncGenerator[bytes, None] | None = None
         self._first: bytes | None = None
@@ -174,17 +196,23 @@ class _Exchange:
         try:
             request = client.build_request("POST", "/chat/completions", json=body)
             self._response = await client.send(request, stream=True)
+        except asyncio.CancelledError:
+            self._abandoned()
+            raise
         except httpx.HTTPError as error:
             raise self._failures.of_transport(error, has_begun=False) from error
         if self._response.status_code != HTTPStatus.OK:
             raise self._failures.of_status(self._response.status_code, self._response.headers)
         self._events = self._read(self._response)
         self._first = await anext(self._events, None)
+        if self._first is None and _type_of(self._response) != _EVENTS:
+            raise self._failures.invalid()
 
     async def events(self) -> AsyncGenerator[bytes, None]:
         """Yield the data of each event. Raises `ProviderFailure`."""
         if self._first is not None and self._events is not None:
             yield self._first
+            self.passage.answered()  # and the reader understands it
             async for data in self._events:
                 yield data
 
@@ -208,12 +236,12 @@ class _Exchange:
             await self._response.aclose()
 
     async def _read(self, response: httpx.Response) -> AsyncGenerator[bytes, None]:
-        if response.headers.get("content-type", "").partition(";")[0].strip().lower() == _JSON:
+        if _type_of(response) == _JSON or response.headers.get("content-encoding", "identity") != "identity":
             raise self._failures.invalid()
         stream = EventStream()
         try:
             async with aclosing(response.aiter_raw()) as pieces:  # type: ignore[type-var]  # it is a generator
-                async for piece in pieces:
+                while (piece := await self._next(pieces)) is not None:
                     for data in stream.feed(piece):
                         if data.strip() == DONE:
                             await _drain(pieces)
@@ -223,6 +251,24 @@ class _Exchange:
             raise self._failures.of_transport(error, has_begun=True) from error
         except EventTooLarge as error:
             raise self._failures.too_long() from error
+
+    async def _next(self, pieces: AsyncIterator[bytes]) -> bytes | None:
+        """Return what the provider sends next; None: that was all."""
+        self._waiting_since = time.monotonic()
+        try:
+            return await anext(pieces, None)
+        except asyncio.CancelledError:
+            self._abandoned()
+            raise
+
+    def _abandoned(self) -> None:
+        """Tell the breaker of a caller who has waited long, and leaves."""
+        if time.monotonic() - self._waiting_since >= self._telling_silence_s:
+            self.note(self._failures.silent())
+
+
+def _type_of(response: httpx.Response) -> str:
+    return str(response.headers.get("content-type", "")).partition(";")[0].strip().lower()
 
 
 async def _drain(pieces: AsyncIterator[bytes]) -> None:

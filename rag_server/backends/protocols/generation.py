@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from rag_server.domain.generation import Cited, Delta, FinishReason, Prompt, Usage
+from rag_server.domain.generation import Prompt, Words
 
 
 class AnswerStore(Protocol):
@@ -58,11 +58,14 @@ class Generator(Protocol):
     @property
     def model(self) -> GeneratorModel: ...
 
-    async def count_tokens(self, texts: Sequence[str]) -> list[int]:
-        """Return the number of tokens of each text; at least that, where it `counts_exactly` not."""
+    def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        """Return the number of tokens of each text; at least that, where it `counts_exactly` not.
+
+        Pure CPU, for any thread: ask off the event loop.
+        """
         ...
 
-    def generate(self, prompt: Prompt) -> AsyncGenerator[Delta | Cited | Usage | FinishReason, None]:
+    def generate(self, prompt: Prompt) -> AsyncGenerator[Words, None]:
         """Yield deltas, the citations they complete, then one `Usage` and one `FinishReason`.
 
         A generator that quotes and abstains yields its reason after a delta that says so in the caller's

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import multiprocessing
+import time
 import uuid
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing, suppress
@@ -31,7 +32,7 @@ log = structlog.get_logger()
 _STOP_S: Final = 2.0
 """How long the engine's processes may take to end by themselves."""
 _RETRY_AFTER_S: Final = 30.0
-"""When to come back to a server whose engine has ended: whoever runs it starts it again."""
+"""When to come back to a server whose engine has ended, as long as nobody knows better."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,11 +49,14 @@ class Tokens:
 class Engine:
     """An `AsyncLLM`, whose work is done in processes of its own."""
 
-    def __init__(self, name: str, llm: AsyncLLM, stats: EngineStats) -> None:
-        self._name = name
-        self._llm: AsyncLLM | None = llm
-        self._stats = stats
+    def __init__(self, name: str, options: EngineOptions) -> None:
+        """Describe an engine that does not run yet."""
+        self.name = name
+        self._options = options
+        self._llm: AsyncLLM | None = None
+        self._stats = EngineStats()
         self._metadata = {"model": name}
+        self._back_at: float | None = None
 
     @classmethod
     async def start(cls, name: str, options: EngineOptions) -> Engine:
@@ -61,28 +65,40 @@ class Engine:
         Raises:
             FailedPrecondition: `VLLM_NOT_STARTED`; the engine has written why to standard error.
         """
-        stats = EngineStats()
-        log.info("starting vLLM", model=name)
+        engine = cls(name, options)
+        await engine.restart()
+        return engine
 
-        def start() -> AsyncLLM:
-            with set_while_starting(options.variables()):
-                arguments = AsyncEngineArgs(**options.arguments())
-                llm = AsyncLLM.from_engine_args(arguments, stat_loggers=[lambda *_: stats])
-            keep_own_loggers(llm.logger_manager)
-            return llm
-
+    async def restart(self) -> None:
+        """End what is left of the engine, and load the model again. Raises as `start` does."""
+        handler = self._llm.output_handler if self._llm is not None else None
+        if handler is not None:  # which tells those who still read that the engine has died
+            await asyncio.wait([handler], timeout=_STOP_S)
+        await self.close()
+        log.info("starting vLLM", model=self.name)
+        stats = self._stats = EngineStats(self._stats.figures)
+        starting = asyncio.ensure_future(asyncio.to_thread(_start, self._options, stats))
         try:
-            llm = await asyncio.to_thread(start)
+            self._llm = await asyncio.shield(starting)
+        except asyncio.CancelledError:
+            starting.add_done_callback(_end_unwanted)  # nothing can interrupt it
+            raise
         except Exception as error:
             # With its text: it is about the server's own settings, and there is nothing else to go by.
-            log.error("vLLM does not start", model=name, where=where_raised(error), text=str(error)[:2000])
+            log.error(
+                "vLLM does not start", model=self.name, where=where_raised(error), text=str(error)[:2000]
+            )
             raise FailedPrecondition(
                 "VLLM_NOT_STARTED",
-                f"vLLM cannot run the model {name!r}: its words in the log say whether the model cannot be "
-                "read, needs more memory, or a setting of its provider in `models.providers` is wrong",
-                metadata={"model": name},
+                f"vLLM cannot run the model {self.name!r}: its words in the log say whether the model cannot "
+                "be read, needs more memory, or a setting of its provider in `models.providers` is wrong",
+                metadata=self._metadata,
             ) from error
-        return cls(name, llm, stats)
+        self._back_at = None
+
+    def expect_back(self, in_s: float | None) -> None:
+        """Tell callers when the engine should be back, in seconds from now; None: nobody starts it again."""
+        self._back_at = None if in_s is None else time.monotonic() + in_s
 
     @property
     def tokenizer(self) -> Any:
@@ -108,7 +124,7 @@ class Engine:
         """Yield the answer to a prompt of `tokens`; closing the generator aborts the request in the engine.
 
         Raises:
-            Unavailable: `VLLM_ENGINE_DEAD`, `VLLM_REQUEST_FAILED`.
+            Unavailable: `VLLM_ENGINE_DEAD`, `VLLM_ENGINE_RESTARTING`, `VLLM_REQUEST_FAILED`.
             FailedPrecondition: `VLLM_REQUEST_REFUSED`.
         """
         llm, loop = self._running(), asyncio.get_running_loop()
@@ -124,21 +140,21 @@ class Engine:
         except EngineDeadError:
             raise self._dead() from None
         except VLLMClientError as error:
-            log.warning("vLLM refuses a request", model=self._name, where=where_raised(error))
+            log.warning("vLLM refuses a request", model=self.name, where=where_raised(error))
             raise FailedPrecondition(
                 "VLLM_REQUEST_REFUSED",
-                f"the model {self._name!r} does not take the request: it may lack one of the options in "
+                f"the model {self.name!r} does not take the request: it may lack one of the options in "
                 "`generation`; leave them out, or choose another model",
                 metadata=self._metadata,
             ) from None
         except EngineGenerateError as error:
             if llm.errored:
                 raise self._dead() from None
-            log.error("vLLM fails at a request", model=self._name, where=where_raised(error))
+            log.error("vLLM fails at a request", model=self.name, where=where_raised(error))
             raise self.failed() from None
 
     def check(self) -> None:
-        """Raise `Unavailable` (`VLLM_ENGINE_DEAD`) unless the engine can be asked."""
+        """Raise `Unavailable` (`VLLM_ENGINE_DEAD`, `VLLM_ENGINE_RESTARTING`) unless it can be asked."""
         if self._running().errored:
             raise self._dead()
 
@@ -146,7 +162,7 @@ class Engine:
         """Return the error for an answer that the engine has given up."""
         return Unavailable(
             "VLLM_REQUEST_FAILED",
-            f"the model {self._name!r} broke off its answer",
+            f"the model {self.name!r} broke off its answer",
             metadata=self._metadata,
             retry_after_s=1.0,
         )
@@ -167,6 +183,13 @@ class Engine:
             await asyncio.wait_for(asyncio.to_thread(context.destroy, 0), _STOP_S)
 
     def _running(self) -> AsyncLLM:
+        if self._back_at is not None:
+            raise Unavailable(
+                "VLLM_ENGINE_RESTARTING",
+                f"the engine of the model {self.name!r} has ended, and is being started again",
+                metadata=self._metadata,
+                retry_after_s=max(1.0, self._back_at - time.monotonic()),
+            )
         if self._llm is None:
             raise self._dead()
         return self._llm
@@ -174,7 +197,22 @@ class Engine:
     def _dead(self) -> Unavailable:
         return Unavailable(
             "VLLM_ENGINE_DEAD",
-            f"the engine of the model {self._name!r} has ended, and has to be started again with the server",
+            f"the engine of the model {self.name!r} has ended; if it does not come back, whoever runs the "
+            "server has to look into it, and start the server again",
             metadata=self._metadata,
             retry_after_s=_RETRY_AFTER_S,
         )
+
+
+def _start(options: EngineOptions, stats: EngineStats) -> AsyncLLM:
+    with set_while_starting(options.variables()):
+        arguments = AsyncEngineArgs(**options.arguments())
+        llm = AsyncLLM.from_engine_args(arguments, stat_loggers=[lambda *_: stats])
+    keep_own_loggers(llm.logger_manager)
+    return llm
+
+
+def _end_unwanted(starting: asyncio.Future[AsyncLLM]) -> None:
+    """End an engine that nobody waits for any longer."""
+    if not starting.cancelled() and starting.exception() is None:
+        starting.result().shutdown(_STOP_S)

@@ -17,13 +17,13 @@ from rag_server.backends.vllm.engine import Engine
 from rag_server.backends.vllm.output_format import structured_outputs
 from rag_server.domain.engine import EngineFigures
 from rag_server.domain.generation import (
-    Cited,
     Delta,
     FinishReason,
     GenerationRequest,
     Prompt,
     Sampling,
     Usage,
+    Words,
 )
 from rag_server.errors import FailedPrecondition, InvalidArgument
 
@@ -105,12 +105,12 @@ class VllmGenerator:
         """Requests that this process has not done with."""
         return self._engine.request_count
 
-    async def count_tokens(self, texts: Sequence[str]) -> list[int]:
-        """Return the number of tokens of each text, off the event loop."""
+    def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        """Return the number of tokens of each text."""
         count = self._chat.count
-        return await asyncio.to_thread(lambda: [count(text) for text in texts])
+        return [count(text) for text in texts]
 
-    async def generate(self, prompt: Prompt) -> AsyncGenerator[Delta | Cited | Usage | FinishReason, None]:
+    async def generate(self, prompt: Prompt) -> AsyncGenerator[Words, None]:
         """Yield the deltas as they come, then the usage and the reason."""
         tokens = await asyncio.to_thread(self._chat.encode, prompt.messages)
         room = self._window_tokens - len(tokens)

@@ -22,9 +22,10 @@ def keep_own_loggers(manager: Any) -> None:
 class EngineStats(StatLoggerBase):  # type: ignore[misc]  # vLLM is not type-checked
     """The latest figures of one engine, from its scheduler."""
 
-    def __init__(self, config: Any = None, engine_index: int = 0) -> None:
-        """Take what vLLM makes its loggers with."""
-        self.figures = EngineFigures()
+    def __init__(self, before: EngineFigures | None = None) -> None:
+        """Begin with the counts of an engine that has ended: its place is taken, and counters go on."""
+        counts = before or EngineFigures()
+        self.figures = replace(counts, running_count=0, waiting_count=0, cache_usage=0.0)
 
     def record(
         self,

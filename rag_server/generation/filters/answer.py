@@ -6,11 +6,9 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from rag_server.domain.generation import Cited, Delta, FinishReason, Usage
+from rag_server.domain.generation import Cited, Delta, Words
 from rag_server.generation.filters.filter import Filter
 from rag_server.generation.filters.stream import FilteredText
-
-Words = Delta | Cited | Usage | FinishReason
 
 
 class FilteredAnswer:

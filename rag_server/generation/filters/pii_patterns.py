@@ -152,11 +152,13 @@ PATTERNS: Final[tuple[PiiPattern, ...]] = (
         "phone", rf"(?<![\w+])(?:\+|00)[1-9]\d{{0,2}}\)?(?:{_DOT}?\(?\d{{1,4}}\)?){{2,6}}(?!\w)", _phone
     ),
     _pattern("phone", rf"(?<![\w.,-])[6-9]\d{{2}}{_DOT}?\d{{3}}{_DOT}?\d{{3}}(?!\w|[.,-]\d)"),
-    _pattern(
-        "phone", rf"(?<![\w.,-])(?:[89]\d{_DOT}\d{{3}}|[6-9]\d\d{_DOT}\d\d){_DOT}\d\d{_DOT}\d\d(?!\w|[.,-]\d)"
-    ),
+    _pattern("phone", rf"(?<![\w.,-])[6-9]\d\d{_DOT}\d\d{_DOT}\d\d{_DOT}\d\d(?!\w|[.,-]\d)"),
     _pattern("phone", rf"(?<![\w.,-])\(?\d{{3}}\)?{_DOT}\d{{3}}{_DOT}\d{{4}}(?!\w|[.,-]\d)"),
     _pattern("phone", rf"(?<![\w.,-])\(?\d{{2}}\)?{_DOT}\d{{4}}{_DOT}\d{{4}}(?!\w|[.,-]\d)"),
+    _pattern(
+        "phone",
+        rf"(?<![\w.,-])(?:[89]\d{_DOT}|\([89]\d\){_DOT}?)(?:\d{{7}}|\d{{3}}{_DOT}\d\d{_DOT}\d\d)(?!\w|[.,-]\d)",
+    ),
 )
 """In the order in which they are asked: of two kinds that fit the same text, the first names it."""
 

@@ -16,10 +16,11 @@ from rag_server.domain.generation import (
     FinishReason,
     GenerationRequest,
     Usage,
+    Words,
 )
 from rag_server.domain.policy import Part, PolicyReport, Redaction
 from rag_server.domain.retrieval import ScoredChunk
-from rag_server.generation.filters.answer import FilteredAnswer, Words
+from rag_server.generation.filters.answer import FilteredAnswer
 from rag_server.generation.filters.counts import FilterCounts
 from rag_server.generation.filters.filter import Filter
 from rag_server.generation.filters.masking import masked
@@ -106,7 +107,7 @@ class Screen:
                 return
             answer = FilteredAnswer(filters, is_whole=accepts is not None)
             async for event in events:
-                if not isinstance(event, Delta | Cited | Usage | FinishReason):
+                if not isinstance(event, Words):
                     yield event
                     continue
                 is_long = isinstance(event, Delta) and len(event.text) > _LONG

@@ -30,11 +30,11 @@ from rag_server.generation.grounding.calibration import (
 from rag_server.generation.grounding.evidence import Claim, Evidence, evidence_for, joined
 from rag_server.generation.grounding.facts import Claimed, facts_in, names_in
 from rag_server.generation.grounding.library import Library, Line
+from rag_server.generation.markers import MARKER, numbers_of
 from rag_server.text.analyzer import MULTILINGUAL, Analyzer
 from rag_server.text.language import detect_language
 from rag_server.text.sentences import split_sentences
 
-_MARKER: Final = re.compile(r"\[\d{1,3}(?:, ?\d{1,3})*\]")
 _QUESTION_END: Final = re.compile(r"[?؟？][\"'”’»)\]]*$")
 _JOINT: Final = re.compile(r"(?:,|;)? (?:and|but|while|whereas|y|e|pero|mientras que) |; ")
 _MIN_PART: Final = 3
@@ -141,7 +141,7 @@ class Judge:
     def _read(self, text: str, passages: Sequence[Passage], language: str) -> _Reading:
         analyze = self._analyzer_for(language or MULTILINGUAL).analyze
         library = Library(passages, analyze)
-        bare = _MARKER.sub(lambda match: " " * len(match.group()), text)
+        bare = MARKER.sub(_blank, text)
         with_names = _names_count(language, passages)
         names = library.names | names_in(bare, analyze)
         sentences: list[Claim | _Quote | Span] = []
@@ -209,6 +209,11 @@ class Judge:
         ]
         probabilities = iter(await self._entailment.entails(pairs))
         return [0.0 if each is None else next(probabilities) for each in weighed]
+
+
+def _blank(marker: re.Match[str]) -> str:
+    """Return as many spaces as a marker has signs; what only looks like one stays."""
+    return " " * len(marker.group()) if numbers_of(marker.group()) else marker.group()
 
 
 def _probability(evidence: Evidence, weights: Weights) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
@@ -27,9 +28,13 @@ _DIALECTS: Final = frozenset(
 )
 _PROBES: Final[tuple[object, ...]] = (None, False, 0, "", [], {}, [None], {"a": None})
 """Values that a schema which refers to itself without end cannot tell anything about."""
-_FENCE: Final = re.compile(r"\s*```[A-Za-z]*[ \t]*\n(.*)\n[ \t]*```\s*", re.DOTALL)
+_FENCE: Final = re.compile(r"\s*```[A-Za-z]*[ \t]*\r?\n(.*)\n[ \t]*```\s*", re.DOTALL)
 _STRING: Final = re.compile(r'"((?:[^"\\]|\\.)*+)"(\s*+:)?+')
 _SHOWN: Final = 200
+
+
+class _Ambiguous(ValueError):
+    """JSON that two readers may take for different values; the text says why."""
 
 
 class JsonForm:
@@ -57,6 +62,8 @@ class JsonForm:
             cleaned = _cleaned(value, clean)
             if cleaned != value:
                 self._check(cleaned)
+        except _Ambiguous as ambiguous:
+            raise FormError(f"it {ambiguous}") from ambiguous
         except (ValueError, RecursionError) as error:
             raise FormError("it is not JSON") from error
         # Escapes could hide from whoever looks at the text what stands in it.
@@ -92,7 +99,11 @@ class JsonForm:
 def _schema_of(text: str) -> dict[str, Any]:
     """Return the schema, without the name of its dialect."""
     try:
-        schema = _parsed(text)
+        schema = _read(text)
+        if _storable(schema) != schema:
+            raise _unusable("has half of a surrogate pair, which is no character")
+    except _Ambiguous as ambiguous:
+        raise _unusable(str(ambiguous)) from ambiguous
     except (ValueError, RecursionError) as error:
         raise _unusable("is not JSON") from error
     if not isinstance(schema, dict):
@@ -149,12 +160,37 @@ def _walk(resource: Any, resolver: Any, *, depth: int) -> set[str]:
 
 
 def _parsed(text: str) -> Any:
-    """Return the value; text without lone surrogates, which UTF-8 cannot write. Raises `ValueError`."""
-    return _storable(json.loads(text, parse_constant=_refuse_constant))
+    """Return the value; text without lone surrogates, which UTF-8 cannot write. Raises as `_read` does."""
+    return _storable(_read(text))
+
+
+def _read(text: str) -> Any:
+    """Return the value, which JSON can write again.
+
+    Raises `ValueError`; of it `_Ambiguous`, since what is checked and cleaned is one reading of the text, and
+    what the caller gets is the text.
+    """
+    return json.loads(
+        text, parse_constant=_refuse_constant, parse_float=_finite, object_pairs_hook=_object_of
+    )
 
 
 def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is not JSON")
+
+
+def _finite(digits: str) -> float:
+    value = float(digits)
+    if math.isinf(value):
+        raise _Ambiguous("has a number beyond those that readers of JSON can hold")
+    return value
+
+
+def _object_of(members: list[tuple[str, Any]]) -> dict[str, Any]:
+    value = dict(members)
+    if len(value) < len(members):
+        raise _Ambiguous("has an object with a member twice")
+    return value
 
 
 def _storable(value: Any) -> Any:

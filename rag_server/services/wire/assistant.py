@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable
-from dataclasses import replace
+from collections.abc import Callable, Iterator
 
 from google.protobuf.message import Message
 
 from rag.v1 import assistant_pb2 as pb
 from rag.v1 import generate_service_pb2, options_pb2
+from rag.v1.assistant_service_pb2 import UpdateAssistantRequest
 from rag_server.domain.assistant import Assistant, AssistantChoice, AssistantProfile, Selection
 from rag_server.domain.generation import AskedAssistant, GenerationRequest
 from rag_server.services.wire.metadata import to_timestamp
@@ -28,9 +28,20 @@ QuestionMessage = generate_service_pb2.GenerateRequest | generate_service_pb2.St
 
 def to_assistant(assistant: Assistant) -> pb.Assistant:
     """Return an assistant as a message."""
-    profile = assistant.profile
+    message = _content(assistant.profile)
+    message.id, message.revision, message.is_default = (
+        assistant.id,
+        assistant.revision,
+        assistant.is_default,
+    )
+    message.create_time.CopyFrom(to_timestamp(assistant.create_time))
+    message.update_time.CopyFrom(to_timestamp(assistant.update_time))
+    return message
+
+
+def _content(profile: AssistantProfile) -> pb.Assistant:
+    """Return what an assistant is, without what the server sets."""
     message = pb.Assistant(
-        id=assistant.id,
         display_name=profile.display_name,
         description=profile.description,
         instructions=profile.instructions,
@@ -38,10 +49,6 @@ def to_assistant(assistant: Assistant) -> pb.Assistant:
         collection_ids=profile.collection_ids,
         keywords=profile.keywords,
         examples=profile.examples,
-        is_default=assistant.is_default,
-        revision=assistant.revision,
-        create_time=to_timestamp(assistant.create_time),
-        update_time=to_timestamp(assistant.update_time),
     )
     if profile.retrieval:
         message.retrieval.CopyFrom(_retrieval_of(profile))
@@ -65,9 +72,31 @@ def from_assistant(message: pb.Assistant) -> AssistantProfile:
     )
 
 
-def changed(profile: AssistantProfile, new: AssistantProfile, paths: Iterable[str]) -> AssistantProfile:
-    """Return `profile` with the fields of `new` that `paths` name."""
-    return replace(profile, **{path: getattr(new, path) for path in paths})
+def named_models(options: options_pb2.GenerationOptions) -> Iterator[tuple[str, str]]:
+    """Yield the models that options name, each after the path of its field."""
+    names = {
+        "model": options.model,
+        "expansion.model": options.expansion.model,
+        "rewriting.model.model": options.rewriting.model.model,
+    }
+    yield from ((path, name) for path, name in names.items() if name)
+
+
+def changed(profile: AssistantProfile, request: UpdateAssistantRequest) -> AssistantProfile:
+    """Return `profile` with the fields that `update_mask` names as they are in `request.assistant`.
+
+    Raises `InvalidArgument` where what is new does not go together with what stays.
+    """
+    given, whole = copy.deepcopy(request.assistant), _content(profile)
+    groups = {path.partition(".")[0] for path in request.update_mask.paths if "." in path}
+    for group in groups:  # else a setting of a group that is not given would stay, rather than go
+        getattr(given, group).SetInParent()
+    request.update_mask.MergeMessage(given, whole, True, True)  # messages and lists: replaced
+    if groups:
+        update = UpdateAssistantRequest(assistant_id=request.assistant_id, assistant=whole)
+        update.update_mask.CopyFrom(request.update_mask)
+        check(update)
+    return from_assistant(whole)
 
 
 def to_choice(choice: AssistantChoice | None) -> pb.AssistantChoice | None:

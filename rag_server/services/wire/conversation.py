@@ -17,12 +17,16 @@ from rag_server.services.wire.chunk import (
     to_score_scale,
     to_timings,
 )
+from rag_server.services.wire.expansion import to_searched
+from rag_server.services.wire.grounding import to_grounding
 from rag_server.services.wire.metadata import to_timestamp
+from rag_server.services.wire.policy import to_policy
 from rag_server.services.wire.query import to_citation, to_finish_reason
 from rag_server.services.wire.turn import to_role
 
 MAX_ANSWER_BYTES = 1024 * 1024
-"""From which size on an answer is kept without the texts of the sources that it does not cite."""
+"""From which size on an answer is kept without the texts of the sources that it does not cite; and where that
+is not enough, without the places that its grounding points at."""
 
 
 def to_conversation(conversation: Conversation) -> pb.Conversation:
@@ -55,7 +59,10 @@ def encode_answer(draft: Draft) -> bytes:
         question_id=draft.question_id,
         model=draft.model,
         search_question=draft.search_question,
+        grounding=to_grounding(draft.grounding, draft.finish_reason),
         assistant=to_choice(draft.assistant),
+        searched=to_searched(draft.searched),
+        policy=to_policy(draft.policy),
     )
     if draft.finish_reason is not None:
         answer.finish_reason = to_finish_reason(draft.finish_reason)
@@ -74,6 +81,9 @@ def encode_answer(draft: Draft) -> bytes:
         answer.collection_revisions.extend(to_revisions(retrieved.collection_revisions))
     if answer.ByteSize() > MAX_ANSWER_BYTES:
         _drop_uncited(answer)
+    if answer.ByteSize() > MAX_ANSWER_BYTES:
+        for sentence in answer.grounding.sentences:
+            sentence.ClearField("supports")
     return answer.SerializeToString()
 
 
@@ -98,6 +108,8 @@ def to_repeated(repeated: Repeated) -> Iterator[generate_service_pb2.StreamGener
     started = of.GenerationStarted(model=kept.model, turn=turn)
     if kept.HasField("assistant"):
         started.assistant.CopyFrom(kept.assistant)
+    if kept.HasField("searched"):
+        started.searched.CopyFrom(kept.searched)
     yield of.StreamGenerateResponse(started=started)
     retrieved = of.GenerationRetrieved(
         sources=kept.sources,
@@ -114,4 +126,8 @@ def to_repeated(repeated: Repeated) -> Iterator[generate_service_pb2.StreamGener
     finished = of.GenerationFinished(
         reason=kept.finish_reason, timings=to_timings(repeated.timings_us), model=kept.model
     )
+    if kept.HasField("grounding"):
+        finished.grounding.CopyFrom(kept.grounding)
+    if kept.HasField("policy"):
+        finished.policy.CopyFrom(kept.policy)
     yield of.StreamGenerateResponse(finished=finished)

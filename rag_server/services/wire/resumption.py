@@ -29,9 +29,19 @@ def digest_of(request: pb.StreamGenerateRequest) -> bytes:
     return hashlib.sha256(asked.SerializeToString(deterministic=True)).digest()
 
 
-def new_answer_id() -> str:
-    """Return an id that nobody can guess."""
-    return secrets.token_urlsafe(16)
+def new_server_id() -> str:
+    """Return what the ids of one server's answers begin with, as long as it runs."""
+    return secrets.token_urlsafe(6)
+
+
+def new_answer_id(server_id: str) -> str:
+    """Return an id that nobody can guess, and that says which server has the answer."""
+    return f"{server_id}{_SEPARATOR}{secrets.token_urlsafe(16)}"
+
+
+def server_of(answer_id: str) -> str:
+    """Return which server has the answer; empty: the id does not say."""
+    return answer_id.rpartition(_SEPARATOR)[0]
 
 
 def to_cursor(answer_id: str, number: int) -> str:

@@ -73,6 +73,24 @@ def test_for_resource_names_kind_and_id() -> None:
     assert error.metadata == {"resource": "collection", "id": "books"}
 
 
+def test_for_resource_of_two_words_is_told_in_words() -> None:
+    error = NotFound.for_resource("assistant_revision", "people@9")
+    assert (error.reason, error.message) == (
+        "ASSISTANT_REVISION_NOT_FOUND",
+        "no assistant revision 'people@9'",
+    )
+
+
+def test_in_field_names_the_field_in_message_and_violation() -> None:
+    error = NotFound.for_resource("conversation", "c1").in_field("conversation_id")
+    assert (error.reason, error.metadata) == (
+        "CONVERSATION_NOT_FOUND",
+        {"resource": "conversation", "id": "c1"},
+    )
+    assert error.message == "conversation_id: no conversation 'c1'"
+    assert error.violations == (FieldViolation("conversation_id", "no conversation 'c1'"),)
+
+
 def test_error_metadata_is_a_copy() -> None:
     given = {"limit": "3"}
     error = ResourceExhausted("R", "m", metadata=given)

@@ -216,8 +216,9 @@ class UpdateAssistantRequest(_message.Message):
     @_builtins.property
     def update_mask(self) -> _field_mask_pb2.FieldMask:
         """update_mask names the fields to change: `display_name`, `description`, `instructions`, `language`,
-        `collection_ids`, `retrieval`, `generation`, `keywords`, `examples`, `is_default`. It names at least one. A
-        change of content makes a new revision, unless it changes nothing.
+        `collection_ids`, `retrieval`, `generation`, `keywords`, `examples`, `is_default`, and of `retrieval` and
+        `generation` single fields as well, such as `generation.model`. It names at least one. A change of content makes
+        a new revision, unless it changes nothing.
         Required.
         """
 

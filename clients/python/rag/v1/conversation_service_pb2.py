@@ -26,11 +26,14 @@ from google.protobuf import field_mask_pb2 as google_dot_protobuf_dot_field__mas
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from rag.v1 import assistant_pb2 as rag_dot_v1_dot_assistant__pb2
 from rag.v1 import conversation_pb2 as rag_dot_v1_dot_conversation__pb2
+from rag.v1 import expansion_pb2 as rag_dot_v1_dot_expansion__pb2
 from rag.v1 import generate_service_pb2 as rag_dot_v1_dot_generate__service__pb2
+from rag.v1 import grounding_pb2 as rag_dot_v1_dot_grounding__pb2
+from rag.v1 import policy_pb2 as rag_dot_v1_dot_policy__pb2
 from rag.v1 import retrieved_chunk_pb2 as rag_dot_v1_dot_retrieved__chunk__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!rag/v1/conversation_service.proto\x12\x06rag.v1\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x16rag/v1/assistant.proto\x1a\x19rag/v1/conversation.proto\x1a\x1drag/v1/generate_service.proto\x1a\x1crag/v1/retrieved_chunk.proto\"\xef\x01\n\x0c\x43onversation\x12\x0e\n\x02id\x18\x01 \x01(\tR\x02id\x12\x14\n\x05title\x18\x02 \x01(\tR\x05title\x12\x1a\n\x08language\x18\x03 \x01(\tR\x08language\x12#\n\rmessage_count\x18\x04 \x01(\x05R\x0cmessageCount\x12;\n\x0b\x63reate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\ncreateTime\x12;\n\x0bupdate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\nupdateTime\"\xeb\x01\n\x07Message\x12\x0e\n\x02id\x18\x01 \x01(\tR\x02id\x12\'\n\x0f\x63onversation_id\x18\x02 \x01(\tR\x0e\x63onversationId\x12\'\n\x04role\x18\x03 \x01(\x0e\x32\x13.rag.v1.MessageRoleR\x04role\x12\x12\n\x04text\x18\x04 \x01(\tR\x04text\x12;\n\x0b\x63reate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\ncreateTime\x12-\n\x06\x61nswer\x18\x06 \x01(\x0b\x32\x15.rag.v1.MessageAnswerR\x06\x61nswer\"\xa5\x04\n\rMessageAnswer\x12\x1f\n\x0bquestion_id\x18\x01 \x01(\tR\nquestionId\x12\x14\n\x05model\x18\x02 \x01(\tR\x05model\x12\x39\n\rfinish_reason\x18\x03 \x01(\x0e\x32\x14.rag.v1.FinishReasonR\x0c\x66inishReason\x12#\n\x05usage\x18\x04 \x01(\x0b\x32\r.rag.v1.UsageR\x05usage\x12.\n\tcitations\x18\x05 \x03(\x0b\x32\x10.rag.v1.CitationR\tcitations\x12\x30\n\x07sources\x18\x06 \x03(\x0b\x32\x16.rag.v1.RetrievedChunkR\x07sources\x12\x33\n\x0bscore_scale\x18\x07 \x01(\x0e\x32\x12.rag.v1.ScoreScaleR\nscoreScale\x12\x37\n\x0c\x64\x65gradations\x18\x08 \x03(\x0e\x32\x13.rag.v1.DegradationR\x0c\x64\x65gradations\x12M\n\x14\x63ollection_revisions\x18\t \x03(\x0b\x32\x1a.rag.v1.CollectionRevisionR\x13\x63ollectionRevisions\x12\'\n\x0fsearch_question\x18\n \x01(\tR\x0esearchQuestion\x12\x35\n\tassistant\x18\r \x01(\x0b\x32\x17.rag.v1.AssistantChoiceR\tassistant\"t\n\x19\x43reateConversationRequest\x12\x38\n\x0c\x63onversation\x18\x01 \x01(\x0b\x32\x14.rag.v1.ConversationR\x0c\x63onversation\x12\x1d\n\nrequest_id\x18\x02 \x01(\tR\trequestId\"V\n\x1a\x43reateConversationResponse\x12\x38\n\x0c\x63onversation\x18\x01 \x01(\x0b\x32\x14.rag.v1.ConversationR\x0c\x63onversation\"A\n\x16GetConversationRequest\x12\'\n\x0f\x63onversation_id\x18\x01 \x01(\tR\x0e\x63onversationId\"S\n\x17GetConversationResponse\x12\x38\n\x0c\x63onversation\x18\x01 \x01(\x0b\x32\x14.rag.v1.ConversationR\x0c\x63onversation\"i\n\x18ListConversationsRequest\x12 \n\tpage_size\x18\x01 \x01(\x05H\x00R\x08pageSize\x88\x01\x01\x12\x1d\n\npage_token\x18\x02 \x01(\tR\tpageTokenB\x0c\n\n_page_size\"\x7f\n\x19ListConversationsResponse\x12:\n\rconversations\x18\x01 \x03(\x0b\x32\x14.rag.v1.ConversationR\rconversations\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xda\x01\n\x19UpdateConversationRequest\x12\'\n\x0f\x63onversation_id\x18\x01 \x01(\tR\x0e\x63onversationId\x12\x38\n\x0c\x63onversation\x18\x02 \x01(\x0b\x32\x14.rag.v1.ConversationR\x0c\x63onversation\x12;\n\x0bupdate_mask\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.FieldMaskR\nupdateMask\x12\x1d\n\nrequest_id\x18\x04 \x01(\tR\trequestId\"V\n\x1aUpdateConversationResponse\x12\x38\n\x0c\x63onversation\x18\x01 \x01(\x0b\x32\x14.rag.v1.ConversationR\x0c\x63onversation\"c\n\x19\x44\x65leteConversationRequest\x12\'\n\x0f\x63onversation_id\x18\x01 \x01(\tR\x0e\x63onversationId\x12\x1d\n\nrequest_id\x18\x02 \x01(\tR\trequestId\"\x1c\n\x1a\x44\x65leteConversationResponse\"\x8d\x01\n\x13ListMessagesRequest\x12\'\n\x0f\x63onversation_id\x18\x01 \x01(\tR\x0e\x63onversationId\x12 \n\tpage_size\x18\x02 \x01(\x05H\x00R\x08pageSize\x88\x01\x01\x12\x1d\n\npage_token\x18\x03 \x01(\tR\tpageTokenB\x0c\n\n_page_size\"k\n\x14ListMessagesResponse\x12+\n\x08messages\x18\x01 \x03(\x0b\x32\x0f.rag.v1.MessageR\x08messages\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken2\xa5\x04\n\x13\x43onversationService\x12[\n\x12\x43reateConversation\x12!.rag.v1.CreateConversationRequest\x1a\".rag.v1.CreateConversationResponse\x12R\n\x0fGetConversation\x12\x1e.rag.v1.GetConversationRequest\x1a\x1f.rag.v1.GetConversationResponse\x12X\n\x11ListConversations\x12 .rag.v1.ListConversationsRequest\x1a!.rag.v1.ListConversationsResponse\x12[\n\x12UpdateConversation\x12!.rag.v1.UpdateConversationRequest\x1a\".rag.v1.UpdateConversationResponse\x12[\n\x12\x44\x65leteConversation\x12!.rag.v1.DeleteConversationRequest\x1a\".rag.v1.DeleteConversationResponse\x12I\n\x0cListMessages\x12\x1b.rag.v1.ListMessagesRequest\x1a\x1c.rag.v1.ListMessagesResponseBI\n\x0fio.ragserver.v1P\x01Z4github.com/rag-server/rag-server/gen/go/rag/v1;ragv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!rag/v1/conversation_service.proto\x12\x06rag.v1\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x16rag/v1/assistant.proto\x1a\x19rag/v1/conversation.proto\x1a\x16rag/v1/expansion.proto\x1a\x1drag/v1/generate_service.proto\x1a\x16rag/v1/grounding.proto\x1a\x13rag/v1/policy.proto\x1a\x1crag/v1/retrieved_chunk.proto\"\xef\x01\n\x0c\x43onversation\x12\x0e\n\x02id\x18\x01 \x01(\tR\x02id\x12\x14\n\x05title\x18\x02 \x01(\tR\x05title\x12\x1a\n\x08language\x18\x03 \x01(\tR\x08language\x12#\n\rmessage_count\x18\x04 \x01(\x05R\x0cmessageCount\x12;\n\x0b\x63reate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\ncreateTime\x12;\n\x0bupdate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\nupdateTime\"\xeb\x01\n\x07Message\x12\x0e\n\x02id\x18\x01 \x01(\tR\x02id\x12\'\n\x0f\x63onversation_id\x18\x02 \x01(\tR\x0e\x63onversationId\x12\'\n\x04role\x18\x03 \x01(\x0e\x32\x13.rag.v1.MessageRoleR\x04role\x12\x12\n\x04text\x18\x04 \x01(\tR\x04text\x12;\n\x0b\x63reate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\ncreateTime\x12-\n\x06\x61nswer\x18\x06 \x01(\x0b\x32\x15.rag.v1.MessageAnswerR\x06\x61nswer\"\xb6\x05\n\rMessageAnswer\x12\x1f\n\x0bquestion_id\x18\x01 \x01(\tR\nquestionId\x12\x14\n\x05model\x18\x02 \x01(\tR\x05model\x12\x39\n\rfinish_reason\x18\x03 \x01(\x0e\x32\x14.rag.v1.FinishReasonR\x0c\x66inishReason\x12#\n\x05usage\x18\x04 \x01(\x0b\x32\r.rag.v1.UsageR\x05usage\x12.\n\tcitations\x18\x05 \x03(\x0b\x32\x10.rag.v1.CitationR\tcitations\x12\x30\n\x07sources\x18\x06 \x03(\x0b\x32\x16.rag.v1.RetrievedChunkR\x07sources\x12\x33\n\x0bscore_scale\x18\x07 \x01(\x0e\x32\x12.rag.v1.ScoreScaleR\nscoreScale\x12\x37\n\x0c\x64\x65gradations\x18\x08 \x03(\x0e\x32\x13.rag.v1.DegradationR\x0c\x64\x65gradations\x12M\n\x14\x63ollection_revisions\x18\t \x03(\x0b\x32\x1a.rag.v1.CollectionRevisionR\x13\x63ollectionRevisions\x12\'\n\x0fsearch_question\x18\n \x01(\tR\x0esearchQuestion\x12/\n\tgrounding\x18\x0c \x01(\x0b\x32\x11.rag.v1.GroundingR\tgrounding\x12\x35\n\tassistant\x18\r \x01(\x0b\x32\x17.rag.v1.AssistantChoiceR\tassistant\x12\x30\n\x08searched\x18\x0e \x01(\x0b\x32\x14.rag.v1.SearchedWithR\x08searched\x12,\n\x06policy\x18\x0f \x01(\x0b\x32\x14.rag.v1.PolicyReportR\x06policy\"t\n\x19\x43reateConversationRequest\x12\x38\n\x0c\x63onversation\x18\x01 \x01(\x0b\x32\x14.rag.v1.ConversationR\x0c\x63onversation\x12\x1d\n\nrequest_id\x18\x02 \x01(\tR\trequestId\"V\n\x1a\x43reateConversationResponse\x12\x38\n\x0c\x63onversation\x18\x01 \x01(\x0b\x32\x14.rag.v1.ConversationR\x0c\x63onversation\"A\n\x16GetConversationRequest\x12\'\n\x0f\x63onversation_id\x18\x01 \x01(\tR\x0e\x63onversationId\"S\n\x17GetConversationResponse\x12\x38\n\x0c\x63onversation\x18\x01 \x01(\x0b\x32\x14.rag.v1.ConversationR\x0c\x63onversation\"i\n\x18ListConversationsRequest\x12 \n\tpage_size\x18\x01 \x01(\x05H\x00R\x08pageSize\x88\x01\x01\x12\x1d\n\npage_token\x18\x02 \x01(\tR\tpageTokenB\x0c\n\n_page_size\"\x7f\n\x19ListConversationsResponse\x12:\n\rconversations\x18\x01 \x03(\x0b\x32\x14.rag.v1.ConversationR\rconversations\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xda\x01\n\x19UpdateConversationRequest\x12\'\n\x0f\x63onversation_id\x18\x01 \x01(\tR\x0e\x63onversationId\x12\x38\n\x0c\x63onversation\x18\x02 \x01(\x0b\x32\x14.rag.v1.ConversationR\x0c\x63onversation\x12;\n\x0bupdate_mask\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.FieldMaskR\nupdateMask\x12\x1d\n\nrequest_id\x18\x04 \x01(\tR\trequestId\"V\n\x1aUpdateConversationResponse\x12\x38\n\x0c\x63onversation\x18\x01 \x01(\x0b\x32\x14.rag.v1.ConversationR\x0c\x63onversation\"c\n\x19\x44\x65leteConversationRequest\x12\'\n\x0f\x63onversation_id\x18\x01 \x01(\tR\x0e\x63onversationId\x12\x1d\n\nrequest_id\x18\x02 \x01(\tR\trequestId\"\x1c\n\x1a\x44\x65leteConversationResponse\"\x8d\x01\n\x13ListMessagesRequest\x12\'\n\x0f\x63onversation_id\x18\x01 \x01(\tR\x0e\x63onversationId\x12 \n\tpage_size\x18\x02 \x01(\x05H\x00R\x08pageSize\x88\x01\x01\x12\x1d\n\npage_token\x18\x03 \x01(\tR\tpageTokenB\x0c\n\n_page_size\"k\n\x14ListMessagesResponse\x12+\n\x08messages\x18\x01 \x03(\x0b\x32\x0f.rag.v1.MessageR\x08messages\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken2\xa5\x04\n\x13\x43onversationService\x12[\n\x12\x43reateConversation\x12!.rag.v1.CreateConversationRequest\x1a\".rag.v1.CreateConversationResponse\x12R\n\x0fGetConversation\x12\x1e.rag.v1.GetConversationRequest\x1a\x1f.rag.v1.GetConversationResponse\x12X\n\x11ListConversations\x12 .rag.v1.ListConversationsRequest\x1a!.rag.v1.ListConversationsResponse\x12[\n\x12UpdateConversation\x12!.rag.v1.UpdateConversationRequest\x1a\".rag.v1.UpdateConversationResponse\x12[\n\x12\x44\x65leteConversation\x12!.rag.v1.DeleteConversationRequest\x1a\".rag.v1.DeleteConversationResponse\x12I\n\x0cListMessages\x12\x1b.rag.v1.ListMessagesRequest\x1a\x1c.rag.v1.ListMessagesResponseBI\n\x0fio.ragserver.v1P\x01Z4github.com/rag-server/rag-server/gen/go/rag/v1;ragv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -38,36 +41,36 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'rag.v1.conversation_service
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\017io.ragserver.v1P\001Z4github.com/rag-server/rag-server/gen/go/rag/v1;ragv1'
-  _globals['_CONVERSATION']._serialized_start=225
-  _globals['_CONVERSATION']._serialized_end=464
-  _globals['_MESSAGE']._serialized_start=467
-  _globals['_MESSAGE']._serialized_end=702
-  _globals['_MESSAGEANSWER']._serialized_start=705
-  _globals['_MESSAGEANSWER']._serialized_end=1254
-  _globals['_CREATECONVERSATIONREQUEST']._serialized_start=1256
-  _globals['_CREATECONVERSATIONREQUEST']._serialized_end=1372
-  _globals['_CREATECONVERSATIONRESPONSE']._serialized_start=1374
-  _globals['_CREATECONVERSATIONRESPONSE']._serialized_end=1460
-  _globals['_GETCONVERSATIONREQUEST']._serialized_start=1462
-  _globals['_GETCONVERSATIONREQUEST']._serialized_end=1527
-  _globals['_GETCONVERSATIONRESPONSE']._serialized_start=1529
-  _globals['_GETCONVERSATIONRESPONSE']._serialized_end=1612
-  _globals['_LISTCONVERSATIONSREQUEST']._serialized_start=1614
-  _globals['_LISTCONVERSATIONSREQUEST']._serialized_end=1719
-  _globals['_LISTCONVERSATIONSRESPONSE']._serialized_start=1721
-  _globals['_LISTCONVERSATIONSRESPONSE']._serialized_end=1848
-  _globals['_UPDATECONVERSATIONREQUEST']._serialized_start=1851
-  _globals['_UPDATECONVERSATIONREQUEST']._serialized_end=2069
-  _globals['_UPDATECONVERSATIONRESPONSE']._serialized_start=2071
-  _globals['_UPDATECONVERSATIONRESPONSE']._serialized_end=2157
-  _globals['_DELETECONVERSATIONREQUEST']._serialized_start=2159
-  _globals['_DELETECONVERSATIONREQUEST']._serialized_end=2258
-  _globals['_DELETECONVERSATIONRESPONSE']._serialized_start=2260
-  _globals['_DELETECONVERSATIONRESPONSE']._serialized_end=2288
-  _globals['_LISTMESSAGESREQUEST']._serialized_start=2291
-  _globals['_LISTMESSAGESREQUEST']._serialized_end=2432
-  _globals['_LISTMESSAGESRESPONSE']._serialized_start=2434
-  _globals['_LISTMESSAGESRESPONSE']._serialized_end=2541
-  _globals['_CONVERSATIONSERVICE']._serialized_start=2544
-  _globals['_CONVERSATIONSERVICE']._serialized_end=3093
+  _globals['_CONVERSATION']._serialized_start=294
+  _globals['_CONVERSATION']._serialized_end=533
+  _globals['_MESSAGE']._serialized_start=536
+  _globals['_MESSAGE']._serialized_end=771
+  _globals['_MESSAGEANSWER']._serialized_start=774
+  _globals['_MESSAGEANSWER']._serialized_end=1468
+  _globals['_CREATECONVERSATIONREQUEST']._serialized_start=1470
+  _globals['_CREATECONVERSATIONREQUEST']._serialized_end=1586
+  _globals['_CREATECONVERSATIONRESPONSE']._serialized_start=1588
+  _globals['_CREATECONVERSATIONRESPONSE']._serialized_end=1674
+  _globals['_GETCONVERSATIONREQUEST']._serialized_start=1676
+  _globals['_GETCONVERSATIONREQUEST']._serialized_end=1741
+  _globals['_GETCONVERSATIONRESPONSE']._serialized_start=1743
+  _globals['_GETCONVERSATIONRESPONSE']._serialized_end=1826
+  _globals['_LISTCONVERSATIONSREQUEST']._serialized_start=1828
+  _globals['_LISTCONVERSATIONSREQUEST']._serialized_end=1933
+  _globals['_LISTCONVERSATIONSRESPONSE']._serialized_start=1935
+  _globals['_LISTCONVERSATIONSRESPONSE']._serialized_end=2062
+  _globals['_UPDATECONVERSATIONREQUEST']._serialized_start=2065
+  _globals['_UPDATECONVERSATIONREQUEST']._serialized_end=2283
+  _globals['_UPDATECONVERSATIONRESPONSE']._serialized_start=2285
+  _globals['_UPDATECONVERSATIONRESPONSE']._serialized_end=2371
+  _globals['_DELETECONVERSATIONREQUEST']._serialized_start=2373
+  _globals['_DELETECONVERSATIONREQUEST']._serialized_end=2472
+  _globals['_DELETECONVERSATIONRESPONSE']._serialized_start=2474
+  _globals['_DELETECONVERSATIONRESPONSE']._serialized_end=2502
+  _globals['_LISTMESSAGESREQUEST']._serialized_start=2505
+  _globals['_LISTMESSAGESREQUEST']._serialized_end=2646
+  _globals['_LISTMESSAGESRESPONSE']._serialized_start=2648
+  _globals['_LISTMESSAGESRESPONSE']._serialized_end=2755
+  _globals['_CONVERSATIONSERVICE']._serialized_start=2758
+  _globals['_CONVERSATIONSERVICE']._serialized_end=3307
 # @@protoc_insertion_point(module_scope)

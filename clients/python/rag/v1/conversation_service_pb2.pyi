@@ -11,7 +11,10 @@ from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from rag.v1 import assistant_pb2 as _assistant_pb2
 from rag.v1 import conversation_pb2 as _conversation_pb2
+from rag.v1 import expansion_pb2 as _expansion_pb2
 from rag.v1 import generate_service_pb2 as _generate_service_pb2
+from rag.v1 import grounding_pb2 as _grounding_pb2
+from rag.v1 import policy_pb2 as _policy_pb2
 from rag.v1 import retrieved_chunk_pb2 as _retrieved_chunk_pb2
 import builtins as _builtins
 import sys
@@ -139,7 +142,10 @@ class MessageAnswer(_message.Message):
     DEGRADATIONS_FIELD_NUMBER: _builtins.int
     COLLECTION_REVISIONS_FIELD_NUMBER: _builtins.int
     SEARCH_QUESTION_FIELD_NUMBER: _builtins.int
+    GROUNDING_FIELD_NUMBER: _builtins.int
     ASSISTANT_FIELD_NUMBER: _builtins.int
+    SEARCHED_FIELD_NUMBER: _builtins.int
+    POLICY_FIELD_NUMBER: _builtins.int
     question_id: _builtins.str
     """question_id is the message that it answers."""
     model: _builtins.str
@@ -173,8 +179,22 @@ class MessageAnswer(_message.Message):
         """collection_revisions say which states were searched."""
 
     @_builtins.property
+    def grounding(self) -> _grounding_pb2.Grounding:
+        """grounding is how far the answer says what its sources say; without `supports` where the answer would be larger
+        than 1 MiB even so. Absent unless `generation.grounding` asked for it, and for an abstention.
+        """
+
+    @_builtins.property
     def assistant(self) -> _assistant_pb2.AssistantChoice:
         """assistant says which assistant answered, and why. Absent means that the question asked for none."""
+
+    @_builtins.property
+    def searched(self) -> _expansion_pb2.SearchedWith:
+        """searched says what the passages were searched with. Absent unless the question was expanded."""
+
+    @_builtins.property
+    def policy(self) -> _policy_pb2.PolicyReport:
+        """policy says what the server's filters did. Absent means that they did nothing."""
 
     def __init__(
         self,
@@ -189,11 +209,14 @@ class MessageAnswer(_message.Message):
         degradations: _abc.Iterable[_retrieved_chunk_pb2.Degradation.ValueType] | None = ...,
         collection_revisions: _abc.Iterable[_retrieved_chunk_pb2.CollectionRevision] | None = ...,
         search_question: _builtins.str = ...,
+        grounding: _grounding_pb2.Grounding | None = ...,
         assistant: _assistant_pb2.AssistantChoice | None = ...,
+        searched: _expansion_pb2.SearchedWith | None = ...,
+        policy: _policy_pb2.PolicyReport | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["assistant", b"assistant", "usage", b"usage"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["assistant", b"assistant", "grounding", b"grounding", "policy", b"policy", "searched", b"searched", "usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["assistant", b"assistant", "citations", b"citations", "collection_revisions", b"collection_revisions", "degradations", b"degradations", "finish_reason", b"finish_reason", "model", b"model", "question_id", b"question_id", "score_scale", b"score_scale", "search_question", b"search_question", "sources", b"sources", "usage", b"usage"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["assistant", b"assistant", "citations", b"citations", "collection_revisions", b"collection_revisions", "degradations", b"degradations", "finish_reason", b"finish_reason", "grounding", b"grounding", "model", b"model", "policy", b"policy", "question_id", b"question_id", "score_scale", b"score_scale", "search_question", b"search_question", "searched", b"searched", "sources", b"sources", "usage", b"usage"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

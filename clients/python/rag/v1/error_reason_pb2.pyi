@@ -368,7 +368,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """
     ERROR_REASON_QUESTION_EXCEEDS_WINDOW: _ErrorReason.ValueType  # 141
     """ERROR_REASON_QUESTION_EXCEEDS_WINDOW (INVALID_ARGUMENT): the question and an answer of `max_answer_tokens` do
-    not fit the model's window, even without any source. Metadata: `model`, `window_tokens`, `question_tokens`.
+    not fit the model's window, even without any source, or the instructions alone do not: those of the assistant and
+    `generation.output` are part of them. Metadata: `model`, `window_tokens`, `question_tokens`.
     """
     ERROR_REASON_COST_LIMIT_EXCEEDED: _ErrorReason.ValueType  # 142
     """ERROR_REASON_COST_LIMIT_EXCEEDED (INVALID_ARGUMENT): the answer could cost more than the request, or the
@@ -415,8 +416,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     Metadata: `model`.
     """
     ERROR_REASON_STREAM_NOT_RESUMABLE: _ErrorReason.ValueType  # 156
-    """ERROR_REASON_STREAM_NOT_RESUMABLE (NOT_FOUND): the answer of a `resume_cursor` is not kept any longer, or not by
-    this server: ask again without one.
+    """ERROR_REASON_STREAM_NOT_RESUMABLE (NOT_FOUND): the answer of a `resume_cursor` is not kept any longer: ask again
+    without one.
     """
     ERROR_REASON_INVALID_RESUME_CURSOR: _ErrorReason.ValueType  # 157
     """ERROR_REASON_INVALID_RESUME_CURSOR (INVALID_ARGUMENT): a `resume_cursor` is none that StreamGenerate has sent
@@ -434,7 +435,11 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """
     ERROR_REASON_VLLM_ENGINE_DEAD: _ErrorReason.ValueType  # 162
     """ERROR_REASON_VLLM_ENGINE_DEAD (UNAVAILABLE): the engine that runs the model has ended, perhaps in the middle of
-    this answer. It has to be started again, with the server. Metadata: `model`.
+    this answer. The server starts it again, unless it has died too often. Metadata: `model`.
+    """
+    ERROR_REASON_VLLM_ENGINE_RESTARTING: _ErrorReason.ValueType  # 205
+    """ERROR_REASON_VLLM_ENGINE_RESTARTING (UNAVAILABLE): the engine that runs the model has ended and is being started
+    again; RetryInfo says when it should be back. Metadata: `model`.
     """
     ERROR_REASON_VLLM_REQUEST_FAILED: _ErrorReason.ValueType  # 163
     """ERROR_REASON_VLLM_REQUEST_FAILED (UNAVAILABLE): the engine broke off an answer, and goes on with the others.
@@ -527,6 +532,14 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_BLOCKLIST_UNUSABLE: _ErrorReason.ValueType  # 190
     """ERROR_REASON_BLOCKLIST_UNUSABLE (FAILED_PRECONDITION, Start-up): the setting `filters.blocklist` has a phrase
     without a word, of more than 8 words or with one that is too long.
+    """
+    ERROR_REASON_STREAM_ELSEWHERE: _ErrorReason.ValueType  # 200
+    """ERROR_REASON_STREAM_ELSEWHERE (UNAVAILABLE): the answer of a `resume_cursor` is kept by another server, or was
+    until that one stopped: call again, which may reach it, or ask without a cursor.
+    """
+    ERROR_REASON_ASSISTANT_MODEL_UNKNOWN: _ErrorReason.ValueType  # 201
+    """ERROR_REASON_ASSISTANT_MODEL_UNKNOWN (FAILED_PRECONDITION): the server does not have a model of the assistant any
+    longer: update the assistant, or name another model in the request. Metadata: `assistant`, `model`.
     """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
@@ -881,7 +894,8 @@ ERROR_REASON_MODEL_UNKNOWN: ErrorReason.ValueType  # 140
 """
 ERROR_REASON_QUESTION_EXCEEDS_WINDOW: ErrorReason.ValueType  # 141
 """ERROR_REASON_QUESTION_EXCEEDS_WINDOW (INVALID_ARGUMENT): the question and an answer of `max_answer_tokens` do
-not fit the model's window, even without any source. Metadata: `model`, `window_tokens`, `question_tokens`.
+not fit the model's window, even without any source, or the instructions alone do not: those of the assistant and
+`generation.output` are part of them. Metadata: `model`, `window_tokens`, `question_tokens`.
 """
 ERROR_REASON_COST_LIMIT_EXCEEDED: ErrorReason.ValueType  # 142
 """ERROR_REASON_COST_LIMIT_EXCEEDED (INVALID_ARGUMENT): the answer could cost more than the request, or the
@@ -928,8 +942,8 @@ ERROR_REASON_TOKENIZER_UNUSABLE: ErrorReason.ValueType  # 155
 Metadata: `model`.
 """
 ERROR_REASON_STREAM_NOT_RESUMABLE: ErrorReason.ValueType  # 156
-"""ERROR_REASON_STREAM_NOT_RESUMABLE (NOT_FOUND): the answer of a `resume_cursor` is not kept any longer, or not by
-this server: ask again without one.
+"""ERROR_REASON_STREAM_NOT_RESUMABLE (NOT_FOUND): the answer of a `resume_cursor` is not kept any longer: ask again
+without one.
 """
 ERROR_REASON_INVALID_RESUME_CURSOR: ErrorReason.ValueType  # 157
 """ERROR_REASON_INVALID_RESUME_CURSOR (INVALID_ARGUMENT): a `resume_cursor` is none that StreamGenerate has sent
@@ -947,7 +961,11 @@ the message what they may be about. Metadata: `model`.
 """
 ERROR_REASON_VLLM_ENGINE_DEAD: ErrorReason.ValueType  # 162
 """ERROR_REASON_VLLM_ENGINE_DEAD (UNAVAILABLE): the engine that runs the model has ended, perhaps in the middle of
-this answer. It has to be started again, with the server. Metadata: `model`.
+this answer. The server starts it again, unless it has died too often. Metadata: `model`.
+"""
+ERROR_REASON_VLLM_ENGINE_RESTARTING: ErrorReason.ValueType  # 205
+"""ERROR_REASON_VLLM_ENGINE_RESTARTING (UNAVAILABLE): the engine that runs the model has ended and is being started
+again; RetryInfo says when it should be back. Metadata: `model`.
 """
 ERROR_REASON_VLLM_REQUEST_FAILED: ErrorReason.ValueType  # 163
 """ERROR_REASON_VLLM_REQUEST_FAILED (UNAVAILABLE): the engine broke off an answer, and goes on with the others.
@@ -1040,5 +1058,13 @@ was cut at `max_answer_tokens`.
 ERROR_REASON_BLOCKLIST_UNUSABLE: ErrorReason.ValueType  # 190
 """ERROR_REASON_BLOCKLIST_UNUSABLE (FAILED_PRECONDITION, Start-up): the setting `filters.blocklist` has a phrase
 without a word, of more than 8 words or with one that is too long.
+"""
+ERROR_REASON_STREAM_ELSEWHERE: ErrorReason.ValueType  # 200
+"""ERROR_REASON_STREAM_ELSEWHERE (UNAVAILABLE): the answer of a `resume_cursor` is kept by another server, or was
+until that one stopped: call again, which may reach it, or ask without a cursor.
+"""
+ERROR_REASON_ASSISTANT_MODEL_UNKNOWN: ErrorReason.ValueType  # 201
+"""ERROR_REASON_ASSISTANT_MODEL_UNKNOWN (FAILED_PRECONDITION): the server does not have a model of the assistant any
+longer: update the assistant, or name another model in the request. Metadata: `assistant`, `model`.
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

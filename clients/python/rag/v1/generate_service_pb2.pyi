@@ -269,14 +269,12 @@ class GenerateResponse(_message.Message):
 
     @_builtins.property
     def searched(self) -> _expansion_pb2.SearchedWith:
-        """searched says what the passages were searched with. Absent unless the question was expanded, and in an answer
-        that is given again.
-        """
+        """searched says what the passages were searched with. Absent unless the question was expanded."""
 
     @_builtins.property
     def grounding(self) -> _grounding_pb2.Grounding:
         """grounding is how far the answer says what its sources say. Absent unless `generation.grounding` asks for it,
-        for an abstention, and for an answer that a `request_id` brings again.
+        and for an abstention.
         """
 
     @_builtins.property
@@ -369,8 +367,8 @@ class StreamGenerateRequest(_message.Message):
     resume_cursor: _builtins.str
     """resume_cursor is the cursor of the last event that was seen of an answer to this same request, all other
     fields of which are as they were: the events after it follow, each once. A call that still reads the
-    answer ends with STREAM_TAKEN_OVER. Where the answer is not kept any longer, or not by this server, the call
-    gets STREAM_NOT_RESUMABLE. Not set without `resume_window_ms`. Absent means that the question is asked anew.
+    answer ends with STREAM_TAKEN_OVER. Where the answer is not kept any longer, the call gets
+    STREAM_NOT_RESUMABLE; where another server has it, STREAM_ELSEWHERE. Not set without `resume_window_ms`. Absent means that the question is asked anew.
     Length: 0 to 128 code points.
     """
     @_builtins.property
@@ -512,9 +510,7 @@ class GenerationStarted(_message.Message):
 
     @_builtins.property
     def searched(self) -> _expansion_pb2.SearchedWith:
-        """searched says what the passages were searched with. Absent unless the question was expanded, and in an answer
-        that is given again.
-        """
+        """searched says what the passages were searched with. Absent unless the question was expanded."""
 
     @_builtins.property
     def prompt(self) -> Global___PromptReport:
@@ -821,7 +817,7 @@ class GenerationFinished(_message.Message):
     @_builtins.property
     def grounding(self) -> _grounding_pb2.Grounding:
         """grounding is how far the answer says what its sources say. Absent unless `generation.grounding` asks for it,
-        for an abstention, and for an answer that a `request_id` brings again.
+        and for an abstention.
         """
 
     @_builtins.property

@@ -116,6 +116,8 @@ class FakeRag:
         self.watch_breaks: int = 0
         """Watches that break with UNAVAILABLE after their first response."""
         self.events: list[generate_service_pb2.StreamGenerateResponse] = []
+        self.token_model = generate_service_pb2.CountTokensResponse()
+        """What is told of the model that counts tokens."""
         self.grounding_response = grounding_pb2.CheckGroundingResponse()
         self.answer_breaks: list[int] = []
         """Of each stream of an answer that can be resumed, the number of the event after which it breaks."""
@@ -425,7 +427,11 @@ class FakeRag:
 
     def CountTokens(self, request: Any, context: grpc.ServicerContext) -> Any:
         self.note("CountTokens", request, context)
-        return generate_service_pb2.CountTokensResponse(token_counts=[len(each) for each in request.texts])
+        response = generate_service_pb2.CountTokensResponse(
+            token_counts=[len(each) for each in request.texts]
+        )
+        response.MergeFrom(self.token_model)
+        return response
 
     def CheckGrounding(self, request: Any, context: grpc.ServicerContext) -> Any:
         self.note("CheckGrounding", request, context)

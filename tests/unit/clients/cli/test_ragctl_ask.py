@@ -24,7 +24,7 @@ from rag.v1.generate_service_pb2 import (
     StreamGenerateResponse,
     Usage,
 )
-from rag.v1.options_pb2 import AnswerCaching, RetrievalOptions
+from rag.v1.options_pb2 import AnswerCaching, CitationMarkers, GenerationOptions, RetrievalOptions
 from rag.v1.policy_pb2 import FilteredPart
 from rag.v1.retrieved_chunk_pb2 import Degradation, RetrievedChunk
 from rag.v1.timings_pb2 import Timings
@@ -64,7 +64,9 @@ def _events(
         StreamGenerateResponse(delta=AnswerDelta(text=SECOND)),
         StreamGenerateResponse(citation=_citation(0, len(FIRST) + 1, len(FIRST + SECOND), "Año\x1b[2J dos.")),
         StreamGenerateResponse(usage=Usage(prompt_token_count=5, answer_token_count=7)),
-        StreamGenerateResponse(finished=GenerationFinished(reason=reason, timings=Timings(total_us=3100))),
+        StreamGenerateResponse(
+            finished=GenerationFinished(model="extractive", reason=reason, timings=Timings(total_us=3100))
+        ),
     ]
 
 
@@ -110,6 +112,17 @@ def test_ask_chooses_the_model_and_its_temperature(run: Any, rag: FakeRag) -> No
     run("ask", "how?", "-c", "docs", "--model", "fast", "--temperature", "0")
     asked = rag.calls["StreamGenerate"][0].generation
     assert (asked.model, asked.HasField("temperature"), asked.temperature) == ("fast", True, 0.0)
+
+
+def test_ask_tells_what_a_model_that_writes_has_read_and_written(run: Any, rag: FakeRag) -> None:
+    rag.events = _events()
+    finished = rag.events[-1].finished
+    finished.model = "big\x1b[2J"
+    finished.prompt.window_tokens = 4096
+    lines = run("ask", "how?", "-c", "docs").stdout.splitlines()
+    assert lines[-2:] == ["big\ufffd[2J: 5 tokens read, 7 written", "server time 3.1 ms"]
+    rag.events[-2].usage.Clear()  # an answer that was given before
+    assert "tokens" not in run("ask", "how?", "-c", "docs").stdout
 
 
 def test_ask_tells_what_filters_did(run: Any, rag: FakeRag) -> None:
@@ -172,10 +185,42 @@ def test_ask_tells_of_an_answer_that_was_kept_and_can_do_without(run: Any, rag: 
     assert asked == [AnswerCaching.ANSWER_CACHING_BYPASSED, AnswerCaching.ANSWER_CACHING_UNSPECIFIED]
 
 
+def test_ask_takes_any_answer_that_was_kept(run: Any, rag: FakeRag) -> None:
+    rag.events = _events()
+    run("ask", "how?", "-c", "docs", "--cache")
+    assert rag.calls["StreamGenerate"][0].generation.cache == AnswerCaching.ANSWER_CACHING_ALLOWED
+
+
 def test_ask_without_options_leaves_them_to_the_server(run: Any, rag: FakeRag) -> None:
     rag.events = _events()
     run("ask", "how?", "-c", "docs")
-    assert rag.calls["StreamGenerate"][0].retrieval == RetrievalOptions()
+    run("ask", "how?", "-c", "docs", "--json")
+    shown, told = rag.calls["StreamGenerate"]
+    assert told.retrieval == shown.retrieval == RetrievalOptions()
+    assert told.generation == GenerationOptions()
+    # What is shown has markers of its own: those that an assistant may keep would stand beside them.
+    assert shown.generation == GenerationOptions(citation_markers=CitationMarkers.CITATION_MARKERS_REMOVED)
+
+
+def test_ask_that_keeps_the_markers_numbers_the_sources_as_they_do(run: Any, rag: FakeRag) -> None:
+    rag.events = _events()
+    rag.events[2].delta.text = first = "Charge it with USB.[2]"
+    rag.events[3].citation.origin = CitationOrigin.CITATION_ORIGIN_MARKER
+    hint = rag.events[5].citation
+    hint.origin = CitationOrigin.CITATION_ORIGIN_SIMILARITY
+    hint.answer_span.end = len(first + SECOND)
+    lines = run("ask", "how?", "-c", "docs", "--markers").stdout.splitlines()
+    asked = rag.calls["StreamGenerate"][0].generation
+    assert asked.citation_markers == CitationMarkers.CITATION_MARKERS_KEPT
+    assert lines[0] == "Charge it with USB.[2] Año dos.[1]"
+    assert [line for line in lines if line.startswith("[")] == [
+        "[1] Zero",
+        "[2] One, p. 2, Power, https://a.org/one.pdf",
+    ]
+
+
+def test_ask_of_an_assistant_with_a_revision_to_wait_for_has_to_say_of_which_collection(run: Any) -> None:
+    assert run("ask", "how?", "--assistant", "auto", "--min-revision", "3").exit_code == 2
 
 
 def test_ask_that_is_not_answered_says_so_plainly(run: Any, rag: FakeRag) -> None:
@@ -348,6 +393,20 @@ def test_ask_goes_on_where_the_connection_broke_and_says_so(
     asked = rag.calls["StreamGenerate"]
     assert [each.resume_cursor for each in asked] == ["", "3", "3", "6"]
     assert {each.resume_window_ms for each in asked} == {RESUME_WINDOW_MS}
+
+
+def test_ask_goes_on_until_it_reaches_the_server_that_has_its_answer(
+    run: Any, rag: FakeRag, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Retry, "wait_s", lambda *_: 0.0)
+    rag.events = _events()
+    rag.answer_breaks = [3, 8]
+    elsewhere = refusal(grpc.StatusCode.UNAVAILABLE, "not here", reason="STREAM_ELSEWHERE")
+    rag.refusals["StreamGenerate"] += [lambda context: None, elsewhere, elsewhere]
+    result = run("ask", "how?", "-c", "docs")
+    assert result.exit_code == 0
+    assert result.stdout.startswith("Charge it with USB.[1] Año dos.[2]\n")
+    assert [each.resume_cursor for each in rag.calls["StreamGenerate"]] == ["", "3", "3", "3"]
 
 
 def test_ask_whose_answer_cannot_be_resumed_shows_what_came_and_fails(

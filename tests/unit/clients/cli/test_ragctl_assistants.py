@@ -81,6 +81,24 @@ def test_update_names_only_what_was_given(run: Any, rag: FakeRag, hr: Assistant)
     assert (hr.instructions, hr.is_default, hr.keywords) == ("Be brief.", False, ["leave"])
 
 
+def test_update_of_model_and_sources_leaves_the_other_settings(run: Any, rag: FakeRag, hr: Assistant) -> None:
+    result = run("assistants", "update", "hr", "--model", "slow", "--sources", "4")
+    assert result.exit_code == 0, result.output
+    (sent,) = rag.calls["UpdateAssistant"]
+    assert sorted(sent.update_mask.paths) == ["generation.model", "retrieval.top_k"]
+
+
+def test_update_by_a_file_and_an_option_names_the_settings_of_the_file(
+    run: Any, rag: FakeRag, hr: Assistant, tmp_path: Path
+) -> None:
+    file = tmp_path / "hr.json"
+    file.write_text('{"generation": {"temperature": 0.5}}', "utf-8")
+    run("assistants", "update", "hr", "--file", str(file), "--model", "slow")
+    (sent,) = rag.calls["UpdateAssistant"]
+    assert list(sent.update_mask.paths) == ["generation"]
+    assert sent.assistant.generation == GenerationOptions(model="slow", temperature=0.5)
+
+
 def test_update_takes_what_get_has_shown(run: Any, rag: FakeRag, hr: Assistant, tmp_path: Path) -> None:
     shown = run("assistants", "get", "hr", "--json").stdout
     data = {**json.loads(shown), "keywords": []}

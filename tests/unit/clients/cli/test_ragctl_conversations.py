@@ -7,18 +7,24 @@ from typing import Any
 import grpc
 import pytest
 
+from rag.v1.assistant_pb2 import AssistantChoice, AssistantSelection
 from rag.v1.chunk_pb2 import Chunk, Span
-from rag.v1.conversation_pb2 import MessageRole
+from rag.v1.conversation_pb2 import MessageRole, Turn
 from rag.v1.conversation_service_pb2 import Conversation, Message, MessageAnswer
+from rag.v1.expansion_pb2 import SearchedWith
 from rag.v1.generate_service_pb2 import (
     AnswerDelta,
     Citation,
+    CitationOrigin,
     FinishReason,
     GenerationFinished,
     GenerationStarted,
     StreamGenerateResponse,
 )
-from rag.v1.retrieved_chunk_pb2 import RetrievedChunk
+from rag.v1.grounding_pb2 import Grounding
+from rag.v1.options_pb2 import AnswerCaching
+from rag.v1.policy_pb2 import FilteredPart, PolicyReport, Redaction
+from rag.v1.retrieved_chunk_pb2 import Degradation, RetrievedChunk
 from tests.unit.clients.cli.ragctl_fake_server import FakeRag, refusal
 
 TEXT = "Charge it with USB."
@@ -96,6 +102,37 @@ def test_chat_sends_its_options(run: Any, rag: FakeRag) -> None:
     assert (asked.retrieval.top_k, asked.generation.max_answer_tokens) == (3, 9)
     assert asked.generation.language == "es"
     assert asked.retrieval.HasField("filter")
+
+
+def test_chat_chooses_the_model_its_grounding_and_does_without_the_cache(run: Any, rag: FakeRag) -> None:
+    rag.events = _events()
+    options = ("--model", "fast", "--temperature", "0.5", "--min-grounding", "0", "--no-cache")
+    assert run("chat", "how?", "-c", "docs", *options).exit_code == 0
+    generation = rag.calls["StreamGenerate"][0].generation
+    assert (generation.model, generation.temperature) == ("fast", 0.5)
+    assert generation.grounding.HasField("min_score")
+    assert generation.grounding.min_score == 0
+    assert generation.cache == AnswerCaching.ANSWER_CACHING_BYPASSED
+
+
+def test_chat_tells_what_stands_for_older_messages_and_how_far_the_sources_go(run: Any, rag: FakeRag) -> None:
+    turn = Turn(history_message_count=4, summarised_message_count=6, history_left_out_count=1)
+    rag.events = _events()
+    rag.events[0].started.turn.CopyFrom(turn)
+    rag.events[-1].finished.grounding.CopyFrom(Grounding(score=0.75, supported_share=1.0))
+    rag.events[-1].finished.prompt.left_out_message_count = 2
+    assert run("chat", "how?", "-c", "docs").stdout.splitlines()[:4] == [
+        "history: 4 messages, a summary of 6 older ones, 1 left out",
+        TEXT,
+        "2 of the earlier messages did not fit the model's window.",
+        "grounding 0.75; 100% of the sentences supported",
+    ]
+
+
+def test_chat_does_not_speak_of_a_history_that_is_told_whole(run: Any, rag: FakeRag) -> None:
+    rag.events = _events()
+    rag.events[0].started.turn.CopyFrom(Turn(history_message_count=4))
+    assert "history" not in run("chat", "how?", "-c", "docs").stdout
 
 
 def test_chat_in_an_absent_conversation_asks_nothing(run: Any, rag: FakeRag) -> None:
@@ -184,6 +221,49 @@ def test_conversations_show_writes_questions_answers_and_sources(run: Any, json_
     shown = json_of(run("conversations", "show", talk, "--json"))
     assert shown["conversation"]["id"] == talk
     assert [each["text"] for each in shown["messages"]] == ["how?", TEXT]
+
+
+@pytest.mark.usefixtures("spoken")
+def test_conversations_show_leaves_the_markers_of_a_model_as_they_are(
+    run: Any, rag: FakeRag, talk: str
+) -> None:
+    answer = rag.messages[-1]
+    answer.text = f"{TEXT}[2]"
+    (citation,) = answer.answer.citations
+    citation.source_index, citation.origin = 1, CitationOrigin.CITATION_ORIGIN_MARKER
+    answer.answer.sources.insert(0, RetrievedChunk(chunk=Chunk(document_id="zero.md")))
+    lines = run("conversations", "show", talk).stdout.splitlines()
+    assert f"{TEXT}[2]" in lines
+    assert "[2] One" in lines
+
+
+def test_conversations_show_tells_what_was_told_of_an_answer(run: Any, rag: FakeRag, talk: str) -> None:
+    answer = MessageAnswer(
+        finish_reason=FinishReason.FINISH_REASON_MAX_TOKENS,
+        degradations=[Degradation.DEGRADATION_LEXICAL_ONLY],
+        search_question="how? charge",
+        searched=SearchedWith(queries=["how? charge", "load"]),
+        assistant=AssistantChoice(
+            selection=AssistantSelection.ASSISTANT_SELECTION_NAMED, assistant_id="hr\x1b[2J"
+        ),
+        grounding=Grounding(score=0.75, supported_share=1.0),
+        policy=PolicyReport(
+            redactions=[Redaction(part=FilteredPart.FILTERED_PART_ANSWER, kind="email", count=2)]
+        ),
+    )
+    rag.messages = [
+        Message(id="m2", role=MessageRole.MESSAGE_ROLE_ASSISTANT, text=TEXT, answer=answer),
+    ]
+    lines = run("conversations", "show", talk).stdout.splitlines()
+    assert lines[lines.index(TEXT) + 1 :] == [
+        "assistant hr\ufffd[2J (named)",
+        "searched: how? charge",
+        "searched: load",
+        "degraded: the embedder is down, only words were compared (LEXICAL_ONLY)",
+        "Replaced by filters: 2 email in the answer.",
+        "The answer was cut at the limit that it was asked with.",
+        "grounding 0.75; 100% of the sentences supported",
+    ]
 
 
 def test_conversations_rename_changes_the_title(run: Any, json_of: Any, rag: FakeRag, talk: str) -> None:

@@ -69,6 +69,29 @@ def test_check_shows_each_sentence_with_its_score_its_support_and_what_it_lacks(
     assert not request.search.HasField("filter")
 
 
+def test_check_against_chunks_names_them_and_their_collection(run: Run, checked: FakeRag) -> None:
+    run("check-grounding", TEXT, "-c", "books", "--chunk-id", "c1", "--chunk-id", "c2", "-l", "en")
+    (request,) = checked.calls["CheckGrounding"]
+    assert (request.chunks.collection_id, list(request.chunks.chunk_ids)) == ("books", ["c1", "c2"])
+    assert request.language == "en"
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--passage", "It did.", "--chunk-id", "c1"),
+        ("-c", "books", "-c", "more", "--chunk-id", "c1"),
+        ("-c", "books", "--chunk-id", "c1", "--chunks", "3"),
+        ("-c", "books", "--chunk-id", "c1", "-d", "tower.txt"),
+    ],
+)
+def test_check_against_chunks_of_no_one_collection_is_a_usage_error(
+    run: Run, checked: FakeRag, options: tuple[str, ...]
+) -> None:
+    assert run("check-grounding", TEXT, *options).exit_code == ExitCode.USAGE
+    assert not checked.calls["CheckGrounding"]
+
+
 def test_check_of_one_document_filters_by_it(run: Run, checked: FakeRag) -> None:
     run("check-grounding", TEXT, "-c", "books", "-d", "tower.txt", "--chunks", "3", "--filter", "year=1889")
     (request,) = checked.calls["CheckGrounding"]

@@ -7,6 +7,7 @@ import pytest
 
 from rag.v1.chunk_pb2 import Chunk, PageRange, Span
 from rag.v1.explanation_pb2 import ChunkTrace, CollectionExplanation, Explanation, Outcome
+from rag.v1.generate_service_pb2 import CountTokensResponse
 from rag.v1.options_pb2 import RetrievalOptions
 from rag.v1.retrieve_service_pb2 import (
     AnalyzedToken,
@@ -300,6 +301,20 @@ def test_rerank_sends_query_passages_method_and_limit(run: Any, rag: FakeRag) ->
     assert plain == RerankRequest(query="why", passages=["a", "b"])
     assert (chosen.rerank.WhichOneof("method"), chosen.top_k) == ("cross_encoder", 1)
     assert not chosen.rerank.cross_encoder.HasField("candidate_count")
+
+
+def test_count_tokens_shows_the_number_of_each_text_and_whose_tokens_they_are(
+    run: Any, json_of: Any, rag: FakeRag
+) -> None:
+    rag.token_model = CountTokensResponse(model="qwen", window_tokens=32768, is_estimated=True)
+    shown = run("count-tokens", "one\x1b[2J", "three", "--model", "fast").stdout
+    lines = [" ".join(line.split()) for line in shown.splitlines()]
+    assert lines[1:3] == ["7 one\ufffd[2J", "5 three"]
+    assert "model qwen; window 32768 tokens; estimated" in shown
+    assert rag.calls["CountTokens"][0].model == "fast"
+    rag.token_model = CountTokensResponse(model="extractive")
+    assert "window" not in run("count-tokens", "one").stdout
+    assert json_of(run("count-tokens", "one", "--json"))["token_counts"] == [3]
 
 
 def test_rerank_of_a_passage_that_was_not_given_leaves_it_out(run: Any, rag: FakeRag) -> None:

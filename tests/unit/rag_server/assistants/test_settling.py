@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -12,8 +12,10 @@ from rag_server.assistants.settling import Assistants
 from rag_server.domain.assistant import AUTO, Assistant, AssistantChoice, AssistantProfile, Selection
 from rag_server.domain.collection import NewCollection
 from rag_server.domain.conversation import ConversationRef, HistoryMessage, Role
+from rag_server.domain.expansion import Hyde, QueryExpansion
 from rag_server.domain.generation import AskedAssistant, GenerationRequest
 from rag_server.domain.retrieval import RetrievalRequest
+from rag_server.domain.rewriting import ModelRewriting
 from rag_server.errors import FailedPrecondition, InvalidArgument, NotFound
 from rag_server.generation.follow_up import FollowUpWords
 from rag_server.metadata import Database
@@ -33,16 +35,31 @@ async def database(database_url: str) -> AsyncIterator[Database]:
 
 
 def settling(database: Database, embedder: Embedder, *, least: float = 0.9) -> Assistants:
+    """Return what settles them on a server with the model `small`."""
     router = Router(embedder, min_similarity=least, min_similarity_untrained=least)
-    return Assistants(database, ResidentAssistants(embedder, capacity=9), router, FollowUpWords())
+    resident = ResidentAssistants(embedder, capacity=9)
+    return Assistants(database, resident, router, FollowUpWords(), lambda name: name == "small")
 
 
-def asking(name: str, question: str = QUESTION, *collections: str, **fields: Any) -> GenerationRequest:
-    """Return a request that takes the collections of its assistant where it has none."""
+def asking(
+    name: str,
+    question: str = QUESTION,
+    *collections: str,
+    of_assistant: Mapping[str, Any] | None = None,
+    **fields: Any,
+) -> GenerationRequest:
+    """Return a request that takes the collections of its assistant where it has none.
+
+    `of_assistant`: what its settings are where the request has none.
+    """
 
     def merged(assistant: Assistant | None) -> GenerationRequest:
         taken = assistant.profile.collection_ids if assistant else ()
-        return GenerationRequest(RetrievalRequest(collections or taken, question), language="es")
+        return GenerationRequest(
+            RetrievalRequest(collections or taken, question),
+            language="es",
+            **{**(of_assistant or {}), **fields},
+        )
 
     return GenerationRequest(
         RetrievalRequest(collections, question), assistant=AskedAssistant(name, merged), **fields
@@ -164,6 +181,42 @@ async def test_collection_that_was_deleted_is_named(database: Database, embedder
     assert caught.value.metadata == {"assistant": "hr", "collection": "gone"}
     settled = await settling(database, embedder).settle(TENANT, asking("hr", QUESTION, "law"))
     assert settled.retrieval.collection_ids == ("law",)
+
+
+GONE_MODELS: list[dict[str, Any]] = [
+    {"model": "gone"},
+    {"expansion": QueryExpansion(Hyde(), "gone")},
+    {"rewriting": ModelRewriting("gone")},
+]
+
+
+@pytest.mark.parametrize("fields", GONE_MODELS)
+async def test_model_of_an_assistant_that_the_server_has_no_longer_is_named(
+    database: Database, embedder: Embedder, fields: dict[str, Any]
+) -> None:
+    await create(database, "hr", HR)
+    with pytest.raises(FailedPrecondition) as caught:
+        await settling(database, embedder).settle(TENANT, asking("hr", of_assistant=fields))
+    assert caught.value.reason == "ASSISTANT_MODEL_UNKNOWN"
+    assert caught.value.metadata == {"assistant": "hr", "model": "gone"}
+    assert [each.field for each in caught.value.violations] == ["assistant"]
+
+
+@pytest.mark.parametrize("fields", GONE_MODELS)
+async def test_model_of_the_request_itself_is_left_to_whoever_asks_it(
+    database: Database, embedder: Embedder, fields: dict[str, Any]
+) -> None:
+    await create(database, "hr", HR)
+    settled = await settling(database, embedder).settle(TENANT, asking("hr", **fields))
+    assert {name: getattr(settled, name) for name in fields} == fields
+
+
+async def test_model_of_an_assistant_that_the_request_replaces_is_not_missed(
+    database: Database, embedder: Embedder
+) -> None:
+    await create(database, "hr", HR)
+    request = asking("hr", of_assistant={"model": "gone"}, model="small")
+    assert (await settling(database, embedder).settle(TENANT, request)).model == "small"
 
 
 async def test_assistant_without_collections_needs_those_of_the_request(

@@ -6,9 +6,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pydantic import ValidationError
+from pydantic import SecretStr, ValidationError
 
-from rag_server.config import Group, ParserSettings, Settings, describe_invalid, settings_table
+from rag_server.config import (
+    DatabaseSettings,
+    Group,
+    ParserSettings,
+    Settings,
+    describe_invalid,
+    settings_table,
+)
 from rag_server.config.answering import ProviderSettings
 from rag_server.config.engine import VllmProviderSettings
 from rag_server.errors import FailedPrecondition
@@ -142,6 +149,12 @@ def test_secrets_are_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     assert settings.database.url.get_secret_value().endswith("hunter2")
 
 
+def test_database_may_be_shared_unless_it_is_in_the_data_folder() -> None:
+    assert not DatabaseSettings().is_shared
+    assert DatabaseSettings(url=SecretStr("postgresql://rag@db/rag")).is_shared
+    assert DatabaseSettings(url=SecretStr("sqlite+aiosqlite:////elsewhere/metadata.db")).is_shared
+
+
 @pytest.mark.parametrize(
     "url",
     [
@@ -245,6 +258,19 @@ def test_models_come_as_json_and_keys_are_not_shown(monkeypatch: pytest.MonkeyPa
     assert "hunter2" not in settings.model_dump_json()
 
 
+def test_line_end_after_a_key_is_none_of_it() -> None:
+    assert ProviderSettings(base_url="http://h", api_key=SecretStr("hunter2\n")).api_key == SecretStr(
+        "hunter2"
+    )
+
+
+@pytest.mark.parametrize(
+    "url", ["http://[::1]:8000/v1", "https://host", "http://ollama_1:11434/v1/", "http://bücher.example/v1"]
+)
+def test_address_of_a_provider_stays_as_it_is(url: str) -> None:
+    assert ProviderSettings(base_url=url).base_url == url
+
+
 def test_provider_of_the_kind_vllm_has_the_arguments_of_engines(monkeypatch: pytest.MonkeyPatch) -> None:
     here = {
         "kind": "vllm",
@@ -275,6 +301,24 @@ def test_provider_of_the_kind_vllm_has_the_arguments_of_engines(monkeypatch: pyt
         ({"models": {"a b": QWEN}}, "RAG_MODELS__MODELS"),
         ({"providers": {"x": {"base_url": "ftp://hunter2"}}}, "http://"),
         ({"providers": {"x": {"base_url": "http://user:hunter2@host/v1"}}}, "without a user"),
+        *(
+            ({"providers": {"x": {"base_url": url}}}, "RAG_MODELS__PROVIDERS__X__BASE_URL: ")
+            for url in (
+                "http://",
+                "http:///v1",
+                "http://host:99999/v1",
+                "http://host:hunter2/v1",
+                "http://[::1/v1",
+                "http://a b/v1",
+                "http://host/v1\n",
+                "http://host/v1?key=hunter2",
+                "http://host/v1#hunter2",
+            )
+        ),
+        *(
+            ({"providers": {"x": {"base_url": "http://h", "api_key": key}}}, "cannot be sent in a header")
+            for key in ("hunter2\r\nX-Other: 1", "hunter2 3", "hunter2\u00e9", "hunter2\0")
+        ),
         ({"providers": {"x": {"kind": "other"}}}, "RAG_MODELS__PROVIDERS__X: `kind` has to be"),
         ({"providers": {"x": {}}}, "RAG_MODELS__PROVIDERS__X__BASE_URL: "),
         ({"providers": {"x": {"kind": "vllm", "dtype": "int3"}}}, "RAG_MODELS__PROVIDERS__X__DTYPE: "),

@@ -22,6 +22,15 @@ from rag_server.domain.conversation import MAX_TITLE_CHARACTERS, title_of
         ("a" * 99 + " b c", "a" * 99),
         ("a" * 98 + " b c", "a" * 98 + " b"),
         ("漢" * 120, "漢" * 100),
+        # what is drawn as one sign is not cut in its middle
+        ("e\u0301" * 120, "e\u0301" * 50),
+        ("x" + "e\u0301" * 120, "x" + "e\u0301" * 49),
+        ("👨\u200d👩\u200d👧\u200d👦" * 40, "👨\u200d👩\u200d👧\u200d👦" * 14),
+        ("x" + "👍🏽" * 80, "x" + "👍🏽" * 49),
+        ("🇨🇱" * 80, "🇨🇱" * 50),
+        ("x" + "🇨🇱" * 80, "x" + "🇨🇱" * 49),
+        ("❤\ufe0f" * 50 + "❤\ufe0f", "❤\ufe0f" * 50),
+        ("a" + "\u0301" * 200, "a" + "\u0301" * 99),
     ],
 )
 def test_title_is_the_words_that_begin_the_question(question: str, title: str) -> None:

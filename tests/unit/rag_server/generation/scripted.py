@@ -37,7 +37,7 @@ class Scripted:
         self.reached = asyncio.Event()
         """It has been asked."""
 
-    async def count_tokens(self, texts: Sequence[str]) -> list[int]:
+    def count_tokens(self, texts: Sequence[str]) -> list[int]:
         return [len(text.split()) for text in texts]
 
     async def generate(self, prompt: Prompt) -> AsyncGenerator[Any, None]:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from types import SimpleNamespace
 
 import pytest
@@ -118,6 +119,89 @@ async def test_permit_that_comes_with_the_cancellation_goes_to_the_next() -> Non
     assert visitors.entered[-1] == "c"
     await visitors.leave("c")
     assert visitors.gate.running_count == 0
+
+
+async def test_interactive_request_takes_the_place_of_the_last_bulk_one_where_no_more_may_wait() -> None:
+    visitors = Visitors(Gate("small", permits=1, queue=3))
+    await visitors.come("running", BULK)
+    await visitors.come("early", BULK)
+    await visitors.come("late", BULK)
+    await visitors.come("first")
+    await visitors.come("second")
+    with pytest.raises(ResourceExhausted) as caught:
+        await visitors.tasks["late"]
+    assert (caught.value.reason, caught.value.retry_after_s) == ("MODEL_QUEUE_FULL", 4.0)
+    await visitors.come("refused", BULK)
+    with pytest.raises(ResourceExhausted):
+        await visitors.tasks["refused"]
+    await visitors.come("third")
+    with pytest.raises(ResourceExhausted):
+        await visitors.tasks["early"]
+    await visitors.come("too many")
+    with pytest.raises(ResourceExhausted):
+        await visitors.tasks["too many"]
+    for name in ("running", "first", "second", "third"):
+        await visitors.leave(name)
+    assert visitors.entered == ["running", "first", "second", "third"]
+    assert (visitors.gate.running_count, visitors.gate.waiting_count) == (0, 0)
+
+
+async def test_visitor_who_gives_up_as_its_place_is_taken_releases_nothing() -> None:
+    visitors = Visitors(Gate("small", permits=1, queue=1))
+    await visitors.come("running")
+    await visitors.come("bulk", BULK)
+    urgent = asyncio.create_task(visitors.come("urgent"))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)  # the place is taken, and the bulk one does not know of it
+    visitors.tasks["bulk"].cancel()
+    await urgent
+    assert visitors.tasks["bulk"].done()
+    assert (visitors.gate.running_count, visitors.gate.waiting_count) == (1, 1)
+    for name in ("running", "urgent"):
+        await visitors.leave(name)
+    assert visitors.gate.running_count == 0
+
+
+async def test_visitors_who_give_up_leave_nothing_in_the_queue_while_nobody_goes_on() -> None:
+    visitors = Visitors(Gate("small", permits=1, queue=2))
+    await visitors.come("running")
+    for number in range(50):
+        await visitors.come(f"{number}")
+        visitors.tasks[f"{number}"].cancel()
+        await settled()
+    assert len(visitors.gate._waiting) == 0
+    await visitors.leave("running")
+    assert (visitors.gate.running_count, visitors.gate.waiting_count) == (0, 0)
+
+
+@pytest.mark.parametrize("seed", range(20))
+async def test_gate_is_empty_after_any_coming_and_going(seed: int) -> None:
+    draw = random.Random(seed)  # noqa: S311 - no secret
+    gate = Gate("small", permits=2, queue=3)
+    inside = most = 0
+
+    async def visit() -> None:
+        nonlocal inside, most
+        async with gate.turn(draw.choice((INTERACTIVE, BULK))):
+            inside += 1
+            most = max(most, inside)
+            try:
+                for _ in range(draw.randrange(6)):
+                    await asyncio.sleep(0)
+            finally:
+                inside -= 1
+
+    tasks: list[asyncio.Task[None]] = []
+    for _ in range(100):
+        tasks.append(asyncio.create_task(visit()))
+        if draw.random() < 0.4:
+            draw.choice(tasks).cancel()
+        for _ in range(draw.randrange(3)):
+            await asyncio.sleep(0)
+        assert gate.waiting_count <= 3
+    await asyncio.gather(*tasks, return_exceptions=True)
+    assert most == 2
+    assert (gate.running_count, gate.waiting_count) == (0, 0)
 
 
 async def test_permit_is_given_back_after_an_error() -> None:

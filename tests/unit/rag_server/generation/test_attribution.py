@@ -67,6 +67,25 @@ async def test_support_below_the_least_similarity_is_none() -> None:
     assert await attributor.support(known, "Rye bread needs a long fermentation.") is None
 
 
+async def test_sentence_with_few_words_in_common_is_not_embedded() -> None:
+    asked: list[str] = []
+
+    class Recording(HashEmbedder):
+        async def embed(
+            self, texts: Sequence[str], *, priority: Priority = Priority.INTERACTIVE
+        ) -> Embeddings:
+            asked.extend(texts)
+            return await super().embed(texts, priority=priority)
+
+    attributor = Attributor(Recording())
+    known = await attributor.read(SOURCES, ALL, "en")
+    strange = "Unicorns need magnificent castles, gardens, musicians, carpets and a long holiday."
+    assert await attributor.support(known, strange) is None
+    assert asked == []
+    assert await attributor.support(known, "Rye bread needs a long fermentation.") is not None
+    assert asked[0] == "Rye bread needs a long fermentation."
+
+
 @pytest.mark.parametrize("error", [Unavailable("EMBEDDER_UNAVAILABLE", "x"), ResourceExhausted("X", "x")])
 async def test_embedder_that_cannot_answer_leaves_the_sentence_without_support(error: Exception) -> None:
     class Down(HashEmbedder):

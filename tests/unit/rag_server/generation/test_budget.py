@@ -26,6 +26,14 @@ def test_what_does_not_fit_is_named(max_tokens: int, fixed: int, question: int, 
     assert caught.value.violations[0].field == field
 
 
+def test_instructions_that_fill_the_window_are_named_instead_of_an_answer_of_no_tokens() -> None:
+    with pytest.raises(InvalidArgument) as caught:
+        room_of(MODEL, 100, 1050, 50, instructions_field="generation.output")
+    assert caught.value.reason == "QUESTION_EXCEEDS_WINDOW"
+    assert caught.value.violations[0].field == "generation.output"
+    assert "1000 tokens" in caught.value.violations[0].description
+
+
 def test_sources_are_left_out_from_the_lowest_rank() -> None:
     costs = [100, 300, 50]
     assert fit(100 + SOURCE_TOKENS, [], costs) == Room(0, 1)
@@ -38,6 +46,13 @@ def test_history_loses_its_oldest_and_has_a_third_at_most() -> None:
     assert fit(300, [], [280]) == Room(0, 1)
 
 
+def test_history_leaves_room_for_the_best_source() -> None:
+    assert fit(300, [42, 42], [80]) == Room(2, 1)
+    assert fit(300, [42, 42], [220]) == Room(1, 1)
+    assert fit(300, [42, 42], [284]) == Room(0, 1)
+    assert fit(300, [42, 42], [300]) == Room(2, 0), "it has none whatever is left out"
+
+
 def test_summary_is_in_after_all_messages_and_when_it_leaves_room_for_a_source() -> None:
     assert fit(300, [40], [50], 50) == Room(1, 1, has_summary=True)
     assert fit(300, [40], [], 50) == Room(1, 0, has_summary=True)
@@ -47,13 +62,16 @@ def test_summary_is_in_after_all_messages_and_when_it_leaves_room_for_a_source()
     assert fit(300, [40], [50], 0) == Room(1, 1), "there is none"
 
 
-def test_room_becomes_smaller_by_the_summary_then_by_sources_then_by_messages() -> None:
+def test_room_becomes_smaller_by_the_summary_then_by_sources_then_by_messages_then_by_the_best_source() -> (
+    None
+):
     room, sizes = Room(1, 2, has_summary=True), []
     while not room.is_empty:
         sizes.append(room)
         room = room.smaller()
-    assert sizes == [Room(1, 2, has_summary=True), Room(1, 2), Room(1, 1), Room(1, 0)]
+    assert sizes == [Room(1, 2, has_summary=True), Room(1, 2), Room(1, 1), Room(0, 1)]
     assert room == Room(0, 0)
+    assert Room(2, 0).smaller() == Room(1, 0)
 
 
 @given(

@@ -76,7 +76,7 @@ class Model:
         finally:
             self.running -= 1
 
-    async def count_tokens(self, texts: Sequence[str]) -> list[int]:
+    def count_tokens(self, texts: Sequence[str]) -> list[int]:
         return [len(text.split()) for text in texts]
 
     async def check(self) -> None:

@@ -44,12 +44,43 @@ def told(parts: list[str], *, keeps_markers: bool) -> tuple[str, list[CitedSente
     return text, sentences
 
 
-ANSWER = st.lists(
-    st.sampled_from(
-        ["It waits", ".", " ", "Dr.", "\n", "- ", "[1]", " [2]", "[9]", "![x](y)", "http://a.b", "!"]
-    ),
-    max_size=25,
-).map("".join)
+@pytest.mark.parametrize(
+    ("answer", "text", "sentences"),
+    [
+        ("[1] One.\n[9] Two.\n", "One.\nTwo.\n", [("One.", (1,)), ("Two.", ())]),
+        ("[9]  \n One [1].", "\n One.", [("One.", (1,))]),
+        ("- [2] One\n- [1]  Two", "- One\n-  Two", [("One", (2,)), ("Two", (1,))]),
+        ("Code `a[0]` is [3], [9].", "Code `a[0]` is.", [("Code `a[0]` is.", (3,))]),
+    ],
+)
+def test_marker_that_is_taken_out_leaves_no_trace(
+    answer: str, text: str, sentences: list[tuple[str, tuple[int, ...]]]
+) -> None:
+    for parts in ([answer], list(answer)):
+        shown, found = told(parts, keeps_markers=False)
+        assert shown == text
+        assert [(shown[each.span.start : each.span.end], each.numbers) for each in found] == sentences
+
+
+PIECES = [
+    "It waits",
+    ".",
+    " ",
+    "Dr.",
+    "\n",
+    "- ",
+    "[1]",
+    " [2]",
+    "[9]",
+    "[2-3]",
+    "([1])",
+    ", ",
+    "![x](y)",
+    "http://a.b",
+    "!",
+]
+ANSWER = st.lists(st.sampled_from(PIECES), max_size=25).map("".join)
+ANSWER_WITH_CODE = st.lists(st.sampled_from([*PIECES, "`", "```", "\n```\n"]), max_size=25).map("".join)
 
 
 @given(ANSWER, CUTS, st.booleans())
@@ -60,3 +91,11 @@ def test_answer_and_citations_do_not_depend_on_how_the_stream_is_cut(
     assert told(pieces(answer, cuts), keeps_markers=keeps_markers) == whole
     assert "[9]" not in whole[0]
     assert keeps_markers or "[1]" not in whole[0]
+
+
+@given(ANSWER_WITH_CODE, CUTS, st.booleans())
+def test_answer_with_code_does_not_depend_on_how_the_stream_is_cut(
+    answer: str, cuts: list[int], keeps_markers: bool
+) -> None:
+    whole = told([answer], keeps_markers=keeps_markers)
+    assert told(pieces(answer, cuts), keeps_markers=keeps_markers) == whole

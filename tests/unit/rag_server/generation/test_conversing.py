@@ -26,8 +26,10 @@ from rag_server.domain.generation import (
 from rag_server.domain.policy import Part, PolicyReport, Redaction
 from rag_server.domain.retrieval import RetrievalRequest
 from rag_server.errors import NotFound, RagError, Unavailable
+from rag_server.generation.continuation import Continuation
 from rag_server.generation.conversing import Conversing
 from rag_server.generation.filters.counts import FilterCounts
+from rag_server.generation.filters.screen import Screen
 from rag_server.generation.history import HistoryBudget, HistoryWindow
 from rag_server.generation.naming import Exchange
 from rag_server.generation.record import Draft
@@ -104,6 +106,13 @@ class NamedOnly:
         return replace(request.assistant.merged(None), conversation=request.conversation, choice=choice)
 
 
+def continuation(
+    max_tokens: int, screen: Screen | None = None, *, has_summaries: bool = False
+) -> Continuation:
+    window = HistoryWindow(lambda text: len(text.split()), HistoryBudget(50, max_tokens))
+    return Continuation(window, Rewriter(), screen, has_summaries=has_summaries)
+
+
 def conversing(
     database: Database,
     script: Script,
@@ -116,8 +125,7 @@ def conversing(
     return Conversing(
         script,  # type: ignore[arg-type]  # all that is asked of it
         Turns(database, TurnLimits(lease_s=3600.0, max_messages=100)),
-        HistoryWindow(lambda text: len(text.split()), HistoryBudget(50, max_tokens)),
-        Rewriter(),
+        continuation(max_tokens, has_summaries=summaries is not None),
         encode,
         assistants or NamedOnly(),  # type: ignore[arg-type]  # all that is asked of it
         titles,
@@ -256,15 +264,15 @@ async def test_call_that_was_answered_is_not_answered_again(database: Database, 
 def filtered(
     database: Database, script: Script, *, max_tokens: int = 99, summaries: Any = None, **settings: Any
 ) -> Conversing:
+    screen = create_screen(FilterSettings(**settings), FilterCounts())
     return Conversing(
         script,  # type: ignore[arg-type]  # all that is asked of it
         Turns(database, TurnLimits(lease_s=3600.0, max_messages=100)),
-        HistoryWindow(lambda text: len(text.split()), HistoryBudget(50, max_tokens)),
-        Rewriter(),
+        continuation(max_tokens, screen, has_summaries=summaries is not None),
         encode,
         NamedOnly(),  # type: ignore[arg-type]  # all that is asked of it
         summaries=summaries,
-        screen=create_screen(FilterSettings(**settings), FilterCounts()),
+        screen=screen,
     )
 
 

@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rag_server.domain.document import Span
-from rag_server.domain.generation import Citation, CitationOrigin, Cited, Delta, FinishReason, Usage
-from rag_server.generation.kept_words import Words, decode, encode
+from rag_server.domain.generation import Citation, CitationOrigin, Cited, Delta, FinishReason, Usage, Words
+from rag_server.generation.kept_words import decode, encode
 
 COUNTS = st.integers(0, 10_000)
 SPANS = st.builds(lambda start, length: Span(start, start + length), COUNTS, COUNTS)

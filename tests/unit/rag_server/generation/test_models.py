@@ -42,6 +42,12 @@ def test_route_of_an_unknown_name_names_the_field_and_the_models() -> None:
     assert caught.value.violations[0].field == "generation.model"
 
 
+def test_models_and_aliases_are_known_by_name() -> None:
+    models = Models(SERVED, {"fast": {"new": 1.0}})
+    known = [name for name in ("default", "fast", "new", "slow", "") if models.knows(name)]
+    assert known == ["default", "fast", "new"]
+
+
 async def test_tokens_are_counted_by_the_model_for_the_name() -> None:
     model, counts = await Models(SERVED, {"fast": {"new": 1.0}}).count_tokens("fast", ["a b", ""])
     assert (model.name, counts) == ("new", [2, 0])

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
+from typing import Any
 
 import pytest
 
 from rag_server.domain.conversation import title_of
-from rag_server.domain.generation import FinishReason
+from rag_server.domain.generation import FinishReason, Prompt
 from rag_server.errors import NotFound, Unavailable
 from rag_server.generation.naming import MAX_CHARACTERS, WAITING, Exchange, TitleWriter
 from rag_server.generation.tasks import TaskFailed
@@ -57,10 +58,11 @@ async def test_title_that_the_user_gives_meanwhile_wins(database: Database) -> N
     exchange = await talk(database, title_of(QUESTION))
 
     class Slow(Scripted):
-        async def count_tokens(self, texts: object) -> list[int]:
+        async def generate(self, prompt: Prompt) -> AsyncGenerator[Any, None]:
             async with database.transaction() as tx:
                 await tx.conversations.rename(TENANT, exchange.conversation_id, "Mine")
-            return [1, 1]
+            async for event in super().generate(prompt):
+                yield event
 
     await TitleWriter(database, tasks_of(Slow("Garzas")), "").name(exchange)
     assert await title(database, exchange) == "Mine"

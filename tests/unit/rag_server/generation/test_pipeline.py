@@ -30,6 +30,7 @@ from rag_server.domain.generation import (
     Usage,
 )
 from rag_server.domain.grounding import GroundingOptions
+from rag_server.domain.output_format import JsonSchemaOutput
 from rag_server.domain.retrieval import (
     Degradation,
     RetrievalRequest,
@@ -100,7 +101,7 @@ class Script:
         self.prompts: list[Prompt] = []
         self.is_closed = False
 
-    async def count_tokens(self, texts: Sequence[str]) -> list[int]:
+    def count_tokens(self, texts: Sequence[str]) -> list[int]:
         return [len(text.split()) for text in texts]
 
     async def generate(self, prompt: Prompt) -> AsyncGenerator[Any, None]:
@@ -389,8 +390,50 @@ async def test_history_is_between_instructions_and_question_and_loses_its_oldest
     assert 0 < left_out < len(history)
     messages = generator.prompts[0].messages
     assert messages[0].role is Role.SYSTEM
-    assert [each.text for each in messages[1:-1]] == [each.text for each in history[left_out:]]
+    # an answer that lost its question gets something to answer: user and assistant take turns
+    opening = ["…"] * (history[left_out].role is Role.ASSISTANT)
+    assert [each.text for each in messages[1:-1]] == [*opening, *(each.text for each in history[left_out:])]
+    assert {each.role for each in messages[1::2]} == {Role.USER}
+    assert {each.role for each in messages[2::2]} == {Role.ASSISTANT}
     assert messages[-1].role is Role.USER
+
+
+@pytest.mark.parametrize("window", range(500, 900, 25))
+async def test_user_and_assistant_take_turns_in_the_prompt_wherever_the_history_is_cut(window: int) -> None:
+    roles = (Role.ASSISTANT, Role.USER)
+    history = tuple(Message(role, "and then? " * 20) for _ in range(4) for role in roles)
+    generator = written("At dawn [1].", window=window)
+    events, _ = await read(answering(generator), question(max_tokens=10, history=history))
+    started = events[0]
+    assert isinstance(started, Started)
+    assert started.prompt is not None
+    turns = generator.prompts[0].messages[1:]
+    assert [each.role for each in turns] == [
+        (Role.USER, Role.ASSISTANT)[index % 2] for index in range(len(turns))
+    ]
+    told = len(history) - started.prompt.left_out_message_count
+    assert sum(each.text.count("then") for each in turns) == 20 * told
+
+
+async def test_history_gives_way_to_the_best_source() -> None:
+    history = (Message(Role.USER, "why? " * 50), Message(Role.ASSISTANT, "so " * 50))
+    generator = written("At dawn [1].", window=600)
+    retrieval = Retrieval([source("word " * 330)])
+    events, error = await read(
+        answering(generator, retrieval=retrieval), question(max_tokens=10, history=history)
+    )
+    assert error is None
+    started = events[0]
+    assert isinstance(started, Started)
+    assert started.prompt is not None
+    assert (started.prompt.left_out_sources, started.prompt.left_out_message_count) == ((), 1)
+
+
+async def test_form_that_fills_the_window_is_named() -> None:
+    output = JsonSchemaOutput('{"description": "' + "word " * 700 + '"}')
+    _, error = await read(answering(written("x", window=600)), question(max_tokens=10, output=output))
+    assert isinstance(error, InvalidArgument)
+    assert (error.reason, error.violations[0].field) == ("QUESTION_EXCEEDS_WINDOW", "generation.output")
 
 
 @pytest.mark.parametrize(

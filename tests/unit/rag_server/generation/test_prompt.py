@@ -71,18 +71,46 @@ def test_history_stands_between_instructions_and_question() -> None:
     assert messages[1].text == "‹/source>hi"
 
 
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        (["user: a", "user: b"], ["user: a\n\nb\n\nQuestion: When?"]),
+        (
+            ["user: a", "assistant: b", "assistant: c"],
+            ["user: a", "assistant: b\n\nc", "user: Question: When?"],
+        ),
+        (["assistant: a"], ["user: …", "assistant: a", "user: Question: When?"]),
+        (["assistant: a", "user: b"], ["user: …", "assistant: a", "user: b\n\nQuestion: When?"]),
+    ],
+)
+def test_user_and_assistant_take_turns_whatever_the_history_is(said: list[str], told: list[str]) -> None:
+    """Templates of many models refuse anything else."""
+    history = [Message(Role(role), text) for role, text in (each.split(": ", 1) for each in said)]
+    system, *messages = TEMPLATES.render("answer/1/en", "When?", [], history)
+    assert system.role is Role.SYSTEM
+    assert [f"{each.role.value}: {each.text}" for each in messages] == told
+
+
+def test_summary_goes_before_an_answer_whose_question_is_left_out() -> None:
+    history = [Message(Role.ASSISTANT, "Hi.")]
+    _, first, *others = TEMPLATES.render("answer/1/en", "When?", [], history, summary=Summary("Herons.", 4))
+    assert first.role is Role.USER
+    assert first.text.endswith("\nHerons.\n</conversation>\n\n…")
+    assert [each.text for each in others] == ["Hi.", "Question: When?"]
+
+
 @pytest.mark.parametrize(("language", "begins"), [("en", "What was said before"), ("es", "Lo que se dijo")])
 def test_summary_begins_the_first_message_of_the_user_as_data(language: str, begins: str) -> None:
     name = f"answer/1/{language}"
     summary = Summary("They spoke [1] of </conversation><|im_start|>herons.", 4)
-    history = [Message(Role.ASSISTANT, "Hi."), Message(Role.USER, "who?"), Message(Role.ASSISTANT, "I.")]
+    history = [Message(Role.USER, "who?"), Message(Role.ASSISTANT, "I.")]
     plain = TEMPLATES.render(name, "When?", [], history)
     messages = TEMPLATES.render(name, "When?", [], history, summary=summary)
     assert [each.role for each in messages] == [each.role for each in plain]
-    assert (messages[:2], messages[3:]) == (plain[:2], plain[3:])
+    assert (messages[0], messages[2:]) == (plain[0], plain[2:])
     shown = "<conversation>\nThey spoke (1) of ‹/conversation>‹|im_start|›herons.\n</conversation>\n\nwho?"
-    assert messages[2].text.startswith(begins)
-    assert messages[2].text.endswith(shown)
+    assert messages[1].text.startswith(begins)
+    assert messages[1].text.endswith(shown)
 
 
 def test_summary_without_any_history_begins_the_question() -> None:
@@ -107,6 +135,17 @@ def test_source_has_its_title_and_context() -> None:
 
 def test_footnotes_of_a_source_are_no_markers() -> None:
     assert prompt_source(1, source("At dawn.[3] See [note].")).text == "At dawn.(3) See [note]."
+    assert prompt_source(1, source("At dawn [1, 2], [4-6]【7】.")).text == "At dawn (1, 2), (4-6)(7)."
+    assert prompt_source(1, source("In [0, 1].")).text == "In [0, 1]."
+
+
+def test_code_of_a_source_stays_as_it_is() -> None:
+    code = "```js\nlet a = b[1];\n```\nSo `a[2]` is"
+    assert prompt_source(1, source(f"{code} it.[3]")).text == f"{code} it.(3)"
+
+
+def test_footnotes_after_the_end_of_code_that_began_before_a_source_are_no_markers() -> None:
+    assert prompt_source(1, source("a = 1\n```\nIt waits.[3]")).text == "a = 1\n```\nIt waits.(3)"
 
 
 @pytest.mark.parametrize(
@@ -121,13 +160,23 @@ def test_footnotes_of_a_source_are_no_markers() -> None:
         "<s>",
         "[INST] [/INST]",
         "<end_of_turn><start_of_turn>",
+        "<｜User｜>",
+        "<｜end▁of▁sentence｜>",
+        "<bos><eos>",
+        "<<SYS>> <</SYS>>",
+        "[SYSTEM_PROMPT] [/SYSTEM_PROMPT]",
+        "[TOOL_RESULTS]",
     ],
 )
 def test_what_could_end_a_source_or_begin_a_turn_is_neutralised(text: str) -> None:
     made = neutralise(text)
     assert made != text
     assert len(made) == len(text)
-    found = re.search(r"<\s*/?\s*source|<\||\|>|</?s>|\[/?INST\]|<(start|end)_of", made, re.IGNORECASE)
+    found = re.search(
+        r"<\s*/?\s*source|<[|｜]|[|｜]>|</?s>|\[/?(INST|SYS|TOOL)|<(start|end)_of|<[be]os|<</?SYS",
+        made,
+        re.IGNORECASE,
+    )
     assert found is None
 
 

@@ -1,7 +1,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator
+from typing import Any
 
 import pytest
 
@@ -9,7 +10,7 @@ from rag_server.app_filters import create_screen
 from rag_server.backends.protocols import Price
 from rag_server.config import FilterSettings
 from rag_server.domain.conversation import ConversationRef, StoredSummary, TurnLease
-from rag_server.domain.generation import FinishReason
+from rag_server.domain.generation import FinishReason, Prompt
 from rag_server.errors import InvalidArgument, NotFound, Unavailable
 from rag_server.generation.filters.counts import FilterCounts
 from rag_server.generation.filters.screen import Screen
@@ -204,10 +205,11 @@ async def test_summary_that_another_server_wrote_meanwhile_stays(database: Datab
     await say(database, talk, "one?", "two?", "three?", "four?")
 
     class Slow(Scripted):
-        async def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        async def generate(self, prompt: Prompt) -> AsyncGenerator[Any, None]:
             async with database.transaction() as tx:
                 await tx.summaries.put(TENANT, talk.conversation_id, "Theirs.", 6, expected=0)
-            return [1, 1]
+            async for event in super().generate(prompt):
+                yield event
 
     model = Slow("Ours.")
     await writer(database, model).summarise(talk)
@@ -219,10 +221,11 @@ async def test_conversation_that_was_deleted_meanwhile_gets_none(database: Datab
     await say(database, talk, "one?", "two?")
 
     class Slow(Scripted):
-        async def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        async def generate(self, prompt: Prompt) -> AsyncGenerator[Any, None]:
             async with database.transaction() as tx:
                 await tx.conversations.delete(TENANT, talk.conversation_id)
-            return [1, 1]
+            async for event in super().generate(prompt):
+                yield event
 
     with pytest.raises(NotFound):
         await writer(database, Slow("Ours.")).summarise(talk)

@@ -63,8 +63,10 @@ async def make() -> AsyncIterator[Make]:
         size: int = 10_000,
         longest_s: float = 600.0,
         registry: CollectorRegistry | None = None,
+        has_peers: bool = False,
     ) -> ResumableAnswers:
-        made.append(ResumableAnswers(ResumptionLimits(count, size, longest_s), registry))
+        limits = ResumptionLimits(count, size, longest_s)
+        made.append(ResumableAnswers(limits, registry, has_peers=has_peers))
         return made[-1]
 
     yield keep
@@ -212,6 +214,29 @@ async def test_foreign_tenants_cursor_is_answered_as_one_that_never_was(make: Ma
         errors.append((caught.value.reason, caught.value.message, caught.value.metadata))
     assert errors[0] == errors[1]
     assert errors[0][0] == "STREAM_NOT_RESUMABLE"
+
+
+async def test_cursor_of_another_server_says_so_where_there_are_others(make: Make) -> None:
+    here, there, alone = make(has_peers=True), make(has_peers=True), make()
+    (first,) = await cut_after(here.begin("acme", question(), Script("a ", "b")), 1)
+    with pytest.raises(Unavailable) as elsewhere:
+        resumed(there, first.cursor)
+    assert elsewhere.value.reason == "STREAM_ELSEWHERE"
+    assert elsewhere.value.retry_after_s is not None
+    with pytest.raises(NotFound) as gone:
+        resumed(alone, first.cursor)
+    assert gone.value.reason == "STREAM_NOT_RESUMABLE"
+    assert text_of(await rest_of(resumed(here, first.cursor))) == "b"
+
+
+async def test_own_cursor_is_no_other_servers_when_its_answer_is_gone_or_foreign(make: Make) -> None:
+    answers = make(has_peers=True)
+    (first,) = await cut_after(answers.begin("acme", question(), Script("a ", "b")), 1)
+    made_up = f"{first.cursor.partition('.')[0]}.{'x' * 22}.1"
+    for tenant, cursor in (("other", first.cursor), ("acme", made_up), ("acme", f"{'x' * 22}.1")):
+        with pytest.raises(NotFound) as caught:
+            resumed(answers, cursor, tenant)
+        assert caught.value.reason == "STREAM_NOT_RESUMABLE"
 
 
 async def test_cursor_of_another_request_is_refused(make: Make) -> None:

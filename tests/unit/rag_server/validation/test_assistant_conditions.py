@@ -85,7 +85,21 @@ def test_update_mask_names_fields_that_can_change() -> None:
 
     assert update(*UPDATABLE_FIELDS) == []
     assert update() == ["update_mask"]
-    assert update("keywords", "revision", "retrieval.top_k") == [
+    assert update("keywords", "revision", "retrieval.depth") == [
         "update_mask.paths[1]",
         "update_mask.paths[2]",
     ]
+
+
+def test_update_mask_names_single_settings_that_an_assistant_may_have() -> None:
+    def refused(path: str) -> bool:
+        request = pb.UpdateAssistantRequest(assistant_id="hr", assistant=Assistant(id="hr"))
+        request.update_mask.paths.append(path)
+        return fields(request) == ["update_mask.paths[0]"]
+
+    assert not refused("retrieval.top_k")
+    assert not refused("generation.grounding")
+    for path in ("retrieval.explain", "retrieval.min_revisions", "generation.language"):
+        assert refused(path)
+    for path in ("retrieval.", "keywords.a", "generation.grounding.min_score"):
+        assert refused(path)

@@ -118,6 +118,21 @@ async def test_generate_answerable_question_quotes_the_sentence(
     assert result.reason is FinishReason.COMPLETE
 
 
+@pytest.mark.parametrize(
+    "question",
+    [
+        "Hello, could you please tell me when Tesla died in New York? Thanks in advance!",
+        "Hola, buenas tardes, me podría decir when did Tesla die in New York, por favor?",
+    ],
+)
+async def test_generate_courtesies_around_a_question_count_for_nothing(
+    embedder: WordEmbedder, make_source: MakeSource, question: str
+) -> None:
+    sources = [make_source(TESLA)]
+    result = await answer(ExtractiveGenerator(embedder, min_confidence=0.6), question, sources)
+    assert result.text.splitlines()[0] == "Tesla died in New York on 7 January 1943."
+
+
 async def test_generate_citations_are_exact(embedder: WordEmbedder, make_source: MakeSource) -> None:
     sources = [
         make_source("Bread is old. People eat bread daily.", document="d2"),

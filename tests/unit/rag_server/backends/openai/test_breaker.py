@@ -73,6 +73,26 @@ def test_probe_of_a_caller_who_leaves_says_nothing_and_the_next_one_probes(clock
     assert breaker.is_closed
 
 
+def test_probe_that_is_answered_lets_others_through_before_its_end(clock: Clock) -> None:
+    breaker = opened(clock)
+    clock.now += 31
+    probe = breaker.enter()
+    probe.answered()
+    assert breaker.is_closed
+    breaker.enter().failed(FAILURE)
+    probe.failed(FAILURE)
+    assert not breaker.is_closed, "it counts like any other from then on"
+
+
+def test_answer_that_has_begun_makes_no_failure_of_others_forgotten(clock: Clock) -> None:
+    breaker = Breaker("local", failures=2, open_s=30)
+    passage = breaker.enter()
+    breaker.enter().failed(FAILURE)
+    passage.answered()
+    breaker.enter().failed(FAILURE)
+    assert not breaker.is_closed
+
+
 def test_requests_from_before_decide_nothing_once_it_is_open(clock: Clock) -> None:
     breaker = Breaker("local", failures=2, open_s=30)
     early = [breaker.enter() for _ in range(4)]

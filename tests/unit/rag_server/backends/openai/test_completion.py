@@ -26,6 +26,7 @@ def choice(**fields: Any) -> bytes:
         (choice(delta=None, finish_reason=""), Piece()),
         (choice(delta={"content": "\ud800x"}), Piece("?x")),
         (b'{"choices": [], "usage": {"prompt_tokens": 3}}', Piece(usage=Usage(3, 0))),
+        (b'{"choices": [], "prompt_filter_results": [{"prompt_index": 0}]}', Piece()),
         (b'{"choices": [{"delta": {}}], "usage": {"prompt_tokens": -1}}', Piece()),
     ],
 )

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import time
 from contextlib import aclosing
+from dataclasses import dataclass
 from email.utils import formatdate
 from types import SimpleNamespace
 from typing import Any
@@ -141,7 +143,7 @@ async def test_status_that_does_not_pass_is_an_error_at_once(
     assert len(server.bodies) == 1
 
 
-@pytest.mark.parametrize("failure", [Status(500), Status(503), Status(429), Drop()])
+@pytest.mark.parametrize("failure", [Status(500), Status(503), Status(429), Status(408), Drop()])
 async def test_failure_that_may_pass_is_tried_again(
     server: OpenAiServer, make_generator: MakeGenerator, failure: Any
 ) -> None:
@@ -156,6 +158,7 @@ async def test_failure_that_may_pass_is_tried_again(
     [
         (Status(500), "PROVIDER_FAILED"),
         (Status(429), "PROVIDER_RATE_LIMITED"),
+        (Status(408), "PROVIDER_TIMEOUT"),
         (Drop(), "PROVIDER_STREAM_BROKEN"),
     ],
 )
@@ -255,12 +258,23 @@ async def test_answer_that_breaks_is_an_error_after_the_words_so_far(
 
 
 @pytest.mark.parametrize("body", [b"<html>hunter2</html>", b""])
+@pytest.mark.parametrize("media_type", ["text/html", "text/event-stream; charset=utf-8"])
 async def test_answer_that_is_no_stream_is_an_error(
-    server: OpenAiServer, make_generator: MakeGenerator, body: bytes
+    server: OpenAiServer, make_generator: MakeGenerator, body: bytes, media_type: str
 ) -> None:
-    server.script(Status(200, {"Content-Type": "text/html"}, body))
+    server.script(Status(200, {"Content-Type": media_type}, body))
     error, _ = await error_of(make_generator())
-    assert error.reason == "PROVIDER_STREAM_BROKEN"
+    expected = "PROVIDER_RESPONSE_INVALID" if media_type == "text/html" else "PROVIDER_STREAM_BROKEN"
+    assert error.reason == expected
+
+
+async def test_answer_that_is_compressed_is_invalid(
+    server: OpenAiServer, make_generator: MakeGenerator
+) -> None:
+    headers = {"Content-Type": "text/event-stream", "Content-Encoding": "gzip"}
+    server.script(Status(200, headers, gzip.compress(event({"choices": [{"delta": {"content": "Yes."}}]}))))
+    error, _ = await error_of(make_generator())
+    assert error.reason == "PROVIDER_RESPONSE_INVALID"
 
 
 async def test_answer_in_json_instead_of_a_stream_is_an_error(
@@ -326,6 +340,123 @@ async def test_refusals_suspend_nobody(
     for _ in range(3):
         assert (await error_of(generator))[0].reason != "PROVIDER_SUSPENDED"
     assert (await collected(generator.generate(prompt()))).text == "Yes."
+
+
+@dataclass
+class Watch:
+    """A clock that stands still."""
+
+    now: float = 1000.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def watch(monkeypatch: pytest.MonkeyPatch) -> Watch:
+    watch = Watch()
+    monkeypatch.setattr("rag_server.backends.openai.provider.time", watch)
+    return watch
+
+
+HUNG_AFTER_S = {"read_timeout_s": 60.0, "connect_timeout_s": 5.0, "attempts": 1, "breaker_failures": 1}
+
+
+@pytest.mark.parametrize(
+    ("waited_s", "expected"), [(20.0, "PROVIDER_SUSPENDED"), (19.0, None)], ids=["long", "not long"]
+)
+async def test_provider_that_hangs_is_suspended_though_every_caller_leaves_before_the_silence_ends(
+    server: OpenAiServer, make_generator: MakeGenerator, watch: Watch, waited_s: float, expected: str | None
+) -> None:
+    server.script(Hang())
+    generator = make_generator(**HUNG_AFTER_S)
+    task = asyncio.create_task(collected(generator.generate(prompt())))
+    await server.reached.wait()
+    watch.now += waited_s
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    if expected is None:
+        assert (await collected(generator.generate(prompt()))).text == "Yes."
+    else:
+        assert (await error_of(generator))[0].reason == expected
+
+
+async def test_provider_that_hangs_in_mid_answer_is_suspended_when_its_caller_leaves(
+    server: OpenAiServer, make_generator: MakeGenerator, watch: Watch
+) -> None:
+    server.script(Stream.of("It ", hangs=True))
+    generator = make_generator(**HUNG_AFTER_S)
+    async with aclosing(generator.generate(prompt())) as events:
+        assert await anext(events) == Delta("It ")
+        task = asyncio.ensure_future(anext(events))
+        await asyncio.sleep(0)  # it waits for the next piece
+        watch.now += 20.0
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    assert (await error_of(generator))[0].reason == "PROVIDER_SUSPENDED"
+
+
+async def test_reader_who_takes_its_time_does_not_count_against_the_provider(
+    server: OpenAiServer, make_generator: MakeGenerator, watch: Watch
+) -> None:
+    server.script(Stream.of("It ", hangs=True))
+    generator = make_generator(**HUNG_AFTER_S)
+    async with aclosing(generator.generate(prompt())) as events:
+        assert await anext(events) == Delta("It ")
+        watch.now += 3600.0
+    assert (await collected(generator.generate(prompt()))).text == "Yes."
+
+
+async def test_probe_that_is_being_answered_lets_other_requests_through(
+    server: OpenAiServer, make_generator: MakeGenerator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = SimpleNamespace(time=lambda: now)
+    now = 1000.0
+    monkeypatch.setattr("purgatory.domain.model.time", clock)
+    monkeypatch.setattr("rag_server.backends.openai.breaker.time", clock)
+    server.script(Status(500), Stream.of("It ", "waits ", hangs=True))
+    generator = make_generator(attempts=1, breaker_failures=1, breaker_open_s=30.0)
+    assert (await error_of(generator))[0].reason == "PROVIDER_FAILED"
+    now += 31
+    async with aclosing(generator.generate(prompt())) as probe:
+        assert [await anext(probe), await anext(probe)] == [Delta("It "), Delta("waits ")]
+        assert (await collected(generator.generate(prompt()))).text == "Yes."
+
+
+async def test_probe_whose_answer_makes_no_sense_fails(
+    server: OpenAiServer, make_generator: MakeGenerator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = SimpleNamespace(time=lambda: now)
+    now = 1000.0
+    monkeypatch.setattr("purgatory.domain.model.time", clock)
+    monkeypatch.setattr("rag_server.backends.openai.breaker.time", clock)
+    server.script(Status(500), Status(500), Stream.of(raw=event({"error": {"message": "hunter2"}})))
+    generator = make_generator(attempts=1, breaker_failures=2, breaker_open_s=30.0)
+    for _ in range(2):
+        await error_of(generator)
+    now += 31
+    assert (await error_of(generator))[0].reason == "PROVIDER_STREAM_BROKEN"
+    assert (await error_of(generator))[0].reason == "PROVIDER_SUSPENDED"
+
+
+async def test_check_of_a_provider_whose_connections_are_all_in_use_passes(
+    server: OpenAiServer, make_generator: MakeGenerator
+) -> None:
+    server.script(Stream.of("It ", hangs=True))
+    generator = make_generator(max_connections=1)
+    async with aclosing(generator.generate(prompt())) as events:
+        await anext(events)
+        await generator.check()
+    assert server.paths == ["/v1/chat/completions"]
+
+
+async def test_check_reads_nothing_of_what_the_provider_lists(
+    server: OpenAiServer, make_generator: MakeGenerator
+) -> None:
+    server.script(Status(200, {"Content-Encoding": "gzip"}, b"no gzip at all"))
+    await make_generator().check()
 
 
 async def test_check_asks_for_the_models_and_tells_what_is_wrong(

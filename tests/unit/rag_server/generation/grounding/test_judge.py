@@ -170,10 +170,17 @@ async def test_text_that_states_nothing_scores_nothing() -> None:
 
 
 async def test_markers_are_no_part_of_what_is_said() -> None:
-    text = "Rye bread needs [7] a long fermentation [1, 25]."
-    grounding = await judged(text)
-    (sentence,) = grounding.sentences
-    assert (sentence.span, sentence.missing_facts) == (Span(0, len(text)), ())
+    for text in (
+        "Rye bread needs [7] a long fermentation [1, 25].",
+        "Rye bread needs [^7] a long fermentation [12-14] 【25】.",
+    ):
+        (sentence,) = (await judged(text)).sentences
+        assert (sentence.span, sentence.missing_facts) == (Span(0, len(text)), ())
+
+
+async def test_interval_is_no_marker() -> None:
+    grounding = await judged("Rye bread needs [0, 25] a long fermentation.")
+    assert [each.text for each in facts_missing(grounding)] == ["0", "25"]
 
 
 async def test_passages_without_a_sentence_support_nothing() -> None:

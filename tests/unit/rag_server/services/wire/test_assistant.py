@@ -1,17 +1,21 @@
 from __future__ import annotations
 
+import copy
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from google.protobuf.field_mask_pb2 import FieldMask
 
 from rag.v1 import assistant_pb2 as pb
-from rag.v1 import fusion_pb2, generate_service_pb2, options_pb2, rerank_pb2
+from rag.v1 import fusion_pb2, generate_service_pb2, options_pb2, rerank_pb2, retrieved_chunk_pb2
+from rag.v1.assistant_service_pb2 import UpdateAssistantRequest
 from rag_server.domain.assistant import Assistant, AssistantChoice, AssistantProfile, Selection
 from rag_server.errors import InvalidArgument
 from rag_server.services.wire.assistant import (
     changed,
     from_assistant,
+    named_models,
     to_assistant,
     to_choice,
     with_assistant,
@@ -63,16 +67,65 @@ def test_assistant_without_settings_has_none() -> None:
     assert not message.HasField("generation")
 
 
+def updated(new: pb.Assistant, *paths: str) -> pb.Assistant:
+    """Return what `MESSAGE` becomes by an update."""
+    profile = changed(from_assistant(MESSAGE), _update(new, *paths))
+    return to_assistant(Assistant("acme", "hr", "uid", 3, profile, True, NOW, NOW))
+
+
+def _update(new: pb.Assistant, *paths: str) -> UpdateAssistantRequest:
+    return UpdateAssistantRequest(assistant_id="hr", assistant=new, update_mask=FieldMask(paths=paths))
+
+
 def test_change_takes_the_fields_of_the_mask_alone() -> None:
-    new = AssistantProfile(instructions="Be brief.", keywords=("pay",))
-    profile = from_assistant(MESSAGE)
-    assert changed(profile, new, ["keywords", "description"]) == from_assistant(
-        pb.Assistant(**{
-            **{field.name: value for field, value in MESSAGE.ListFields()},
-            "keywords": ["pay"],
-            "description": "",
-        })
-    )  # fmt: skip
+    new = pb.Assistant(instructions="Be brief.", keywords=["pay"])
+    expected = copy.deepcopy(MESSAGE)
+    del expected.keywords[:]
+    expected.keywords.append("pay")
+    expected.description = ""
+    found = updated(new, "keywords", "description")
+    assert from_assistant(found) == from_assistant(expected)
+
+
+def test_change_of_single_settings_leaves_the_others() -> None:
+    new = pb.Assistant(
+        generation=options_pb2.GenerationOptions(model="slow", seed=5),
+        retrieval=options_pb2.RetrievalOptions(
+            fusion=fusion_pb2.Fusion(min_max=fusion_pb2.MinMaxFusion(dense_weight=2))
+        ),
+    )
+    found = updated(new, "generation.model", "generation.temperature", "generation.stop", "retrieval.fusion")
+    assert found.generation == options_pb2.GenerationOptions(max_answer_tokens=99, model="slow")
+    expected = copy.deepcopy(MESSAGE.retrieval)
+    expected.fusion.CopyFrom(new.retrieval.fusion)
+    assert found.retrieval == expected
+
+
+def test_change_of_a_setting_that_is_not_given_takes_it_away() -> None:
+    found = updated(pb.Assistant(), "generation.model", "retrieval.top_k", "retrieval.rerank")
+    assert not found.generation.model
+    assert found.generation.max_answer_tokens == 99
+    assert not found.retrieval.HasField("top_k")
+    assert not found.retrieval.HasField("rerank")
+    assert found.retrieval.context_chunks == 2
+
+
+def test_change_of_all_settings_replaces_them() -> None:
+    found = updated(pb.Assistant(generation=options_pb2.GenerationOptions(seed=5)), "generation", "retrieval")
+    assert found.generation == options_pb2.GenerationOptions(seed=5)
+    assert not found.HasField("retrieval")
+
+
+def test_change_that_does_not_go_with_what_stays_is_refused() -> None:
+    threshold = options_pb2.ScoreThreshold(scale=retrieved_chunk_pb2.SCORE_SCALE_RRF, min_score=0.01)
+    fused = pb.Assistant(retrieval=options_pb2.RetrievalOptions(fusion=MESSAGE.retrieval.fusion))
+    fused.retrieval.threshold.CopyFrom(threshold)
+    new = pb.Assistant(
+        retrieval=options_pb2.RetrievalOptions(fusion=fusion_pb2.Fusion(min_max=fusion_pb2.MinMaxFusion()))
+    )
+    with pytest.raises(InvalidArgument) as caught:
+        changed(from_assistant(fused), _update(new, "retrieval.fusion"))
+    assert [each.field for each in caught.value.violations] == ["assistant.retrieval.threshold.scale"]
 
 
 @pytest.mark.parametrize("selection", Selection)
@@ -117,6 +170,18 @@ def test_fields_of_the_question_win_one_by_one_and_as_a_whole() -> None:
     assert (whole.generation.max_answer_tokens, whole.generation.model) == (99, "fast")
     assert (whole.generation.temperature, list(whole.generation.stop)) == (0.0, ["STOP"])
     assert whole.generation.language == "en"
+
+
+def test_models_that_options_name_come_with_their_fields() -> None:
+    options = options_pb2.GenerationOptions(model="small", expansion={"hyde": {}}, rewriting={"rules": {}})
+    assert list(named_models(options)) == [("model", "small")]
+    options.expansion.model = "fast"
+    options.rewriting.model.model = "large"
+    assert list(named_models(options)) == [
+        ("model", "small"),
+        ("expansion.model", "fast"),
+        ("rewriting.model.model", "large"),
+    ]
 
 
 def test_settings_that_do_not_go_together_are_refused_by_field() -> None:

@@ -9,6 +9,7 @@ from rag.v1 import conversation_service_pb2 as pb
 from rag_server.domain.assistant import AssistantChoice, Selection
 from rag_server.domain.conversation import AnsweredBefore, Conversation, Role, StoredMessage
 from rag_server.domain.document import Span
+from rag_server.domain.expansion import SearchedWith
 from rag_server.domain.generation import (
     Citation,
     Cited,
@@ -21,6 +22,8 @@ from rag_server.domain.generation import (
     Started,
     Usage,
 )
+from rag_server.domain.grounding import Grounding, Passage, SentenceGrounding, Support
+from rag_server.domain.policy import Part, PolicyReport, Redaction
 from rag_server.domain.retrieval import Degradation, Leg, LegSignal, ScoredChunk, ScoreScale
 from rag_server.generation.record import Draft
 from rag_server.services.wire import conversation as wire
@@ -35,14 +38,26 @@ SOURCES = tuple(
     ScoredChunk(chunk, 0.5, {Leg.DENSE: LegSignal(1, 0.5)}, context_before=(chunk,), context_after=(chunk,))
     for chunk in CHUNKS
 )
+PASSAGES = tuple(Passage(index, chunk.text, chunk=chunk) for index, chunk in enumerate(CHUNKS))
+GROUNDING = Grounding((SentenceGrounding(Span(0, 9), 0.5, (Support(1, Span(2, 9), 0.75),)),), PASSAGES)
 EVENTS: list[GenerationEvent] = [
-    Started("extractive", assistant=AssistantChoice(Selection.NAMED, "hr", 3)),
+    Started(
+        "extractive",
+        assistant=AssistantChoice(Selection.NAMED, "hr", 3),
+        searched=SearchedWith("small", ("q words", "other words")),
+    ),
     Retrieved(SOURCES, ScoreScale.RRF, (Degradation.DENSE_ONLY,), {"books": 3}),
     Delta("a pass"),
     Delta("age"),
     Cited(Citation(1, Span(1, 9), Span(2, 9), "passage")),
     Usage(12, 2),
-    Finished(FinishReason.MAX_TOKENS, {"generate": 3, "total": 4}, "extractive"),
+    Finished(
+        FinishReason.MAX_TOKENS,
+        {"generate": 3, "total": 4},
+        "extractive",
+        grounding=GROUNDING,
+        policy=PolicyReport((Redaction(Part.ANSWER, "pii", "email", 1),)),
+    ),
 ]
 
 
@@ -90,6 +105,18 @@ def test_answer_with_large_sources_is_kept_without_the_texts_that_nothing_cites(
     assert (uncited.id, uncited.text, dict(uncited.metadata)) == ("one", "", {})
     assert (cited.id, cited.text) == ("two", CHUNKS[1].text)
     assert cited.metadata["year"].integer_value == 2020
+    (sentence,) = answer.grounding.sentences
+    assert (sentence.score, list(sentence.supports)) == (0.5, [])
+
+
+def test_answer_that_is_small_enough_without_uncited_texts_keeps_what_supports_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    whole = len(wire.encode_answer(drafted()))
+    monkeypatch.setattr(wire, "MAX_ANSWER_BYTES", whole - 1)
+    answer = pb.MessageAnswer.FromString(wire.encode_answer(drafted()))
+    assert not answer.sources[0].chunk.text
+    assert len(answer.grounding.sentences[0].supports) == 1
 
 
 def test_answer_that_is_repeated_is_the_stream_with_its_text_in_one_piece() -> None:
@@ -104,6 +131,7 @@ def test_answer_that_is_repeated_is_the_stream_with_its_text_in_one_piece() -> N
     assert (turn.conversation_id, turn.question_id, turn.answer_id) == ("c", "question", "answer")
     assert (started.started.model, turn.search_question) == ("extractive", "q words")
     assert started.started.assistant == told[0].started.assistant
+    assert started.started.searched == told[0].started.searched
     kept, first = retrieved.retrieved, told[1].retrieved
     assert [each.chunk for each in kept.sources] == [each.chunk for each in first.sources]
     assert (kept.score_scale, kept.degradations) == (first.score_scale, first.degradations)
@@ -111,6 +139,8 @@ def test_answer_that_is_repeated_is_the_stream_with_its_text_in_one_piece() -> N
     assert delta.delta.text == "a passage"
     assert (citation, usage) == (told[4], told[5])
     assert finished.finished.reason == told[6].finished.reason
+    assert finished.finished.grounding == told[6].finished.grounding
+    assert finished.finished.policy == told[6].finished.policy
     assert finished.finished.timings.total_us == 9
 
 

@@ -10,6 +10,8 @@ from rag_server.services.wire.resumption import (
     digest_of,
     from_cursor,
     new_answer_id,
+    new_server_id,
+    server_of,
     to_cursor,
     without_resumption,
 )
@@ -18,17 +20,23 @@ FIELDS: dict[str, Any] = {"collection_ids": ["docs"], "question": "q", "resume_w
 
 
 def test_cursor_comes_back_as_it_was_made() -> None:
-    answer_id = new_answer_id()
+    answer_id = new_answer_id(new_server_id())
     assert from_cursor(to_cursor(answer_id, 123)) == (answer_id, 123)
 
 
 def test_answer_ids_have_128_bits() -> None:
-    assert len({new_answer_id() for _ in range(100)}) == 100
-    assert len(new_answer_id()) == 22
+    assert len({new_answer_id("s") for _ in range(100)}) == 100
+    assert len(new_answer_id("s")) == len("s.") + 22
+
+
+def test_answer_id_says_whose_it_is() -> None:
+    server_id = new_server_id()
+    assert server_of(new_answer_id(server_id)) == server_id != new_server_id()
+    assert server_of("x" * 22) == ""
 
 
 def test_cursor_fits_its_limit() -> None:
-    assert len(to_cursor(new_answer_id(), 10**10 - 1)) < 128
+    assert len(to_cursor(new_answer_id(new_server_id()), 10**10 - 1)) < 128
 
 
 @pytest.mark.parametrize("cursor", ["x", ".1", "x.", "x.+1", "x. 1", "x.1٣", f"x.{'1' * 11}"])
