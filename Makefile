@@ -35,7 +35,9 @@ test: $(VENV)/.installed-dev $(BUF) ## install and start what the tests need and
 	@$(BIN)/python scripts/test_services.py
 	@$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadscope --no-loadscope-reorder
 
-check: proto breaking stubs-check lint types compose test ## everything that CI checks
+check: ## everything that CI checks
+	@$(MAKE) --no-print-directory --jobs=2 --output-sync=line types proto breaking stubs-check lint compose
+	@$(MAKE) --no-print-directory test
 
 compose: $(VENV)/.installed ## have docker compose read docker-compose.yml
 	@$(BIN)/python scripts/check_compose.py

@@ -427,15 +427,24 @@ async def test_consumer_whose_lease_was_granted_without_an_answer_goes_on_with_i
 
 async def test_consumer_keeps_its_lease_as_long_as_it_works(workshop: Workshop, consume: Consume) -> None:
     job = await workshop.accept()
-    go_on = asyncio.Event()
+    reached, go_on = asyncio.Event(), asyncio.Event()
 
     async def wait(batch: int) -> None:
         if batch == 1:
+            reached.set()
             await go_on.wait()
 
+    async def end_of_lease() -> float:
+        async with workshop.database.snapshot() as tx:
+            return asyncio.get_running_loop().time() + await tx.leases.remaining_s(TENANT, job.id)
+
     workshop.rows.before_upsert = wait
-    consume(lease_s=1.0)
-    await asyncio.sleep(2.5)
+    consume(lease_s=3.0)
+    await reached.wait()
+    first_end = await end_of_lease()
+    async with asyncio.timeout(60):
+        while await end_of_lease() < first_end + 3.0:  # noqa: ASYNC110 - it tells nobody
+            await asyncio.sleep(0.1)
     async with workshop.database.transaction() as tx:
         assert await tx.leases.acquire(TENANT, job.id, owner="other", ttl_s=1.0) is None
     go_on.set()
