@@ -130,7 +130,7 @@ class MarkdownCleaner:
         end = _closing(text, start, "[", "]", MAX_LINK_TEXT)
         if (end is None or end == len(text)) and not at_end:
             return None
-        if end is None or not text.startswith("(", end):
+        if end is None or end == _NONE or not text.startswith("(", end):
             return "[", start + 1, False
         close = _closing(text, end, "(", ")", MAX_ADDRESS)
         if close is None and not at_end:

@@ -57,6 +57,8 @@ def cleaned(parts: list[str] | str) -> str:
         ("[x]: https://evil.example", "[x] : "),
         ("[1]: as it says", "[1] : as it says"),
         ("![x][y] and [x][y]", "[x][y] and [x][y]"),
+        ("1[a\n\nb](", "1[a\n\nb] ("),
+        ("[" + "a" * MAX_LINK_TEXT + "](", "[" + "a" * MAX_LINK_TEXT + "] ("),
         ("Great![1] And [2]", "Great![1] And [2]"),
         ("ends with !", "ends with !"),
         ("ends with [", "ends with ["),
