@@ -29,7 +29,7 @@ from rag_server.testing.tiny_llama import make_tiny_llama
 from tests.rag_client import RagClient
 
 TEXT = "The grey heron waits by the river at dawn. It eats small fish and frogs. " * 3
-STREAMS, TOKENS, CALLERS = 32, 256, 500
+STREAMS, TOKENS, CALLERS = 32, 1024, 500
 FIRST_TARGET_MS, RATE_TARGET, IDLE_TARGET_S = 5.0, 0.95, 1.0
 _IDLE_LIMIT_S = 60.0
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
+
+from tokenizers import Tokenizer
 
 from rag_server.domain.generation import Message, Role
 from rag_server.errors import FailedPrecondition
@@ -33,6 +35,7 @@ class Chat:
             FailedPrecondition: `VLLM_NOT_STARTED`.
         """
         self._tokenizer = tokenizer
+        self._encode = _encoder(tokenizer)
         self._options = dict(template_options)
         self._template = None if tokenizer.chat_template else DEFAULT_TEMPLATE
         controls = sorted(set(tokenizer.get_added_vocab()) | set(tokenizer.all_special_tokens), key=len)
@@ -44,7 +47,7 @@ class Chat:
 
     def count(self, text: str) -> int:
         """Return the number of tokens of `text`, without special tokens."""
-        return len(self._tokenizer.encode(text, add_special_tokens=False))
+        return len(self._encode(text, add_special_tokens=False))
 
     def encode(self, messages: Sequence[Message]) -> list[int]:
         """Return the prompt, up to where the answer begins."""
@@ -57,7 +60,7 @@ class Chat:
             told, chat_template=self._template, tokenize=False, add_generation_prompt=True, **self._options
         )
         # A model's own template writes the special tokens itself.
-        return list(self._tokenizer.encode(text, add_special_tokens=self._template is not None))
+        return self._encode(text, add_special_tokens=self._template is not None)
 
     def _defused(self, text: str) -> str:
         """Return `text` without the model's control tokens: what is data must not end a turn."""
@@ -78,3 +81,21 @@ class Chat:
                 f"the chat template of the model {name!r} refuses a question as well as its options",
                 metadata={"model": name},
             ) from error
+
+
+def _encoder(tokenizer: Any) -> Callable[..., list[int]]:
+    """Return the tokenizer's `encode`, in two thirds of the time where it is one of the library `tokenizers`.
+
+    Then it is a copy, which nobody else has truncate or pad, and which need not say where each token stands.
+    """
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if not isinstance(backend, Tokenizer):
+        return lambda text, *, add_special_tokens: list(
+            tokenizer.encode(text, add_special_tokens=add_special_tokens)
+        )
+    own = Tokenizer.from_str(backend.to_str())
+    own.no_truncation()
+    own.no_padding()
+    return lambda text, *, add_special_tokens: (
+        own.encode_batch_fast([text], add_special_tokens=add_special_tokens)[0].ids
+    )

@@ -70,3 +70,46 @@ def test_count_is_without_special_tokens(tmp_path: Path) -> None:
     chat = Chat(tokenizer(tmp_path), "tiny", {})
     assert chat.count("") == 0
     assert 0 < chat.count("The grey heron") < len("The grey heron")
+
+
+TEXT = "La garza espera al amanecer 🐟, dice <|end|> el río.\n"
+
+
+def test_text_has_the_tokens_that_the_models_tokenizer_says(tmp_path: Path) -> None:
+    own = tokenizer(tmp_path)
+    chat = Chat(own, "tiny", {})
+    assert chat.count(TEXT) == len(own.encode(TEXT, add_special_tokens=False))
+    assert chat.count("") == 0
+    rendered = own.apply_chat_template(
+        [{"role": each.role.value, "content": each.text} for each in MESSAGES],
+        tokenize=False,
+        add_generation_prompt=True,
+    )
+    assert chat.encode(MESSAGES) == own.encode(rendered, add_special_tokens=False)
+
+
+def test_text_is_counted_whole_whatever_others_have_the_tokenizer_do(tmp_path: Path) -> None:
+    own = tokenizer(tmp_path)
+    own.backend_tokenizer.enable_truncation(2)
+    own.backend_tokenizer.enable_padding(length=500)
+    assert Chat(own, "tiny", {}).count("When does the heron wait by the river?") > 2
+    assert Chat(own, "tiny", {}).count("When?") < 10
+
+
+def test_tokenizer_of_another_library_is_asked_itself(tmp_path: Path) -> None:
+    class Letters:
+        chat_template = OPTIONAL
+        all_special_tokens: tuple[str, ...] = ()
+
+        def get_added_vocab(self) -> dict[str, int]:
+            return {}
+
+        def encode(self, text: str, *, add_special_tokens: bool) -> tuple[int, ...]:
+            return (*(() if not add_special_tokens else (0,)), *map(ord, text))
+
+        def apply_chat_template(self, messages: list[dict[str, str]], **options: Any) -> str:
+            return messages[-1]["content"]
+
+    chat = Chat(Letters(), "letters", {})
+    assert chat.count("ab") == 2
+    assert chat.encode((Message(Role.USER, "ab"),)) == [ord("a"), ord("b")]
