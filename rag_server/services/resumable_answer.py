@@ -75,10 +75,11 @@ class ResumableAnswer:
         """Whether it has come to its end, or broken."""
         return self.task.done()
 
-    async def read(self, after: int = 0) -> Events:
+    async def read(self, after: int = 0, *, window_s: float | None = None) -> Events:
         """Yield the events after number `after`, and raise the error that they end with.
 
-        The reader before it gets `Aborted` (`STREAM_TAKEN_OVER`).
+        The reader before it gets `Aborted` (`STREAM_TAKEN_OVER`). From now on the window is `window_s`, where
+        it is given.
 
         Raises:
             InvalidArgument: `INVALID_RESUME_CURSOR`, there has never been such an event.
@@ -87,6 +88,7 @@ class ResumableAnswer:
         if after > self._log.last:
             raise invalid_cursor()
         self._timer.cancel()
+        self._window_s = self._window_s if window_s is None else window_s
         reader = self._reader = _Reader(after)
         self._wake()
         try:

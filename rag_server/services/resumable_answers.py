@@ -119,7 +119,7 @@ class ResumableAnswers:
             raise self._absent(answer_id)
         if kept.request_digest != digest_of(request):
             raise invalid_cursor()
-        return kept.read(number)
+        return kept.read(number, window_s=request.resume_window_ms / 1000)
 
     def stop(self) -> None:
         """Give up what nobody reads, from now on: nobody can come back to a server that stops."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Generator
+from contextlib import suppress
 from typing import Final
 
 import grpc
@@ -18,6 +19,9 @@ _BREAKS: Final = frozenset({UNREACHABLE, "STREAM_ELSEWHERE"})
 
 RESUME_WINDOW_MS: Final = 30_000
 """How long the server keeps an answer that nobody reads: longer than all attempts to come back take."""
+_SHORTEST_WINDOW_MS: Final = 100
+_LEAVE_S: Final = 1.0
+"""How long somebody who leaves is kept waiting until the server knows."""
 
 
 def answer_events(
@@ -31,6 +35,7 @@ def answer_events(
 ) -> Generator[StreamGenerateResponse, None, None]:
     """Yield the events of an answer; when the connection breaks, go on after the last one.
 
+    Closing the generator, or Ctrl-C, has the model stop.
     `timeout_s` bounds each stream. `on_break` is called before each attempt to go on.
 
     Raises:
@@ -57,7 +62,21 @@ def answer_events(
             if not retry.pause(failure_count, problem, stop):
                 raise
             on_break()
+        except (GeneratorExit, KeyboardInterrupt):
+            _leave(stub, request)
+            raise
         else:
             return
         finally:
             call.cancel()
+
+
+def _leave(stub: GenerateServiceStub, request: StreamGenerateRequest) -> None:
+    """Tell the server that nobody will come back, so that the model does not write on for nobody."""
+    if not request.resume_cursor:
+        return
+    request.resume_window_ms = _SHORTEST_WINDOW_MS
+    call = stub.StreamGenerate(request, timeout=_LEAVE_S)
+    with suppress(grpc.RpcError):
+        next(call, None)
+    call.cancel()

@@ -23,10 +23,8 @@ def without_resumption(request: pb.StreamGenerateRequest) -> pb.StreamGenerateRe
 
 def digest_of(request: pb.StreamGenerateRequest) -> bytes:
     """Return what is the same for a request and for the one that resumes its answer, and for no other."""
-    asked = pb.StreamGenerateRequest()
-    asked.CopyFrom(request)
-    asked.ClearField("resume_cursor")
-    return hashlib.sha256(asked.SerializeToString(deterministic=True)).digest()
+    question = without_resumption(request)
+    return hashlib.sha256(question.SerializeToString(deterministic=True)).digest()
 
 
 def new_server_id() -> str:

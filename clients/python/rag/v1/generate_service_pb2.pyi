@@ -360,13 +360,14 @@ class StreamGenerateRequest(_message.Message):
     resume_window_ms: _builtins.int
     """resume_window_ms is how long the answer goes on when nobody reads it, in milliseconds: time for a caller whose
     connection broke to come back with `resume_cursor`. It is the model's time: a caller that leaves on purpose
-    is not told from one that was cut off, and a deadline ends the call, not the answer. Absent means that the
+    is not told from one that was cut off, and a deadline ends the call, not the answer. That of the last call
+    counts: who will not come back resumes once more with the shortest one, and cancels. Absent means that the
     answer ends with its call.
     Range: 100 to 120000.
     """
     resume_cursor: _builtins.str
     """resume_cursor is the cursor of the last event that was seen of an answer to this same request, all other
-    fields of which are as they were: the events after it follow, each once. A call that still reads the
+    fields of which, but for the window, are as they were: the events after it follow, each once. A call that still reads the
     answer ends with STREAM_TAKEN_OVER. Where the answer is not kept any longer, the call gets
     STREAM_NOT_RESUMABLE; where another server has it, STREAM_ELSEWHERE. Not set without `resume_window_ms`. Absent means that the question is asked anew.
     Length: 0 to 128 code points.

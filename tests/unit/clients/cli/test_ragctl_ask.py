@@ -21,14 +21,16 @@ from rag.v1.generate_service_pb2 import (
     GenerationGap,
     GenerationRetrieved,
     GenerationStarted,
+    StreamGenerateRequest,
     StreamGenerateResponse,
     Usage,
 )
+from rag.v1.generate_service_pb2_grpc import GenerateServiceStub
 from rag.v1.options_pb2 import AnswerCaching, CitationMarkers, GenerationOptions, RetrievalOptions
 from rag.v1.policy_pb2 import FilteredPart
 from rag.v1.retrieved_chunk_pb2 import Degradation, RetrievedChunk
 from rag.v1.timings_pb2 import Timings
-from ragctl.answer_events import RESUME_WINDOW_MS
+from ragctl.answer_events import RESUME_WINDOW_MS, answer_events
 from ragctl.answer_text import CitedText
 from ragctl.retry import Retry
 from tests.unit.clients.cli.ragctl_fake_server import FakeRag, refusal
@@ -420,6 +422,21 @@ def test_ask_whose_answer_cannot_be_resumed_shows_what_came_and_fails(
     result = run("ask", "how?", "-c", "docs")
     assert (result.exit_code, result.stdout) == (1, f"{FIRST}\n")
     assert "STREAM_NOT_RESUMABLE" in result.stderr
+
+
+@pytest.mark.parametrize("reads", [1, 3])
+def test_leaving_an_answer_has_the_server_give_it_up(rag: FakeRag, address: str, reads: int) -> None:
+    rag.events = _events()
+    rag.answer_breaks = [len(rag.events)] * 2
+    with grpc.insecure_channel(address) as channel:
+        question = StreamGenerateRequest(question="how?")
+        events = answer_events(GenerateServiceStub(channel), question, timeout_s=10.0, on_break=lambda: None)
+        for _ in range(reads):
+            next(events)
+        events.close()
+    asked = rag.calls["StreamGenerate"]
+    assert [each.resume_cursor for each in asked] == ["", str(reads)]
+    assert [each.resume_window_ms for each in asked] == [RESUME_WINDOW_MS, 100]
 
 
 def test_ask_asks_once_where_nothing_came_or_the_server_told_of_an_error(run: Any, rag: FakeRag) -> None:

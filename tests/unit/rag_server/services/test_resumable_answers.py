@@ -287,6 +287,13 @@ async def test_window_begins_again_with_each_reader(make: Make) -> None:
     assert len(await waiting) == 1
 
 
+async def test_window_of_the_last_call_counts(make: Make) -> None:
+    answers, script = make(), Script("a ", "b ", ends=False)
+    (first,) = await cut_after(answers.begin("acme", question(), script), 1)
+    await cut_after(answers.resume("acme", question(100, resume_cursor=first.cursor)), 1)
+    await until(lambda: not answers.count and script.is_closed)
+
+
 async def test_answer_is_given_up_at_once_when_its_reader_leaves_without_a_cursor(make: Make) -> None:
     answers, script = make(), Script(ends=False)
     events = answers.begin("acme", question(), script)
