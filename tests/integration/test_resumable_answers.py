@@ -174,7 +174,7 @@ async def test_second_reader_takes_over_and_the_first_is_told(rig: Rig) -> None:
 
 async def test_cursor_is_for_the_request_that_it_was_sent_for(rig: Rig) -> None:
     first, *_ = await read(rig.ask())
-    other = await failure(rig.ask(resume_cursor=first.cursor, window_ms=LONG_MS - 1))
+    other = await failure(rig.ask(resume_cursor=first.cursor, assistant="auto"))
     made_up = await failure(rig.ask(resume_cursor="x" * 22 + ".1"))
     assert (other.code, other.reason) == (CODE.INVALID_ARGUMENT, "INVALID_RESUME_CURSOR")
     assert list(other.violations) == ["resume_cursor"]
