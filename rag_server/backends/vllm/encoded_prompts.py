@@ -10,21 +10,23 @@ from cachetools import LRUCache
 
 from rag_server.domain.generation import Message
 
-MAX_PROMPTS: Final = 64
-"""What nobody comes for makes room: a prompt that is not asked, or asked of another model."""
+MAX_TOKENS: Final = 262_144
+"""Of all prompts together, some 10 MB. What nobody comes for makes room: a prompt that had to be shorter, or
+whose answer was kept; one that is longer by itself is encoded again."""
 
 
 class EncodedPrompts:
     """The tokens of prompts by their messages. For any thread."""
 
-    def __init__(self, max_prompts: int = MAX_PROMPTS) -> None:
-        self._prompts: LRUCache[tuple[Message, ...], list[int]] = LRUCache(max_prompts)
+    def __init__(self, max_tokens: int = MAX_TOKENS) -> None:
+        self._prompts: LRUCache[tuple[Message, ...], list[int]] = LRUCache(max_tokens, getsizeof=len)
         self._lock = threading.Lock()
 
     def keep(self, messages: Sequence[Message], tokens: list[int]) -> None:
-        """Keep the tokens of a prompt."""
-        with self._lock:
-            self._prompts[tuple(messages)] = tokens
+        """Keep the tokens of a prompt, if there is room for them."""
+        if len(tokens) <= self._prompts.maxsize:
+            with self._lock:
+                self._prompts[tuple(messages)] = tokens
 
     def take(self, messages: Sequence[Message]) -> list[int] | None:
         """Return the tokens of a prompt, and forget them; None: they are not known."""

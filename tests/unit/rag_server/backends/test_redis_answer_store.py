@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, suppress
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,6 +14,7 @@ from rag_server.backends.redis_answer_store import MAX_VALUE_BYTES, RedisAnswerS
 from rag_server.errors import Unavailable
 from rag_server.testing.answer_store_suite import AnswerStoreSuite
 from tests.caches import REDIS_URL, own_keys
+from tests.unit.rag_server.backends.breaker_clock import BreakerClock
 
 PATIENT_S = 30.0
 """For a Redis that answers, on a machine that may be busy."""
@@ -183,12 +183,8 @@ async def test_redis_that_is_not_there_is_an_error_of_ours(open_store: Open) -> 
 
 
 async def test_redis_that_hangs_is_waited_for_a_few_times_then_not_asked_for_a_while(
-    open_store: Open, monkeypatch: pytest.MonkeyPatch
+    open_store: Open, breaker_clock: BreakerClock
 ) -> None:
-    now = 1000.0
-    clock = SimpleNamespace(time=lambda: now)
-    monkeypatch.setattr("purgatory.domain.model.time", clock)
-    monkeypatch.setattr("rag_server.backends.breaker.time", clock)
     async with Silent() as silent:
         store = open_store(silent.url, timeout_s=0.05, breaker_failures=2, breaker_open_s=10.0)
         for _ in range(2):
@@ -196,7 +192,7 @@ async def test_redis_that_hangs_is_waited_for_a_few_times_then_not_asked_for_a_w
         before = silent.connection_count
         assert (await refused(store)).retry_after_s == 10.0
         assert silent.connection_count == before, "it was not asked"
-        now += 11
+        breaker_clock.now += 11
         assert (await refused(store)).retry_after_s == 1.0, "it was tried once more"
         assert (await refused(store)).retry_after_s == 10.0
 

@@ -6,7 +6,6 @@ import time
 from contextlib import aclosing
 from dataclasses import dataclass
 from email.utils import formatdate
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,6 +16,7 @@ from rag_server.domain.time_limit import TimeLimit
 from rag_server.errors import FailedPrecondition, RagError, ResourceExhausted, Unavailable
 from rag_server.testing.generator_suite import collected, prompt
 from tests.openai_server import Drop, Hang, OpenAiServer, Status, Stream, event
+from tests.unit.rag_server.backends.breaker_clock import BreakerClock
 from tests.unit.rag_server.backends.openai.conftest import KEY, MakeGenerator
 
 
@@ -309,12 +309,8 @@ async def test_cancelling_the_reader_aborts_the_request_at_the_provider(
 
 
 async def test_provider_that_keeps_failing_is_suspended_and_probed_later(
-    server: OpenAiServer, make_generator: MakeGenerator, monkeypatch: pytest.MonkeyPatch
+    server: OpenAiServer, make_generator: MakeGenerator, breaker_clock: BreakerClock
 ) -> None:
-    now = 1000.0
-    clock = SimpleNamespace(time=lambda: now)
-    monkeypatch.setattr("purgatory.domain.model.time", clock)
-    monkeypatch.setattr("rag_server.backends.breaker.time", clock)
     server.script(Status(500), Status(500), Status(500))
     generator = make_generator(attempts=1, breaker_failures=2, breaker_open_s=30.0)
     for _ in range(2):
@@ -323,10 +319,10 @@ async def test_provider_that_keeps_failing_is_suspended_and_probed_later(
     assert (type(error), error.reason) == (Unavailable, "PROVIDER_SUSPENDED")
     assert len(server.bodies) == 2, "it was not asked"
 
-    now += 31
+    breaker_clock.now += 31
     assert (await error_of(generator))[0].reason == "PROVIDER_FAILED"
     assert (await error_of(generator))[0].reason == "PROVIDER_SUSPENDED"
-    now += 31
+    breaker_clock.now += 31
     assert (await collected(generator.generate(prompt()))).text == "Yes."
     assert (await collected(generator.generate(prompt()))).text == "Yes."
 
@@ -410,33 +406,25 @@ async def test_reader_who_takes_its_time_does_not_count_against_the_provider(
 
 
 async def test_probe_that_is_being_answered_lets_other_requests_through(
-    server: OpenAiServer, make_generator: MakeGenerator, monkeypatch: pytest.MonkeyPatch
+    server: OpenAiServer, make_generator: MakeGenerator, breaker_clock: BreakerClock
 ) -> None:
-    clock = SimpleNamespace(time=lambda: now)
-    now = 1000.0
-    monkeypatch.setattr("purgatory.domain.model.time", clock)
-    monkeypatch.setattr("rag_server.backends.breaker.time", clock)
     server.script(Status(500), Stream.of("It ", "waits ", hangs=True))
     generator = make_generator(attempts=1, breaker_failures=1, breaker_open_s=30.0)
     assert (await error_of(generator))[0].reason == "PROVIDER_FAILED"
-    now += 31
+    breaker_clock.now += 31
     async with aclosing(generator.generate(prompt())) as probe:
         assert [await anext(probe), await anext(probe)] == [Delta("It "), Delta("waits ")]
         assert (await collected(generator.generate(prompt()))).text == "Yes."
 
 
 async def test_probe_whose_answer_makes_no_sense_fails(
-    server: OpenAiServer, make_generator: MakeGenerator, monkeypatch: pytest.MonkeyPatch
+    server: OpenAiServer, make_generator: MakeGenerator, breaker_clock: BreakerClock
 ) -> None:
-    clock = SimpleNamespace(time=lambda: now)
-    now = 1000.0
-    monkeypatch.setattr("purgatory.domain.model.time", clock)
-    monkeypatch.setattr("rag_server.backends.breaker.time", clock)
     server.script(Status(500), Status(500), Stream.of(raw=event({"error": {"message": "hunter2"}})))
     generator = make_generator(attempts=1, breaker_failures=2, breaker_open_s=30.0)
     for _ in range(2):
         await error_of(generator)
-    now += 31
+    breaker_clock.now += 31
     assert (await error_of(generator))[0].reason == "PROVIDER_STREAM_BROKEN"
     assert (await error_of(generator))[0].reason == "PROVIDER_SUSPENDED"
 

@@ -16,7 +16,14 @@ def test_prompt_is_given_once_to_who_has_the_same_messages() -> None:
 
 
 def test_what_nobody_came_for_makes_room() -> None:
-    prompts = EncodedPrompts(max_prompts=1)
-    prompts.keep(ONE, [1])
-    prompts.keep(OTHER, [2])
-    assert (prompts.take(ONE), prompts.take(OTHER)) == (None, [2])
+    prompts = EncodedPrompts(max_tokens=3)
+    prompts.keep(ONE, [1, 2])
+    prompts.keep(OTHER, [3, 4])
+    assert (prompts.take(ONE), prompts.take(OTHER)) == (None, [3, 4])
+
+
+def test_prompt_that_is_larger_than_all_room_is_not_kept_and_leaves_others_alone() -> None:
+    prompts = EncodedPrompts(max_tokens=3)
+    prompts.keep(OTHER, [3])
+    prompts.keep(ONE, [1, 2, 3, 4])
+    assert (prompts.take(ONE), prompts.take(OTHER)) == (None, [3])
