@@ -25,6 +25,7 @@ from benchmarks.generation_client import BABBLE_TEMPERATURE, COLLECTION
 from rag_server.app import RunningServer, running_server
 from rag_server.config import LogSettings, Settings
 from rag_server.logs import configure_logs
+from rag_server.process import keep_what_started
 from rag_server.testing.tiny_llama import make_tiny_llama
 from tests.rag_client import RagClient
 
@@ -168,6 +169,7 @@ async def run(model: str, window_tokens: int, rounds: int) -> list[Figure]:
         ):
             await client.create_collection(COLLECTION)
             await client.ingest_text(COLLECTION, TEXT)
+            keep_what_started()  # as the server's own process does
             return await measure(running, rounds)
 
 

@@ -35,7 +35,7 @@ class VllmProviderSettings(Group):
     seed: Annotated[int, Field(ge=0, le=2**53 - 1)] = 0
     """Seed of requests that have none."""
     cpu_threads: Annotated[int, Field(ge=0, le=1024)] = 0
-    """On a CPU, threads of each worker; 0: as many as there are cores, each bound to its own."""
+    """On a CPU, threads that compute; 0: as many as there are cores, each bound to its own."""
     trust_remote_code: bool = False
     """Whether code that comes with a model may run. It can do whatever the server can."""
     start_timeout_s: Annotated[float, Field(ge=1, le=86_400)] = 600.0

@@ -13,8 +13,8 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Final
@@ -37,6 +37,9 @@ MIN_COVERAGE: Final = 0.25
 """With less of its words in common a sentence would need a cosine above 0.85. Of 546 statements made of XQuAD
 that are similar enough to a sentence, none has less (the least: 0.35 in English, 0.28 in Spanish); of those
 that stand in no source, this spares six in seven their embedding, some 15 ms each on two cores."""
+_LONG: Final = 300
+"""Code points of a sentence, from which on its words are compared in a thread: for a shorter one the change
+of threads takes longer than the work."""
 _EMBEDDED: Final = 4
 """Sentences of the sources that are embedded for one of the answer."""
 
@@ -57,62 +60,65 @@ class _Sentence:
     source_index: int
     span: Span
     text: str
-    lexemes: frozenset[str]
 
 
 class SourceSentences:
-    """The sentences of the sources of one answer. Pure CPU: made and asked off the event loop."""
+    """The sentences of the sources of one answer. Pure CPU: made off the event loop."""
 
     def __init__(
         self, sources: Sequence[ScoredChunk], offered: AbstractSet[int], analyze: Callable[[str], list[str]]
     ) -> None:
         self._sources = sources
         self._analyze = analyze
-        self._sentences = [
-            _Sentence(index, span, text, frozenset(analyze(text)))
-            for index in sorted(offered)
-            for span in split_sentences(sources[index].chunk.text)
-            for text in (sources[index].chunk.text[span.start : span.end],)
-        ]
-        self._frequencies = Counter(lexeme for each in self._sentences for lexeme in each.lexemes)
+        self._sentences: list[_Sentence] = []
+        self._places: defaultdict[str, list[int]] = defaultdict(list)
+        """Of each lexeme, the sentences that have it."""
+        for index in sorted(offered):
+            text = sources[index].chunk.text
+            for span in split_sentences(text):
+                sentence = text[span.start : span.end]
+                for lexeme in set(analyze(sentence)):
+                    self._places[lexeme].append(len(self._sentences))
+                self._sentences.append(_Sentence(index, span, sentence))
 
     def within(self, text: str, source_index: int) -> Support:
         """Return the sentence of a source with the most of the words of `text`; all of it if none has any."""
-        own = [each for each in self._sentences if each.source_index == source_index]
-        ranked = self._ranked(text, own)
-        if not ranked or not ranked[0][0]:
-            whole = self._sources[source_index].chunk.text
-            return Support(source_index, Span(0, len(whole)), whole, 0.0)
-        coverage, best = ranked[0]
-        return Support(source_index, best.span, best.text, coverage)
+        for coverage, best in self._ranked(set(self._analyze(text))):
+            if best.source_index == source_index:
+                return Support(source_index, best.span, best.text, coverage)
+        whole = self._sources[source_index].chunk.text
+        return Support(source_index, Span(0, len(whole)), whole, 0.0)
 
     def alike(self, text: str) -> list[Support]:
         """Return the sentences that share the most words with `text`, enough to be asked about any further.
 
         Their similarity is the coverage.
         """
-        if len(set(self._analyze(text))) < MIN_LEXEMES:
+        lexemes = set(self._analyze(text))
+        if len(lexemes) < MIN_LEXEMES:
             return []
-        ranked = self._ranked(text, self._sentences)[:_EMBEDDED]
         return [
             Support(each.source_index, each.span, each.text, coverage)
-            for coverage, each in ranked
+            for coverage, each in self._ranked(lexemes)[:_EMBEDDED]
             if coverage >= MIN_COVERAGE
         ]
 
-    def _ranked(self, text: str, sentences: Iterable[_Sentence]) -> list[tuple[float, _Sentence]]:
-        weights = {lexeme: self._idf(lexeme) for lexeme in self._analyze(text)}
-        total = sum(weights.values())
-        scored = [
-            (sum(weight for lexeme, weight in weights.items() if lexeme in each.lexemes) / total, each)
-            for each in sentences
-            if total
-        ]
-        # of equals the one of the better source, then the earlier one: sorting keeps the order
-        return sorted(scored, key=lambda pair: -pair[0])
+    def _ranked(self, lexemes: AbstractSet[str]) -> list[tuple[float, _Sentence]]:
+        """Return the sentences that have some of `lexemes` with the share of the idf mass, the best first.
 
-    def _idf(self, lexeme: str) -> float:
-        return math.log(1 + (len(self._sentences) + 1) / (self._frequencies[lexeme] + 0.5))
+        O(p log p) for p places of the lexemes in the sources.
+        """
+        shared: defaultdict[int, float] = defaultdict(float)
+        total = 0.0
+        for lexeme in sorted(lexemes):  # sums do not depend on the order of a set
+            places = self._places.get(lexeme, ())
+            idf = math.log(1 + (len(self._sentences) + 1) / (len(places) + 0.5))
+            total += idf
+            for place in places:
+                shared[place] += idf
+        # of equals the one of the better source, then the earlier one
+        ranked = sorted(shared.items(), key=lambda pair: (-pair[1], pair[0]))
+        return [(mass / total, self._sentences[place]) for place, mass in ranked]
 
 
 class Attributor:
@@ -133,11 +139,14 @@ class Attributor:
 
     async def support_within(self, sentences: SourceSentences, text: str, source_index: int) -> Support:
         """Return what one source says of it."""
-        return await asyncio.to_thread(sentences.within, text, source_index)
+        if len(text) > _LONG:
+            return await asyncio.to_thread(sentences.within, text, source_index)
+        return sentences.within(text, source_index)
 
     async def support(self, sentences: SourceSentences, text: str) -> Support | None:
         """Return the sentence that says what `text` says; None: none does, or the embedder cannot say."""
-        candidates = await asyncio.to_thread(sentences.alike, text)
+        long = len(text) > _LONG
+        candidates = await asyncio.to_thread(sentences.alike, text) if long else sentences.alike(text)
         if not candidates:
             return None
         try:

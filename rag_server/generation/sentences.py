@@ -1,6 +1,6 @@
 """Cuts an answer into sentences while it is written, and knows which markers belong to which.
 
-The text is looked at after each word, wherever the stream was cut, so that the sentences do not depend on it.
+The text is looked at after words, wherever the stream was cut, so that the sentences do not depend on it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,9 @@ MAX_SENTENCE: Final = 2000
 
 _RUN: Final = re.compile(r"\S+|\s+")
 _MAY_END: Final = re.compile(r"[.!?…。！？।؟\n]")
-"""Without any of them a text is one sentence, however long."""
+_LOOKS: Final = 2
+"""Words that tell whether a sentence has ended: the one with its last sign, and the next one. Where neither
+has such a sign the text is not cut anew, or an answer without them would be at every word."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,14 +44,19 @@ class SentenceCutter:
         self._anchors: list[tuple[int, int]] = [(0, 0)]
         """Places of the tail with those in the answer: between two of them both advance alike."""
         self._marks: list[tuple[int, tuple[int, ...]]] = []
+        self._looks = 0
+        """How many words may still tell that a sentence has ended."""
 
     def add_text(self, text: str) -> Iterator[CitedSentence]:
         """Take a piece of the answer and yield the sentences that it shows to be complete."""
         for run in _RUN.findall(text):
             if run[0].isspace() and self._tail and not self._tail[-1].isspace():
                 keep_last = len(self._tail) < MAX_SENTENCE
-                if not keep_last or _MAY_END.search(self._tail):
+                if self._looks or not keep_last:
+                    self._looks = max(0, self._looks - 1)
                     yield from self._completed(keep_last=keep_last)
+            if _MAY_END.search(run):
+                self._looks = _LOOKS
             self._tail += run
 
     def add_marker(self, numbers: tuple[int, ...], shown_length: int) -> None:

@@ -30,6 +30,7 @@ def settings_of(model: Path) -> dict[str, object]:
         "kv_cache_bytes": 64 * 1024**2,
         "cpu_threads": 1,
         "start_timeout_s": 900,
+        "engine": {"distributed_executor_backend": "mp"},  # with a worker, that can die by itself
     }
     tiny = {"provider": "here", "id": str(model), "window_tokens": 4096, "temperature": 0.0}
     return {

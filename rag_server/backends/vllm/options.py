@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
+
+ONE_PROCESS: Final = "vllm.v1.executor.uniproc_executor.UniProcExecutor"
+"""What has the engine's process compute, too. On a CPU vLLM starts a worker to bind its threads to cores, and
+engine and worker poll while they wait for each other, which takes a core that the server may need. A number
+of threads that was given is not bound to cores, so that there is nothing to gain by it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +35,7 @@ class EngineOptions:
     """Starts sooner and runs slower: nothing is compiled, no CUDA graph is captured."""
     seed: int = 0
     cpu_threads: int = 0
-    """On a CPU: threads of each worker. 0: as many as there are cores, each bound to its own."""
+    """On a CPU: threads that compute. 0: as many as there are cores, each bound to its own."""
     trust_remote_code: bool = False
     start_timeout_s: float = 600.0
     further: Mapping[str, Any] = field(default_factory=dict)
@@ -53,6 +58,7 @@ class EngineOptions:
             "trust_remote_code": self.trust_remote_code,
             # Its own loggers write to the log and to the global registry of metrics; ours is added to none.
             "disable_log_stats": True,
+            "distributed_executor_backend": self._executor(),
         }
         return {**{name: value for name, value in given.items() if value is not None}, **self.further}
 
@@ -62,3 +68,6 @@ class EngineOptions:
         if self.cpu_threads:
             variables |= {"VLLM_CPU_OMP_THREADS_BIND": "nobind", "OMP_NUM_THREADS": str(self.cpu_threads)}
         return variables
+
+    def _executor(self) -> str | None:
+        return ONE_PROCESS if self.cpu_threads and self.tensor_parallel_size == 1 else None

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 
 import pytest
@@ -103,3 +104,38 @@ async def test_sources_in_an_unknown_language_are_read_too() -> None:
     attributor = Attributor(HashEmbedder())
     known = await attributor.read([source("Der Reiher wartet am Fluss.")], frozenset({0}), "")
     assert known.within("Reiher am Fluss", 0).text == "Der Reiher wartet am Fluss."
+
+
+@pytest.mark.parametrize("source_index", [0, None])
+async def test_only_long_sentences_change_threads(source_index: int | None) -> None:
+    threads: list[int] = []
+    analyze = Analyzer.for_language("en").analyze
+
+    def recording(text: str) -> list[str]:
+        threads.append(threading.get_ident())
+        return analyze(text)
+
+    known = SourceSentences(SOURCES, ALL, recording)
+    attributor = Attributor(HashEmbedder())
+
+    async def is_here(text: str) -> bool:
+        threads.clear()
+        if source_index is None:
+            await attributor.support(known, text)
+        else:
+            await attributor.support_within(known, text, source_index)
+        return set(threads) == {threading.get_ident()}
+
+    assert await is_here("Unicorns need a long holiday in castles.")
+    assert not await is_here("Unicorns need a long holiday in castles. " * 50)
+
+
+def test_sentences_that_share_as_much_come_in_the_order_of_their_sources() -> None:
+    twice = [source("Rye bread needs time. Rye bread needs heat."), source("Rye bread needs space.")]
+    known = SourceSentences(twice, ALL, Analyzer.for_language("en").analyze)
+    alike = known.alike("Rye bread is what one needs.")
+    assert [(each.source_index, each.text) for each in alike] == [
+        (0, "Rye bread needs time."),
+        (0, "Rye bread needs heat."),
+        (1, "Rye bread needs space."),
+    ]

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from rag_server.domain.document import Span
 from rag_server.generation.sentences import MAX_SENTENCE, CitedSentence, SentenceCutter
+from rag_server.text.sentences import split_sentences
 from tests.unit.rag_server.generation.splitting import CUTS, pieces
 
 Part = str | tuple[int, ...]
@@ -114,3 +115,23 @@ def test_text_that_has_no_sentence_is_not_kept() -> None:
     assert len(cutter._tail) <= MAX_SENTENCE + 8
     (sentence,) = [*cutter.add_text("It waits."), *cutter.end()]
     assert (sentence.text, sentence.span) == ("It waits.", Span(12_000, 12_009))
+
+
+def test_text_is_cut_anew_only_where_a_sentence_may_have_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    looks = 0
+
+    def counting(text: str) -> list[Span]:
+        nonlocal looks
+        looks += 1
+        return split_sentences(text)
+
+    monkeypatch.setattr("rag_server.generation.sentences.split_sentences", counting)
+    cutter = SentenceCutter()
+    words = ["word "] * 100
+    found = [
+        each.text for text in ("It waits. So ", *words, "etc. ", *words) for each in cutter.add_text(text)
+    ]
+    assert found == ["It waits."]
+    assert looks <= 4, "not once for each of the words"
+    (last,) = cutter.end()
+    assert last.text.count("word") == 200

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 
 import pytest
 
 from rag_server.backends.vllm.environment import load_vllm, set_while_starting
-from rag_server.backends.vllm.options import EngineOptions
+from rag_server.backends.vllm.options import ONE_PROCESS, EngineOptions
 from rag_server.errors import FailedPrecondition
 
 
@@ -34,6 +35,15 @@ def test_threads_are_bounded_by_variables_of_the_engines_processes_only() -> Non
         assert os.environ["OMP_NUM_THREADS"] == "2"
     assert dict(os.environ) == before
     assert "OMP_NUM_THREADS" not in EngineOptions("/srv/tiny", 4096).variables()
+
+
+def test_given_number_of_threads_takes_no_process_besides_the_engines() -> None:
+    bounded = EngineOptions("/srv/tiny", 4096, cpu_threads=1)
+    assert bounded.arguments()["distributed_executor_backend"] == ONE_PROCESS
+    for shared in (EngineOptions("/srv/tiny", 4096), replace(bounded, tensor_parallel_size=2)):
+        assert "distributed_executor_backend" not in shared.arguments()
+    chosen = replace(bounded, further={"distributed_executor_backend": "mp"})
+    assert chosen.arguments()["distributed_executor_backend"] == "mp"
 
 
 def test_vllm_that_is_not_installed_is_named_with_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
