@@ -192,6 +192,14 @@ class TestVllmGenerator(GeneratorSuite):
         assert answer.usage.answer_token_count == counted + 1  # and the end
         assert generator.count_prompt(prompt().messages) == answer.usage.prompt_token_count
 
+    async def test_end_of_an_answer_is_read_without_a_pause(
+        self, generator: VllmGenerator, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("rag_server.backends.vllm.engine.pause_s", lambda *_: 3600.0)
+        async with asyncio.timeout(60):
+            answer = await collected(generator.generate(prompt()))
+        assert answer.text == "It waits at dawn [1]."
+
     async def test_prompt_that_was_counted_is_asked_as_it_was(self, generator: VllmGenerator) -> None:
         uncounted = await collected(generator.generate(prompt()))
         generator.count_prompt(prompt().messages)

@@ -21,7 +21,7 @@ from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
 
 from rag_server.backends.vllm.environment import set_while_starting
 from rag_server.backends.vllm.options import EngineOptions
-from rag_server.backends.vllm.pace import pause_s
+from rag_server.backends.vllm.pace import PacedStreams, pause_s
 from rag_server.backends.vllm.stats import EngineStats, keep_own_loggers
 from rag_server.domain.engine import EngineFigures
 from rag_server.errors import FailedPrecondition, Unavailable
@@ -54,6 +54,7 @@ class Engine:
         self.name = name
         self._options = options
         self._llm: AsyncLLM | None = None
+        self._streams = PacedStreams()
         self._stats = EngineStats()
         self._metadata = {"model": name}
         self._back_at: float | None = None
@@ -76,7 +77,7 @@ class Engine:
             await asyncio.wait([handler], timeout=_STOP_S)
         await self.close()
         log.info("starting vLLM", model=self.name)
-        stats = self._stats = EngineStats(self._stats.figures)
+        stats = self._stats = EngineStats(self._streams.end, self._stats.figures)
         starting = asyncio.ensure_future(asyncio.to_thread(_start, self._options, stats))
         try:
             self._llm = await asyncio.shield(starting)
@@ -128,7 +129,9 @@ class Engine:
             FailedPrecondition: `VLLM_REQUEST_REFUSED`.
         """
         llm, loop = self._running(), asyncio.get_running_loop()
-        outputs = llm.generate(tokens_input(list(tokens)), sampling, uuid.uuid4().hex)
+        stream_id = uuid.uuid4().hex
+        stream = self._streams.begin(stream_id)
+        outputs = llm.generate(tokens_input(list(tokens)), sampling, stream_id)
         try:
             async with aclosing(outputs):
                 async for output in outputs:
@@ -136,7 +139,7 @@ class Engine:
                     read = loop.time()
                     yield Tokens(piece.text, len(piece.token_ids), piece.finish_reason)
                     if not piece.finish_reason:
-                        await asyncio.sleep(pause_s(self.request_count, loop.time() - read))
+                        await stream.pause(pause_s(self.request_count, loop.time() - read))
         except EngineDeadError:
             raise self._dead() from None
         except VLLMClientError as error:

@@ -3,12 +3,14 @@
 What lies behind the engine (citations, filters, gRPC, the caller) costs about as much for a piece of one
 token as for one of twenty. Read token by token, 32 streams of a quick model take more of it than a core has,
 and the engine, which could go on, is slowed down by its readers. vLLM joins what has come since a stream was
-last read; so a little patience makes larger pieces, and no answer later than by that.
+last read; so a little patience makes larger pieces. The end of an answer is read at once.
 """
 
 from __future__ import annotations
 
+import asyncio
 from typing import Final
+from weakref import WeakValueDictionary
 
 _PER_STREAM_S: Final = 0.003
 """All streams together are read some 330 times a second, which takes a quarter of a core."""
@@ -26,3 +28,38 @@ def pause_s(streams: int, since_last_s: float) -> float:
     if streams <= 1:
         return 0.0
     return max(0.0, min(_LONGEST_S, streams * _PER_STREAM_S) - since_last_s)
+
+
+class PacedStream:
+    """One stream that is read. For one event loop."""
+
+    def __init__(self) -> None:
+        self._end: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    async def pause(self, seconds: float) -> None:
+        """Wait before the stream is read again: so long, or until the rest of it is there."""
+        if not self._end.done():
+            await asyncio.wait([self._end], timeout=seconds)
+
+    def end(self) -> None:
+        """Take note that the rest is there."""
+        if not self._end.done():
+            self._end.set_result(None)
+
+
+class PacedStreams:
+    """The streams of one engine, each for as long as somebody holds it."""
+
+    def __init__(self) -> None:
+        self._streams: WeakValueDictionary[str, PacedStream] = WeakValueDictionary()
+
+    def begin(self, stream_id: str) -> PacedStream:
+        """Return a new stream."""
+        stream = self._streams[stream_id] = PacedStream()
+        return stream
+
+    def end(self, stream_id: str) -> None:
+        """Take note that the rest of a stream is there."""
+        stream = self._streams.get(stream_id)
+        if stream is not None:
+            stream.end()

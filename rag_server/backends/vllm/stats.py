@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -22,8 +23,16 @@ def keep_own_loggers(manager: Any) -> None:
 class EngineStats(StatLoggerBase):  # type: ignore[misc]  # vLLM is not type-checked
     """The latest figures of one engine, from its scheduler."""
 
-    def __init__(self, before: EngineFigures | None = None) -> None:
-        """Begin with the counts of an engine that has ended: its place is taken, and counters go on."""
+    def __init__(
+        self, ended: Callable[[str], object] = lambda _: None, before: EngineFigures | None = None
+    ) -> None:
+        """Know nothing yet.
+
+        Args:
+            ended: Called with the id of each request of which the last token has come.
+            before: The counts of an engine that has ended: its place is taken, and counters go on.
+        """
+        self._ended = ended
         counts = before or EngineFigures()
         self.figures = replace(counts, running_count=0, waiting_count=0, cache_usage=0.0)
 
@@ -35,6 +44,8 @@ class EngineStats(StatLoggerBase):  # type: ignore[misc]  # vLLM is not type-che
         engine_idx: int = 0,
     ) -> None:
         """Add one step; a step after which nothing runs is told as well."""
+        for request in iteration_stats.finished_requests if iteration_stats else ():
+            self._ended(request.request_id)
         if scheduler_stats is None:
             return
         cache, before = scheduler_stats.prefix_cache_stats, self.figures

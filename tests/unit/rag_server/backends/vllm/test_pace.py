@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
-from rag_server.backends.vllm.pace import pause_s
+from rag_server.backends.vllm.pace import PacedStreams, pause_s
 
 
 def test_pause_of_a_stream_alone_is_none() -> None:
@@ -21,3 +23,29 @@ def test_pause_counts_the_time_since_the_stream_was_read(streams: int) -> None:
     whole = pause_s(streams, 0.0)
     assert pause_s(streams, whole / 4) == pytest.approx(whole * 3 / 4)
     assert pause_s(streams, 1.0) == 0.0
+
+
+async def test_pause_ends_when_the_rest_of_the_stream_is_there() -> None:
+    streams = PacedStreams()
+    stream, other = streams.begin("a"), streams.begin("b")
+    pausing, others = (asyncio.create_task(each.pause(3600)) for each in (stream, other))
+    await asyncio.sleep(0)
+    streams.end("a")
+    async with asyncio.timeout(10):
+        await pausing
+        await stream.pause(3600)
+    assert not others.done()
+    others.cancel()
+
+
+async def test_pause_ends_by_itself() -> None:
+    async with asyncio.timeout(10):
+        await PacedStreams().begin("a").pause(0.001)
+
+
+async def test_streams_that_nobody_reads_are_forgotten() -> None:
+    streams = PacedStreams()
+    streams.begin("a")
+    streams.end("a")
+    streams.end("unknown")
+    assert not len(streams._streams)
