@@ -3,7 +3,8 @@
     python -m benchmarks.generation [MODEL] [--window TOKENS] [--rounds N] [--json]
 
 MODEL is a folder or a name; without it a tiny model is made, with which all that the service adds shows most.
-Callers are in a process of their own. Ends with status 1 where a target is missed.
+Callers are in a process of their own. Rates are compared within a round: a machine that is shared changes its
+speed from one to the next. Ends with status 1 where a target is missed.
 """
 
 from __future__ import annotations
@@ -110,6 +111,14 @@ async def called(address: str, what: str, *numbers: int) -> Any:
     return json.loads(shown)
 
 
+async def _rates(address: str, direct: Direct, *, ours_first: bool) -> tuple[float, float]:
+    """Return the tokens per second over gRPC and directly, one right after the other."""
+    if ours_first:
+        return await called(address, "rate", STREAMS, TOKENS), await direct.tokens_per_s(STREAMS, TOKENS)
+    theirs = await direct.tokens_per_s(STREAMS, TOKENS)
+    return await called(address, "rate", STREAMS, TOKENS), theirs
+
+
 async def measure(running: RunningServer, rounds: int) -> list[Figure]:
     """Return all figures."""
     served = running.parts.generation.served.models.served[-1]
@@ -128,11 +137,9 @@ async def measure(running: RunningServer, rounds: int) -> list[Figure]:
     hit_rate = (after.cached_token_count - before.cached_token_count) / looked_up
     ours_ms, theirs_ms = (1e3 * statistics.median(each) for each in (ours, theirs))
 
-    rates = [
-        (await called(address, "rate", STREAMS, TOKENS), await direct.tokens_per_s(STREAMS, TOKENS))
-        for _ in range(rounds)
-    ]
+    rates = [await _rates(address, direct, ours_first=bool(each % 2)) for each in range(rounds)]
     our_rate, their_rate = (statistics.median(each) for each in zip(*rates, strict=True))
+    ratio = statistics.median(ours / theirs for ours, theirs in rates)
 
     tasks = len(asyncio.all_tasks())
     await called(address, "leave", CALLERS)
@@ -151,7 +158,7 @@ async def measure(running: RunningServer, rounds: int) -> list[Figure]:
         Figure("difference", ours_ms - theirs_ms, "ms", FIRST_TARGET_MS),
         Figure(f"tokens/s of {STREAMS} streams, over gRPC", our_rate, ""),
         Figure(f"tokens/s of {STREAMS} streams, AsyncLLM directly", their_rate, ""),
-        Figure("ratio", our_rate / their_rate, "", RATE_TARGET, is_at_least=True),
+        Figure("ratio, median of the rounds", ratio, "", RATE_TARGET, is_at_least=True),
         Figure(f"{CALLERS} callers leave: until the engine is idle", idle_s, "s", IDLE_TARGET_S),
         Figure("tasks, permits and waiting requests left behind", left, "", 0),
         Figure("share of prompt tokens from the prefix cache, same question", hit_rate, ""),
@@ -178,7 +185,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("model", nargs="?", default="")
     parser.add_argument("--window", type=int, default=4096)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args()
     configure_logs(LogSettings(level="ERROR"))

@@ -67,6 +67,7 @@ async def leave(stub: Any, callers: int) -> int:
 async def main(address: str, what: str, *numbers: int) -> None:
     """Print one measurement."""
     async with grpc.aio.insecure_channel(address) as channel:
+        await channel.channel_ready()
         stub = pb_grpc.GenerateServiceStub(channel)  # type: ignore[no-untyped-call]
         match what:
             case "first":

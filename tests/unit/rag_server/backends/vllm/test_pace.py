@@ -15,7 +15,7 @@ def test_pause_grows_with_the_streams_and_ends_somewhere() -> None:
     pauses = [pause_s(streams, 0.0) for streams in (2, 16, 32, 1_000, 10_000)]
     assert pauses == sorted(pauses)
     assert pauses[0] > 0
-    assert pauses[-1] == pauses[-2] <= 0.1
+    assert pauses[-1] == pauses[-2] <= 0.2
 
 
 @pytest.mark.parametrize("streams", [2, 32, 1_000])
