@@ -34,7 +34,7 @@ MAX_SENTENCES: Final = 100
 
 _MIN_CANDIDATES: Final = 20
 _LONGEST_QUERY: Final = 8192
-_PATHS: Final = FieldPaths(query="text", filter="search.filter")
+_PATHS: Final = FieldPaths(query="text", filter="search.filter", collection_ids="search.collection_ids")
 
 
 class GroundingCheck:
@@ -88,7 +88,10 @@ class GroundingCheck:
 
     async def _read(self, tenant_id: str, named: NamedChunks) -> list[Chunk]:
         """Return chunks in the order in which they are named."""
-        (collection,) = await self._directory.get_collections(tenant_id, [named.collection_id])
+        try:
+            (collection,) = await self._directory.get_collections(tenant_id, [named.collection_id])
+        except NotFound as error:
+            raise error.in_field("chunks.collection_id") from None
         stored = await self._chunks.read_chunks(collection, named.chunk_ids)
         found = {chunk.id: chunk for chunk in stored.chunks}
         documents = sorted({chunk.document_id for chunk in found.values()})

@@ -12,6 +12,7 @@ class FieldPaths:
 
     query: str
     filter: str
+    collection_ids: str = "collection_ids"
 
 
 RETRIEVE: Final = FieldPaths(query="query", filter="options.filter")
@@ -21,4 +22,8 @@ GENERATE: Final = FieldPaths(query="question", filter="retrieval.filter")
 def in_batch(index: int) -> FieldPaths:
     """Return the paths of one request of a batch."""
     before = f"requests[{index}]."
-    return FieldPaths(query=before + RETRIEVE.query, filter=before + RETRIEVE.filter)
+    return FieldPaths(
+        query=before + RETRIEVE.query,
+        filter=before + RETRIEVE.filter,
+        collection_ids=before + RETRIEVE.collection_ids,
+    )

@@ -12,7 +12,7 @@ from rag_server.domain.collection import Collection
 from rag_server.domain.lexical import LexicalQuery
 from rag_server.domain.retrieval import QuerySyntax, RetrievalRequest
 from rag_server.domain.time_limit import TimeLimit
-from rag_server.errors import FieldViolation, InvalidArgument
+from rag_server.errors import FieldViolation, InvalidArgument, NotFound
 from rag_server.query.field_paths import FieldPaths
 from rag_server.query.filtering import check_filter
 from rag_server.query.read_your_writes import Directory, reach
@@ -88,7 +88,7 @@ class Preparer:
         Raises `NotFound`, `InvalidArgument` and `FailedPrecondition`.
         """
         watch = Stopwatch()
-        collections = await self._collections(tenant_id, request, limit)
+        collections = await self._collections(tenant_id, request, paths, limit)
         if request.filter is not None:
             check_filter(request.filter, collections, path=paths.filter)
         with watch.stage("analyze"):
@@ -134,9 +134,13 @@ class Preparer:
         return made
 
     async def _collections(
-        self, tenant_id: str, request: RetrievalRequest, limit: TimeLimit | None
+        self, tenant_id: str, request: RetrievalRequest, paths: FieldPaths, limit: TimeLimit | None
     ) -> list[Collection]:
-        collections = await self._directory.get_collections(tenant_id, request.collection_ids)
+        try:
+            collections = await self._directory.get_collections(tenant_id, request.collection_ids)
+        except NotFound as error:
+            index = request.collection_ids.index(error.metadata["id"])
+            raise error.in_field(f"{paths.collection_ids}[{index}]") from None
         for collection in collections:
             self._model.check_embeds(collection)
         wanted = dict(request.min_revisions)

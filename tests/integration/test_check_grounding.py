@@ -97,7 +97,13 @@ async def test_check_of_what_is_not_there_or_too_long_is_refused(
         failed = await failure(check("A heron.", chunks=chunks))
         assert (failed.code, failed.reason) == (CODE.NOT_FOUND, "CHUNK_NOT_FOUND")
     chunks = pb.GroundingChunks(collection_id="nowhere", chunk_ids=[heron])
-    assert (await failure(check("x y", chunks=chunks))).reason == "COLLECTION_NOT_FOUND"
+    absent = pb.GroundingSearch(collection_ids=[birds, "nowhere"])
+    for failing, field in (
+        (check("x y", chunks=chunks), "chunks.collection_id"),
+        (check("x y", search=absent), "search.collection_ids[1]"),
+    ):
+        failed = await failure(failing)
+        assert (failed.reason, list(failed.violations)) == ("COLLECTION_NOT_FOUND", [field])
 
     search = pb.GroundingSearch(collection_ids=[birds])
     failed = await failure(check("A heron waits. " * 101, search=search))

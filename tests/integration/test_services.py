@@ -211,6 +211,29 @@ async def test_collection_that_does_not_exist_is_not_found_by_any_method(client:
         assert refused.metadata["id"] == name
 
 
+async def test_collection_that_does_not_exist_is_named_among_those_that_are_searched(
+    client: RagClient,
+) -> None:
+    collection = new_name()
+    await client.create_collection(collection)
+    names = [collection, new_name()]
+    one = retrieve_pb.RetrieveRequest(collection_ids=names, query="x")
+    fine = retrieve_pb.RetrieveRequest(collection_ids=[collection], query="x")
+    question: dict[str, Any] = {"collection_ids": names, "question": "x"}
+    for call, field in (
+        (client.retrieve.Retrieve(one), "collection_ids[1]"),
+        (
+            client.retrieve.BatchRetrieve(retrieve_pb.BatchRetrieveRequest(requests=[fine, one])),
+            "requests[1].collection_ids[1]",
+        ),
+        (client.generate.Generate(generate_pb.GenerateRequest(**question)), "collection_ids[1]"),
+        (client.generate.StreamGenerate(generate_pb.StreamGenerateRequest(**question)), "collection_ids[1]"),
+    ):
+        refused = await failure(call)
+        assert (refused.code, refused.reason) == (CODE.NOT_FOUND, "COLLECTION_NOT_FOUND")
+        assert list(refused.violations) == [field]
+
+
 async def test_collection_deleted_and_made_again_shows_nothing_of_the_old(client: RagClient) -> None:
     name = new_name()
     await client.create_collection(name)
