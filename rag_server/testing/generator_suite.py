@@ -80,7 +80,6 @@ class Answer:
     """An answer, collected."""
 
     text: str = ""
-    delta_count: int = 0
     citations: list[Citation] = field(default_factory=list)
     usage: Usage | None = None
     reason: FinishReason | None = None
@@ -96,7 +95,6 @@ async def collected(events: AsyncGenerator[Words, None]) -> Answer:
                 assert text, "no delta is empty"
                 assert answer.usage is None, "no text follows the usage"
                 answer.text += text
-                answer.delta_count += 1
             case Cited(citation):
                 assert citation.answer_span.end <= len(answer.text), "a citation follows its text"
                 answer.citations.append(citation)
