@@ -17,7 +17,7 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeVar
 
 from rag_server.backends.protocols import Embedder
 from rag_server.domain.document import Span
@@ -26,6 +26,8 @@ from rag_server.domain.retrieval import ScoredChunk
 from rag_server.errors import ResourceExhausted, Unavailable
 from rag_server.text.analyzer import MULTILINGUAL, Analyzer
 from rag_server.text.sentences import split_sentences
+
+T = TypeVar("T")
 
 MIN_SIMILARITY: Final = 0.55
 """Of statements made of XQuAD's questions and answers, 88 % are at least so much like a sentence of their
@@ -139,14 +141,11 @@ class Attributor:
 
     async def support_within(self, sentences: SourceSentences, text: str, source_index: int) -> Support:
         """Return what one source says of it."""
-        if len(text) > _LONG:
-            return await asyncio.to_thread(sentences.within, text, source_index)
-        return sentences.within(text, source_index)
+        return await _compared(text, lambda: sentences.within(text, source_index))
 
     async def support(self, sentences: SourceSentences, text: str) -> Support | None:
         """Return the sentence that says what `text` says; None: none does, or the embedder cannot say."""
-        long = len(text) > _LONG
-        candidates = await asyncio.to_thread(sentences.alike, text) if long else sentences.alike(text)
+        candidates = await _compared(text, lambda: sentences.alike(text))
         if not candidates:
             return None
         try:
@@ -164,3 +163,8 @@ class Attributor:
         if best.similarity < MIN_SIMILARITY:
             return None
         return Support(best.source_index, best.span, best.text, min(1.0, best.similarity))
+
+
+async def _compared(text: str, compare: Callable[[], T]) -> T:
+    """Return what `compare` makes of `text`, in a thread where it is long."""
+    return await asyncio.to_thread(compare) if len(text) > _LONG else compare()

@@ -55,7 +55,7 @@ class Engine:
         self._options = options
         self._llm: AsyncLLM | None = None
         self._streams = PacedStreams()
-        self._stats = EngineStats()
+        self._stats = EngineStats(self._streams.end)
         self._metadata = {"model": name}
         self._back_at: float | None = None
 

@@ -23,9 +23,7 @@ def keep_own_loggers(manager: Any) -> None:
 class EngineStats(StatLoggerBase):  # type: ignore[misc]  # vLLM is not type-checked
     """The latest figures of one engine, from its scheduler."""
 
-    def __init__(
-        self, ended: Callable[[str], object] = lambda _: None, before: EngineFigures | None = None
-    ) -> None:
+    def __init__(self, ended: Callable[[str], object], before: EngineFigures | None = None) -> None:
         """Know nothing yet.
 
         Args:
