@@ -40,8 +40,8 @@ MIN_COVERAGE: Final = 0.25
 that are similar enough to a sentence, none has less (the least: 0.35 in English, 0.28 in Spanish); of those
 that stand in no source, this spares six in seven their embedding, some 15 ms each on two cores."""
 _LONG: Final = 300
-"""Code points of a sentence, from which on its words are compared in a thread: for a shorter one the change
-of threads takes longer than the work."""
+"""Code points, from which on the words of a sentence, or of all sources, are looked at in a thread: for fewer
+the change of threads takes longer than the work."""
 _EMBEDDED: Final = 4
 """Sentences of the sources that are embedded for one of the answer."""
 
@@ -65,7 +65,7 @@ class _Sentence:
 
 
 class SourceSentences:
-    """The sentences of the sources of one answer. Pure CPU: made off the event loop."""
+    """The sentences of the sources of one answer. Pure CPU: of more than a few made off the event loop."""
 
     def __init__(
         self, sources: Sequence[ScoredChunk], offered: AbstractSet[int], analyze: Callable[[str], list[str]]
@@ -137,15 +137,16 @@ class Attributor:
     ) -> SourceSentences:
         """Return the sentences of the sources that the model was offered."""
         analyze = self._analyzer_for(language or MULTILINGUAL).analyze
-        return await asyncio.to_thread(SourceSentences, sources, offered, analyze)
+        length = sum(len(sources[index].chunk.text) for index in offered)
+        return await _worked(length, lambda: SourceSentences(sources, offered, analyze))
 
     async def support_within(self, sentences: SourceSentences, text: str, source_index: int) -> Support:
         """Return what one source says of it."""
-        return await _compared(text, lambda: sentences.within(text, source_index))
+        return await _worked(len(text), lambda: sentences.within(text, source_index))
 
     async def support(self, sentences: SourceSentences, text: str) -> Support | None:
         """Return the sentence that says what `text` says; None: none does, or the embedder cannot say."""
-        candidates = await _compared(text, lambda: sentences.alike(text))
+        candidates = await _worked(len(text), lambda: sentences.alike(text))
         if not candidates:
             return None
         try:
@@ -165,6 +166,6 @@ class Attributor:
         return Support(best.source_index, best.span, best.text, min(1.0, best.similarity))
 
 
-async def _compared(text: str, compare: Callable[[], T]) -> T:
-    """Return what `compare` makes of `text`, in a thread where it is long."""
-    return await asyncio.to_thread(compare) if len(text) > _LONG else compare()
+async def _worked(length: int, work: Callable[[], T]) -> T:
+    """Return what `work` makes of a text of `length` code points, in a thread where that is long."""
+    return await asyncio.to_thread(work) if length > _LONG else work()

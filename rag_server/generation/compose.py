@@ -22,6 +22,9 @@ from rag_server.generation.token_counts import TokenCounts
 
 ATTEMPTS: Final = 2
 """How often a model is asked for an answer of a form, at most."""
+_INLINE: Final = 500
+"""Code points of sources, question and history up to which a prompt is written on the event loop: that takes
+a millisecond; in a thread up to 0.4 more, and it holds the interpreter's lock all the same."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +71,8 @@ class Composer:
         form = await self.check(generator, request)
         if generator.model.window_tokens is None or not sources:
             return Composed(Prompt(request, sources, limit=limit), form=form)
+        if form is None and _length(request, sources) <= _INLINE:
+            return self._written(generator, request, sources, limit, form)
         # All of it in one go: each change of threads costs as much as counting a hundred tokens.
         return await asyncio.to_thread(self._written, generator, request, sources, limit, form)
 
@@ -168,6 +173,16 @@ class Composer:
             instructions=request.instructions,
             summary=request.summary if room.has_summary else None,
         )
+
+
+def _length(request: GenerationRequest, sources: Sequence[ScoredChunk]) -> int:
+    """Return about how many code points a prompt has, without the template."""
+    chunks = (
+        chunk for source in sources for chunk in (*source.context_before, source.chunk, *source.context_after)
+    )
+    summary = "" if request.summary is None else request.summary.text
+    said = (request.question, request.instructions, summary, *(each.text for each in request.history))
+    return sum(len(chunk.text) for chunk in chunks) + sum(map(len, said))
 
 
 def _left_out(request: GenerationRequest, room: Room) -> int:

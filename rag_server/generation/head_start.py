@@ -5,14 +5,18 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager
-from typing import TypeVar
+from typing import Final, TypeVar
 
 T = TypeVar("T")
+
+_S: Final = 0.001
+"""Before the block begins, unless the first event is there sooner: by then the model has been asked, and what
+the block writes to the caller, half a millisecond for each event, keeps nothing from it."""
 
 
 @asynccontextmanager
 async def head_start(events: AsyncGenerator[T, None]) -> AsyncIterator[AsyncGenerator[T, None]]:
-    """Make the first of `events` at once, whatever the block does meanwhile, and give all of them.
+    """Make the first of `events`, at once and while the block does something else, and give all of them.
 
     So a model reads its prompt while the sources are on their way to the caller. An error of the first event
     is raised where it is read. Leaving the block ends what is under way, and closes `events`.
@@ -33,6 +37,7 @@ async def head_start(events: AsyncGenerator[T, None]) -> AsyncIterator[AsyncGene
             yield following
 
     try:
+        await asyncio.wait([first], timeout=_S)
         async with aclosing(told()) as all_events:
             yield all_events
     finally:

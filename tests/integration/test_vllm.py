@@ -24,7 +24,16 @@ from rag.v1 import admin_service_pb2 as admin_pb
 from rag.v1 import generate_service_pb2 as generate_pb
 from rag.v1 import options_pb2
 from rag_server.app import RunningServer, running_server
-from rag_server.domain.generation import FinishReason, GenerationRequest, Message, Prompt, Role, Sampling
+from rag_server.domain.generation import (
+    Delta,
+    FinishReason,
+    GenerationRequest,
+    Message,
+    Prompt,
+    Role,
+    Sampling,
+    Usage,
+)
 from rag_server.domain.output_format import ChoiceOutput, JsonSchemaOutput, OutputFormat, RegexOutput
 from rag_server.domain.retrieval import RetrievalRequest
 from rag_server.generation.models import ServedModel
@@ -124,10 +133,10 @@ def engine_processes() -> list[str]:
     ]
 
 
-def babbling() -> Prompt:
-    """Return a prompt that is answered for seconds."""
-    sampling = Sampling(temperature=2.0)
-    request = GenerationRequest(RetrievalRequest(("books",), QUESTION), max_tokens=3000, sampling=sampling)
+def babbling(max_tokens: int = 3000, **sampling: Any) -> Prompt:
+    """Return a prompt that is answered at length; with 3000 tokens for seconds."""
+    asked = Sampling(**{"temperature": 2.0, **sampling})
+    request = GenerationRequest(RetrievalRequest(("books",), QUESTION), max_tokens=max_tokens, sampling=asked)
     return Prompt(request, SOURCES, (Message(Role.USER, QUESTION),))
 
 
@@ -199,6 +208,30 @@ class TestVllmGenerator(GeneratorSuite):
         async with asyncio.timeout(60):
             answer = await collected(generator.generate(prompt()))
         assert answer.text == "It waits at dawn [1]."
+
+    async def test_many_streams_come_several_tokens_at_a_time(
+        self, generator: VllmGenerator, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """As vLLM puts them together, not as it joins them while nobody reads."""
+        monkeypatch.setattr("rag_server.backends.vllm.engine.pause_s", lambda *_: 0.0)
+        await collected(generator.generate(babbling(100)))  # it is known then how quick the engine is
+
+        async def deltas() -> int:
+            events = [event async for event in generator.generate(babbling(200))]
+            (usage,) = (event for event in events if isinstance(event, Usage))
+            assert usage.answer_token_count == 200
+            return sum(isinstance(event, Delta) for event in events)
+
+        assert min(await asyncio.gather(*(deltas() for _ in range(32)))) < 120
+
+    async def test_text_is_what_vllm_makes_of_the_tokens(self, generator: VllmGenerator) -> None:
+        """It does so itself where it has to look for a string at which the answer stops."""
+        for seed in range(5):
+            theirs, ours = [
+                await collected(generator.generate(babbling(300, seed=seed, stop=stop)))
+                for stop in (("never said",), ())
+            ]
+            assert theirs == ours
 
     async def test_prompt_that_was_counted_is_asked_as_it_was(self, generator: VllmGenerator) -> None:
         uncounted = await collected(generator.generate(prompt()))

@@ -1,4 +1,7 @@
-"""Prompts that were encoded to be counted, until they are asked: encoding a long one takes milliseconds."""
+"""Prompts that were encoded, to be counted first and asked then, and perhaps again: questions come back.
+
+Encoding a long one takes milliseconds.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +14,8 @@ from cachetools import LRUCache
 from rag_server.domain.generation import Message
 
 MAX_TOKENS: Final = 262_144
-"""Of all prompts together, some 10 MB. What nobody comes for makes room: a prompt that had to be shorter, or
-whose answer was kept; one that is longer by itself is encoded again."""
+"""Of all prompts together, some 10 MB. What nobody has come for the longest makes room; one that is longer by
+itself is encoded each time."""
 
 
 class EncodedPrompts:
@@ -28,7 +31,7 @@ class EncodedPrompts:
             with self._lock:
                 self._prompts[tuple(messages)] = tokens
 
-    def take(self, messages: Sequence[Message]) -> list[int] | None:
-        """Return the tokens of a prompt, and forget them; None: they are not known."""
+    def find(self, messages: Sequence[Message]) -> list[int] | None:
+        """Return the tokens of a prompt, which stay as they are; None: they are not known."""
         with self._lock:
-            return self._prompts.pop(tuple(messages), None)
+            return self._prompts.get(tuple(messages))

@@ -12,16 +12,17 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import structlog
-from vllm import SamplingParams
+from vllm import SamplingParams, envs
 from vllm.engine.arg_utils import AsyncEngineArgs
 from vllm.exceptions import VLLMClientError
 from vllm.inputs import tokens_input
 from vllm.v1.engine.async_llm import AsyncLLM
 from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
 
+from rag_server.backends.vllm.detokenizer import Detokenizer
 from rag_server.backends.vllm.environment import set_while_starting
 from rag_server.backends.vllm.options import EngineOptions
-from rag_server.backends.vllm.pace import PacedStreams, pause_s
+from rag_server.backends.vllm.pace import PacedStreams, pause_s, tokens_together
 from rag_server.backends.vllm.stats import EngineStats, keep_own_loggers
 from rag_server.domain.engine import EngineFigures
 from rag_server.errors import FailedPrecondition, Unavailable
@@ -124,6 +125,8 @@ class Engine:
     async def stream(self, tokens: Sequence[int], sampling: SamplingParams) -> AsyncGenerator[Tokens, None]:
         """Yield the answer to a prompt of `tokens`; closing the generator aborts the request in the engine.
 
+        `sampling` is told how many tokens are to come together, and who turns them into text.
+
         Raises:
             Unavailable: `VLLM_ENGINE_DEAD`, `VLLM_ENGINE_RESTARTING`, `VLLM_REQUEST_FAILED`.
             FailedPrecondition: `VLLM_REQUEST_REFUSED`.
@@ -131,14 +134,19 @@ class Engine:
         llm, loop = self._running(), asyncio.get_running_loop()
         stream_id = uuid.uuid4().hex
         stream = self._streams.begin(stream_id)
+        if sampling.stream_interval is None:
+            sampling.stream_interval = tokens_together(self.request_count + 1, self._stats.step_s)
+        detokenizer = Detokenizer.instead_of_vllm(llm.get_tokenizer(), tokens, sampling)
         outputs = llm.generate(tokens_input(list(tokens)), sampling, stream_id)
         try:
             async with aclosing(outputs):
                 async for output in outputs:
                     (piece,) = output.outputs
                     read = loop.time()
-                    yield Tokens(piece.text, len(piece.token_ids), piece.finish_reason)
-                    if not piece.finish_reason:
+                    ids, finished = piece.token_ids, piece.finish_reason
+                    text = piece.text if detokenizer is None else detokenizer.text_of(ids, finished)
+                    yield Tokens(text, len(ids), finished)
+                    if not finished:
                         await stream.pause(pause_s(self.request_count, loop.time() - read))
         except EngineDeadError:
             raise self._dead() from None
@@ -208,9 +216,14 @@ class Engine:
 
 
 def _start(options: EngineOptions, stats: EngineStats) -> AsyncLLM:
-    with set_while_starting(options.variables()):
-        arguments = AsyncEngineArgs(**options.arguments())
-        llm = AsyncLLM.from_engine_args(arguments, stat_loggers=[lambda *_: stats])
+    envs.disable_envs_cache()
+    try:
+        with set_while_starting(options.variables()):
+            arguments = AsyncEngineArgs(**options.arguments())
+            llm = AsyncLLM.from_engine_args(arguments, stat_loggers=[lambda *_: stats])
+    finally:
+        # vLLM asks for a variable with each token, a tenth of what it takes of this process otherwise.
+        envs.enable_envs_cache()
     keep_own_loggers(llm.logger_manager)
     return llm
 

@@ -108,15 +108,13 @@ class VllmGenerator:
 
     def count_prompt(self, messages: Sequence[Message]) -> int:
         """Return the number of tokens of a prompt, which is kept to be asked."""
-        tokens = self._chat.encode(messages)
-        self._encoded.keep(messages, tokens)
-        return len(tokens)
+        return len(self._tokens(messages))
 
     async def generate(self, prompt: Prompt) -> AsyncGenerator[Words, None]:
         """Yield the deltas as they come, then the usage and the reason."""
-        tokens = self._encoded.take(prompt.messages)
+        tokens = self._encoded.find(prompt.messages)
         if tokens is None:
-            tokens = await asyncio.to_thread(self._chat.encode, prompt.messages)
+            tokens = await asyncio.to_thread(self._tokens, prompt.messages)
         room = self._window_tokens - len(tokens)
         if room < 1:  # of messages that nobody has counted
             raise InvalidArgument.for_field(
@@ -155,6 +153,13 @@ class VllmGenerator:
                 metadata={"model": self._options.name},
             ) from error
 
+    def _tokens(self, messages: Sequence[Message]) -> list[int]:
+        tokens = self._encoded.find(messages)
+        if tokens is None:
+            tokens = self._chat.encode(messages)
+            self._encoded.keep(messages, tokens)
+        return tokens
+
     def _params(self, request: GenerationRequest, room: int) -> SamplingParams:
         return SamplingParams(
             **{
@@ -163,6 +168,7 @@ class VllmGenerator:
                 "max_tokens": min(request.max_tokens, room),
                 "output_kind": RequestOutputKind.DELTA,
                 "structured_outputs": structured_outputs(request.output),
+                "skip_clone": True,  # it is for this request alone
             }
         )
 

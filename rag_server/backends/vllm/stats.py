@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, Final
 
 from vllm.v1.metrics.loggers import PrometheusStatLogger, StatLoggerBase
 from vllm.v1.metrics.prometheus import unregister_vllm_metrics
 
 from rag_server.domain.engine import EngineFigures
+
+_STEPS: Final = 16
+"""Over about as many the time of a step is averaged."""
 
 
 def keep_own_loggers(manager: Any) -> None:
@@ -33,6 +36,8 @@ class EngineStats(StatLoggerBase):  # type: ignore[misc]  # vLLM is not type-che
         self._ended = ended
         counts = before or EngineFigures()
         self.figures = replace(counts, running_count=0, waiting_count=0, cache_usage=0.0)
+        self.step_s: float | None = None
+        """How long the engine takes for one token of each stream, by its own clock; None: it is not known."""
 
     def record(
         self,
@@ -42,18 +47,22 @@ class EngineStats(StatLoggerBase):  # type: ignore[misc]  # vLLM is not type-che
         engine_idx: int = 0,
     ) -> None:
         """Add one step; a step after which nothing runs is told as well."""
-        for request in iteration_stats.finished_requests if iteration_stats else ():
-            self._ended(request.request_id)
+        if iteration_stats is not None:
+            for request in iteration_stats.finished_requests:
+                self._ended(request.request_id)
+            for latency in iteration_stats.inter_token_latencies_iter[:1]:  # alike for all
+                before = latency if self.step_s is None else self.step_s
+                self.step_s = before + (latency - before) / _STEPS
         if scheduler_stats is None:
             return
-        cache, before = scheduler_stats.prefix_cache_stats, self.figures
+        cache, figures = scheduler_stats.prefix_cache_stats, self.figures
         self.figures = replace(
-            before,
+            figures,
             running_count=scheduler_stats.num_running_reqs,
             waiting_count=scheduler_stats.num_waiting_reqs + scheduler_stats.num_skipped_waiting_reqs,
             cache_usage=scheduler_stats.kv_cache_usage,
-            prompt_token_count=before.prompt_token_count + cache.queries,
-            cached_token_count=before.cached_token_count + cache.hits,
+            prompt_token_count=figures.prompt_token_count + cache.queries,
+            cached_token_count=figures.cached_token_count + cache.hits,
         )
 
     def log_engine_initialized(self) -> None:

@@ -38,6 +38,13 @@ async def test_stream_begins_before_it_is_read() -> None:
         assert [each async for each in events] == ["a", "b", "c"]
 
 
+async def test_stream_has_begun_before_the_block() -> None:
+    letters = Letters()
+    letters.waits_for = asyncio.Event()
+    async with head_start(letters.events()):
+        assert letters.begun.is_set()
+
+
 async def test_empty_stream_has_no_event() -> None:
     async with head_start(Letters("").events()) as events:
         assert [each async for each in events] == []
@@ -68,6 +75,22 @@ async def test_stream_is_closed_however_much_of_it_was_read(reads: int) -> None:
         for _ in range(reads):
             await anext(events)
     assert letters.is_closed
+
+
+async def test_caller_who_leaves_before_the_block_ends_the_stream() -> None:
+    letters = Letters()
+    letters.waits_for = asyncio.Event()
+
+    async def enter() -> None:
+        async with head_start(letters.events()):
+            pytest.fail("the block has begun")
+
+    task = asyncio.create_task(enter())
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert letters.is_closed or not letters.begun.is_set()
 
 
 async def test_first_event_is_given_up_with_the_block() -> None:
