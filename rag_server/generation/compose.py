@@ -26,6 +26,9 @@ _INLINE: Final = 500
 """Code points of sources, question and history up to which a prompt is written on the event loop: that takes
 a millisecond; in a thread up to 0.4 more, and it holds the interpreter's lock all the same."""
 
+_CHUNK: Final = 30
+"""Code points that a passage counts for, however short it is."""
+
 
 @dataclass(frozen=True, slots=True)
 class Composed:
@@ -182,7 +185,7 @@ def _length(request: GenerationRequest, sources: Sequence[ScoredChunk]) -> int:
     )
     summary = "" if request.summary is None else request.summary.text
     said = (request.question, request.instructions, summary, *(each.text for each in request.history))
-    return sum(len(chunk.text) for chunk in chunks) + sum(map(len, said))
+    return sum(_CHUNK + len(chunk.title) + len(chunk.text) for chunk in chunks) + sum(map(len, said))
 
 
 def _left_out(request: GenerationRequest, room: Room) -> int:

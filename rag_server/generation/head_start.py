@@ -9,7 +9,7 @@ from typing import Final, TypeVar
 
 T = TypeVar("T")
 
-_S: Final = 0.001
+_WAIT_S: Final = 0.001
 """Before the block begins, unless the first event is there sooner: by then the model has been asked, and what
 the block writes to the caller, half a millisecond for each event, keeps nothing from it."""
 
@@ -37,7 +37,7 @@ async def head_start(events: AsyncGenerator[T, None]) -> AsyncIterator[AsyncGene
             yield following
 
     try:
-        await asyncio.wait([first], timeout=_S)
+        await asyncio.wait([first], timeout=_WAIT_S)
         async with aclosing(told()) as all_events:
             yield all_events
     finally:

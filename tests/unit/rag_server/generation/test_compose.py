@@ -44,11 +44,13 @@ async def test_short_prompt_is_written_where_it_is_asked_for() -> None:
     [
         (asked(), (source(LONG),)),
         (asked(), (replace(SOURCES[0], context_before=(source(LONG).chunk,)),)),
+        (asked(), (source("At dawn.", title=LONG),)),
+        (asked(), tuple(source("At dawn.", index) for index in range(50))),
         (asked(LONG), SOURCES[:1]),
         (asked(instructions=LONG), SOURCES[:1]),
         (asked(history=(HistoryMessage(Role.USER, LONG),)), SOURCES[:1]),
     ],
-    ids=["source", "context", "question", "instructions", "history"],
+    ids=["source", "context", "title", "sources", "question", "instructions", "history"],
 )
 async def test_long_prompt_is_written_in_another_thread(
     request_: GenerationRequest, sources: tuple[ScoredChunk, ...]

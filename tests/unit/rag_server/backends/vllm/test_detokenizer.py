@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+import itertools
 import random
 from collections.abc import Iterator, Sequence
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
+from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
 from rag_server.backends.vllm.detokenizer import Detokenizer
 
@@ -26,6 +27,25 @@ def byte_level() -> Tokenizer:
         show_progress=False,
     )
     tokenizer.train_from_iterator(["La garza espera"], trainer)
+    return tokenizer
+
+
+def byte_fallback() -> Tokenizer:
+    """Return a tokenizer as those of SentencePiece: what is no letter of its own is written in bytes."""
+    tokens = ["<unk>", "<user>", "<assistant>", *(f"<0x{byte:02X}>" for byte in range(256)), *"▁algrzs"]
+    tokenizer = Tokenizer(
+        models.BPE({each: index for index, each in enumerate(tokens)}, [], byte_fallback=True)
+    )
+    tokenizer.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
+    tokenizer.decoder = decoders.Sequence(
+        [
+            decoders.Replace("▁", " "),
+            decoders.ByteFallback(),
+            decoders.Fuse(),
+            decoders.Strip(" ", 1, 0),
+        ]
+    )
+    tokenizer.add_special_tokens(["<unk>", "<user>", "<assistant>"])
     return tokenizer
 
 
@@ -58,30 +78,41 @@ def drawn(seed: int) -> Iterator[int]:
         yield draw.choice((1, 1, 2, 3, 8, 40))
 
 
+@pytest.mark.parametrize("tokenizer", [byte_level(), byte_fallback()], ids=["level", "fallback"])
 @pytest.mark.parametrize("seed", range(20))
-def test_text_is_the_same_however_the_tokens_come(seed: int) -> None:
-    tokenizer = byte_level()
-    detokenizer = Detokenizer(tokenizer, ids_of(tokenizer, PROMPT))
-    assert text_in_pieces(detokenizer, ids_of(tokenizer, SPOKEN), drawn(seed)) == SPOKEN
+def test_text_is_the_same_however_the_tokens_come(tokenizer: Tokenizer, seed: int) -> None:
+    prompt, spoken = ids_of(tokenizer, PROMPT), ids_of(tokenizer, SPOKEN)
+    one_by_one = text_in_pieces(Detokenizer(tokenizer, prompt), spoken, itertools.repeat(1))
+    assert text_in_pieces(Detokenizer(tokenizer, prompt), spoken, drawn(seed)) == one_by_one
+    assert one_by_one.lstrip() == SPOKEN
 
 
-@pytest.mark.parametrize("last", [0, 1, 2, 3])
-def test_answer_that_is_cut_off_within_a_character_keeps_what_is_before_it(last: int) -> None:
+@pytest.mark.parametrize("tokenizer", [byte_level(), byte_fallback()], ids=["level", "fallback"])
+@pytest.mark.parametrize("last", range(12))
+def test_answer_that_is_cut_off_within_a_character_keeps_what_is_before_it(
+    tokenizer: Tokenizer, last: int
+) -> None:
     """However many tokens come with the last piece, of which there may be none."""
-    tokenizer = byte_level()
-    tokens = ids_of(tokenizer, "Al alba 🐟")[:-1]
+    tokens = ids_of(tokenizer, "ሰላምለዓለም 🐟")[:-1]
     detokenizer = Detokenizer(tokenizer, [])
     first = len(tokens) - last
     text = detokenizer.text_of(tokens[:first], None) + detokenizer.text_of(tokens[first:], "length")
-    assert text == "Al alba "
+    assert text.strip() == "ሰላምለዓለም"
 
 
-def test_text_within_a_character_waits_for_the_rest_of_it() -> None:
-    tokenizer = byte_level()
+@pytest.mark.parametrize("tokenizer", [byte_level(), byte_fallback()], ids=["level", "fallback"])
+def test_part_of_a_character_waits_for_the_rest_and_the_text_before_it_does_not(tokenizer: Tokenizer) -> None:
     detokenizer = Detokenizer(tokenizer, [])
-    *before, last = ids_of(tokenizer, "alba 🐟")
-    assert detokenizer.text_of(before, None) == ""
-    assert detokenizer.text_of([last], None) == "alba 🐟"
+    *before, last = ids_of(tokenizer, "alga 🐟")
+    assert detokenizer.text_of(before, None).strip() == "alga"
+    assert detokenizer.text_of([last], None) == "🐟"
+
+
+@pytest.mark.parametrize("question", ["garza", "東京タワー", "🐟🐟🐟", "ሰላም ለዓለም"])
+def test_answer_to_a_prompt_whose_end_is_written_in_bytes_has_nothing_of_it(question: str) -> None:
+    tokenizer = byte_fallback()
+    prompt = [1, *ids_of(tokenizer, question), 2]
+    assert Detokenizer(tokenizer, prompt).text_of(ids_of(tokenizer, "garza"), None) == " garza"
 
 
 def test_token_that_has_ended_the_answer_is_no_part_of_it() -> None:
