@@ -138,15 +138,15 @@ class Attributor:
         """Return the sentences of the sources that the model was offered."""
         analyze = self._analyzer_for(language or MULTILINGUAL).analyze
         length = sum(len(sources[index].chunk.text) for index in offered)
-        return await _worked(length, lambda: SourceSentences(sources, offered, analyze))
+        return await _off_the_loop_if_long(length, lambda: SourceSentences(sources, offered, analyze))
 
     async def support_within(self, sentences: SourceSentences, text: str, source_index: int) -> Support:
         """Return what one source says of it."""
-        return await _worked(len(text), lambda: sentences.within(text, source_index))
+        return await _off_the_loop_if_long(len(text), lambda: sentences.within(text, source_index))
 
     async def support(self, sentences: SourceSentences, text: str) -> Support | None:
         """Return the sentence that says what `text` says; None: none does, or the embedder cannot say."""
-        candidates = await _worked(len(text), lambda: sentences.alike(text))
+        candidates = await _off_the_loop_if_long(len(text), lambda: sentences.alike(text))
         if not candidates:
             return None
         try:
@@ -166,6 +166,6 @@ class Attributor:
         return Support(best.source_index, best.span, best.text, min(1.0, best.similarity))
 
 
-async def _worked(length: int, work: Callable[[], T]) -> T:
+async def _off_the_loop_if_long(length: int, work: Callable[[], T]) -> T:
     """Return what `work` makes of a text of `length` code points, in a thread where that is long."""
     return await asyncio.to_thread(work) if length > _LONG else work()

@@ -25,7 +25,6 @@ ATTEMPTS: Final = 2
 _INLINE: Final = 500
 """Code points of sources, question and history up to which a prompt is written on the event loop: that takes
 a millisecond; in a thread up to 0.4 more, and it holds the interpreter's lock all the same."""
-
 _CHUNK: Final = 30
 """Code points that a passage counts for, however short it is."""
 

@@ -108,13 +108,14 @@ class VllmGenerator:
 
     def count_prompt(self, messages: Sequence[Message]) -> int:
         """Return the number of tokens of a prompt, which is kept to be asked."""
-        return len(self._tokens(messages))
+        known = self._encoded.find(messages)
+        return len(self._encode(messages) if known is None else known)
 
     async def generate(self, prompt: Prompt) -> AsyncGenerator[Words, None]:
         """Yield the deltas as they come, then the usage and the reason."""
         tokens = self._encoded.find(prompt.messages)
         if tokens is None:
-            tokens = await asyncio.to_thread(self._tokens, prompt.messages)
+            tokens = await asyncio.to_thread(self._encode, prompt.messages)
         room = self._window_tokens - len(tokens)
         if room < 1:  # of messages that nobody has counted
             raise InvalidArgument.for_field(
@@ -153,11 +154,9 @@ class VllmGenerator:
                 metadata={"model": self._options.name},
             ) from error
 
-    def _tokens(self, messages: Sequence[Message]) -> list[int]:
-        tokens = self._encoded.find(messages)
-        if tokens is None:
-            tokens = self._chat.encode(messages)
-            self._encoded.keep(messages, tokens)
+    def _encode(self, messages: Sequence[Message]) -> list[int]:
+        tokens = self._chat.encode(messages)
+        self._encoded.keep(messages, tokens)
         return tokens
 
     def _params(self, request: GenerationRequest, room: int) -> SamplingParams:
